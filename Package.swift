@@ -1,0 +1,90 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+/// Warnings are errors in our own code; dependencies keep their own settings.
+let strict: [SwiftSetting] = [
+    .unsafeFlags(["-warnings-as-errors"])
+]
+
+func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies + ["TestSupport"], swiftSettings: strict)
+}
+
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let nio: [Target.Dependency] = [
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+    .product(name: "NIOHTTP1", package: "swift-nio"),
+]
+
+let package = Package(
+    name: "berth",
+    products: [
+        .executable(name: "berth", targets: ["berth"]),
+        .executable(name: "berthfs", targets: ["berthfs"]),
+        .executable(name: "berth-hook", targets: ["berth-hook"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+    ],
+    targets: [
+        // C libraries: each is imported by one module only.
+        .systemLibrary(name: "CFUSE"),
+        .systemLibrary(name: "CLinux"),
+        .systemLibrary(name: "CSeccomp"),
+        .systemLibrary(name: "CSQLite"),
+        .systemLibrary(name: "CXXHash"),
+        .systemLibrary(name: "CZstd"),
+
+        // The floor.
+        module("FileModel", []),
+        module("LinuxSystem", ["CLinux", "FileModel"]),
+
+        // The data plane.
+        module("Metadata", ["FileModel"]),
+        module("SQLiteMetadata", ["CSQLite", "FileModel", "Metadata"]),
+        module("ObjectStorage", ["CLinux", "FileModel"]),
+        module("Packs", ["CLinux", "CXXHash", "CZstd", "FileModel", "ObjectStorage"]),
+        module("VFS", ["FileModel", "Metadata", "Packs"]),
+        module("FUSEBridge", ["CFUSE", "CLinux", "FileModel", "VFS"]),
+        module("Sandbox", ["CSeccomp", "FileModel"]),
+
+        // The control plane.
+        module("Control", ["FileModel", "LinuxSystem"]),
+        module("Volumes", ["Control", "FileModel", "LinuxSystem", logging]),
+        module("VolumePlugin", ["FileModel", "LinuxSystem", "Volumes", logging] + nio),
+        module("RuntimeHooks", ["Control", "FileModel", "LinuxSystem"]),
+
+        // Composition roots.
+        program(
+            "berth",
+            ["Control", "FileModel", "LinuxSystem", "TOMLKit", "VolumePlugin", "Volumes", arguments, logging]),
+        program("berth-hook", ["Control", "FileModel", "LinuxSystem", "RuntimeHooks"]),
+        program(
+            "berthfs",
+            [
+                "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs",
+                "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
+            ]),
+
+        // Tests.
+        .target(
+            name: "TestSupport",
+            dependencies: ["CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"],
+            path: "Tests/TestSupport", swiftSettings: strict),
+        tests("FileModelTests", ["FileModel"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

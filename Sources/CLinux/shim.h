@@ -1,0 +1,104 @@
+#pragma once
+// What Glibc's Swift module leaves out: GNU extensions (declared only with _GNU_SOURCE), variadic
+// functions, and macros with arguments.
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/un.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+// <sched.h>, only with _GNU_SOURCE.
+int setns(int fd, int nstype);
+int unshare(int flags);
+int pipe2(int pipefd[2], int flags);
+int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
+int dup3(int from, int to, int flags);
+int memfd_create(const char *name, unsigned int flags);
+int syncfs(int fd);
+int fallocate(int fd, int mode, off_t offset, off_t len);
+ssize_t copy_file_range(int in, off_t *inOffset, int out, off_t *outOffset, size_t len, unsigned int flags);
+
+enum {
+    BERTH_CLONE_NEWUSER = 0x10000000,
+    BERTH_CLONE_NEWNS = 0x00020000,
+    BERTH_POSIX_SPAWN_SETSID = 0x80,
+    BERTH_O_PATH = 010000000,
+    BERTH_O_NOATIME = 01000000,
+    BERTH_FALLOC_FL_KEEP_SIZE = 0x01,
+    BERTH_FALLOC_FL_PUNCH_HOLE = 0x02,
+    BERTH_FALLOC_FL_ZERO_RANGE = 0x10,
+    BERTH_SEEK_DATA = 3,
+    BERTH_SEEK_HOLE = 4,
+    BERTH_RENAME_NOREPLACE = 1,
+    BERTH_RENAME_EXCHANGE = 2,
+};
+
+static inline int berth_renameat2(int from, const char *a, int to, const char *b, unsigned int flags) {
+    return (int)syscall(SYS_renameat2, from, a, to, b, flags);
+}
+static inline int berth_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+static inline int berth_gettid(void) { return (int)syscall(SYS_gettid); }
+static inline int berth_prctl(int option, unsigned long argument) { return prctl(option, argument, 0, 0, 0); }
+
+// struct ucred needs _GNU_SOURCE.
+struct berth_peer { int pid; unsigned int uid; unsigned int gid; };
+static inline int berth_peer_credentials(int fd, struct berth_peer *peer) {
+    socklen_t length = sizeof *peer;
+    return getsockopt(fd, SOL_SOCKET, 17 /* SO_PEERCRED */, peer, &length);
+}
+
+// CMSG_* are macros. Sends `length` bytes and, when `passed` is not -1, one descriptor with the first byte.
+static inline ssize_t berth_send_with_fd(int socket, const void *bytes, size_t length, int passed) {
+    struct iovec part = { (void *)bytes, length };
+    union { char bytes[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } control;
+    struct msghdr message;
+    __builtin_memset(&message, 0, sizeof message);
+    __builtin_memset(&control, 0, sizeof control);
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    if (passed != -1) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof control.bytes;
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int));
+        __builtin_memcpy(CMSG_DATA(header), &passed, sizeof passed);
+    }
+    return sendmsg(socket, &message, MSG_NOSIGNAL);
+}
+
+// Receives bytes and at most one descriptor (close-on-exec), -1 in `passed` when none came. Descriptors
+// past the first are closed, so that a hostile peer cannot fill our table.
+static inline ssize_t berth_receive_with_fd(int socket, void *bytes, size_t length, int *passed) {
+    struct iovec part = { bytes, length };
+    union { char bytes[CMSG_SPACE(sizeof(int) * 8)]; struct cmsghdr align; } control;
+    struct msghdr message;
+    __builtin_memset(&message, 0, sizeof message);
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.bytes;
+    message.msg_controllen = sizeof control.bytes;
+    *passed = -1;
+    ssize_t received = recvmsg(socket, &message, 0x40000000 /* MSG_CMSG_CLOEXEC */);
+    if (received < 0) return received;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+        size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            __builtin_memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
+            if (*passed == -1) *passed = fd; else close(fd);
+        }
+    }
+    return received;
+}

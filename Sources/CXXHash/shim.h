@@ -1,0 +1,4 @@
+#pragma once
+// Header-only: no library to link.
+#define XXH_INLINE_ALL
+#include <xxhash.h>

@@ -1,0 +1,87 @@
+import FileModel
+
+/// What a client asks of a volume's server (`berthfs`) on its control socket.
+///
+/// Wire format: each message is one frame, a 4-byte big-endian length and that many bytes of JSON. The
+/// descriptor of `attach` rides with the frame's first byte (SCM_RIGHTS). One request, one reply; the
+/// connection may carry more. Only processes of the same user (SO_PEERCRED) are answered.
+public enum ServerRequest: Codable, Sendable, Equatable {
+    /// Serve a new session on the `/dev/fuse` descriptor that comes with this frame. Answered once
+    /// the kernel's INIT has been answered, so a mount that was announced is alive.
+    case attach(Attachment)
+    /// Forget a session: its FUSE connection is aborted if it is still mounted.
+    case detach(session: String)
+    /// Who the server is and what it serves.
+    case status
+    /// Commit the metadata and make everything durable, as syncfs does.
+    case sync
+    /// Finish: end sessions, seal, upload, commit, exit. Answered before the process exits.
+    case stop
+}
+
+/// One session to be served.
+public struct Attachment: Codable, Sendable, Equatable {
+    /// The session's name: random, hexadecimal, 32 digits. The root directory answers it as the
+    /// extended attribute `SessionMarker.attribute`, which proves that a path is this mount.
+    public var session: String
+    /// Where the client mounted it, for people.
+    public var mountpoint: String
+    public var readOnly: Bool
+    public var identity: Identity
+
+    public init(session: String, mountpoint: String, readOnly: Bool, identity: Identity) {
+        self.session = session
+        self.mountpoint = mountpoint
+        self.readOnly = readOnly
+        self.identity = identity
+    }
+}
+
+/// The proof, readable from inside any namespace, that a path is a given session's root.
+public enum SessionMarker {
+    public static let attribute = "berth.session"
+}
+
+public enum ServerReply: Codable, Sendable, Equatable {
+    case done
+    case status(ServerStatus)
+    /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix.
+    case failed(code: Int32, message: String)
+}
+
+public struct ServerStatus: Codable, Sendable, Equatable {
+    public struct Session: Codable, Sendable, Equatable {
+        public var session: String
+        public var mountpoint: String
+        public var readOnly: Bool
+
+        public init(session: String, mountpoint: String, readOnly: Bool) {
+            self.session = session
+            self.mountpoint = mountpoint
+            self.readOnly = readOnly
+        }
+    }
+
+    public var volume: String
+    public var processID: Int32
+    public var version: String
+    public var sessions: [Session]
+    /// Why the volume takes no writes, or nil where it does.
+    public var readOnlyReason: String?
+    public var files: UInt64
+    /// Bytes of file data named by extents.
+    public var bytes: UInt64
+
+    public init(
+        volume: String, processID: Int32, version: String, sessions: [Session], readOnlyReason: String?,
+        files: UInt64, bytes: UInt64
+    ) {
+        self.volume = volume
+        self.processID = processID
+        self.version = version
+        self.sessions = sessions
+        self.readOnlyReason = readOnlyReason
+        self.files = files
+        self.bytes = bytes
+    }
+}

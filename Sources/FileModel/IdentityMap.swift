@@ -1,0 +1,62 @@
+/// How one session's user or group ids stand for the volume's: in a volume 0 is its user and 1… are
+/// the user's subordinate ids, whatever numbers a site gave them.
+public struct IdentityMap: Equatable, Sendable, Codable {
+    /// `count` ids from `session` on stand for as many volume ids from `volume` on.
+    public struct Range: Equatable, Sendable, Codable {
+        public var session: UInt32
+        public var volume: UInt32
+        public var count: UInt32
+
+        public init(session: UInt32, volume: UInt32, count: UInt32) {
+            self.session = session
+            self.volume = volume
+            self.count = count
+        }
+    }
+
+    /// The kernel's overflow id (`/proc/sys/kernel/overflowuid`): what an id without a name here shows as.
+    public static let overflowID: UInt32 = 65534
+
+    /// Empty: every id stands for itself.
+    public var ranges: [Range]
+
+    public init(ranges: [Range]) {
+        self.ranges = ranges
+    }
+
+    /// Ids stand for themselves: a mount made by real root, and podman's own namespace.
+    public static let oneToOne = IdentityMap(ranges: [])
+
+    /// The volume id for a session's id. Nil where the session's id has no place in the volume.
+    @inlinable
+    public func volumeID(_ session: UInt32) -> UInt32? {
+        if ranges.isEmpty { return session }
+        for range in ranges where session >= range.session && session - range.session < range.count {
+            return range.volume + (session - range.session)
+        }
+        return nil
+    }
+
+    /// The session's id for a volume id; the overflow id where the session has no number for it.
+    @inlinable
+    public func sessionID(_ volume: UInt32) -> UInt32 {
+        if ranges.isEmpty { return volume }
+        for range in ranges where volume >= range.volume && volume - range.volume < range.count {
+            return range.session + (volume - range.volume)
+        }
+        return Self.overflowID
+    }
+}
+
+/// The two maps of a session.
+public struct Identity: Equatable, Sendable, Codable {
+    public var users: IdentityMap
+    public var groups: IdentityMap
+
+    public init(users: IdentityMap, groups: IdentityMap) {
+        self.users = users
+        self.groups = groups
+    }
+
+    public static let oneToOne = Identity(users: .oneToOne, groups: .oneToOne)
+}

@@ -1,0 +1,94 @@
+import Glibc
+
+/// The file type, with the value of the S_IFMT bits of `st_mode`.
+public enum FileKind: UInt32, Sendable, CaseIterable {
+    case fifo = 0o010000
+    case characterDevice = 0o020000
+    case directory = 0o040000
+    case blockDevice = 0o060000
+    case regular = 0o100000
+    case symbolicLink = 0o120000
+    case socket = 0o140000
+}
+
+/// A point in time: nanoseconds since 1970 UTC. Reaches from 1677 to 2262.
+public struct Timestamp: Hashable, Sendable, Comparable {
+    public let nanoseconds: Int64
+
+    @inlinable
+    public init(nanoseconds: Int64) {
+        self.nanoseconds = nanoseconds
+    }
+
+    /// Clamps to the years a 64-bit count of nanoseconds can hold.
+    @inlinable
+    public init(seconds: Int64, nanoseconds: Int64) {
+        let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        let (sum, overflow2) = whole.addingReportingOverflow(nanoseconds)
+        self.nanoseconds = overflow || overflow2 ? (seconds < 0 ? Int64.min : Int64.max) : sum
+    }
+
+    /// The kernel's coarse realtime clock: the one local file systems stamp files with.
+    public static func now() -> Timestamp {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Timestamp(seconds: Int64(time.tv_sec), nanoseconds: Int64(time.tv_nsec))
+    }
+
+    /// Whole seconds, rounded down so that the nanoseconds stay positive before 1970.
+    @inlinable public var seconds: Int64 {
+        let quotient = nanoseconds / 1_000_000_000
+        return nanoseconds % 1_000_000_000 < 0 ? quotient - 1 : quotient
+    }
+
+    /// 0 ..< 1,000,000,000.
+    @inlinable public var nanosecondsOfSecond: Int64 { nanoseconds - seconds &* 1_000_000_000 }
+
+    @inlinable
+    public static func < (left: Timestamp, right: Timestamp) -> Bool { left.nanoseconds < right.nanoseconds }
+}
+
+/// One inode's record: everything `stat` tells, in volume ids and bytes.
+public struct Inode: Equatable, Sendable {
+    public var id: InodeID
+    public var kind: FileKind
+    /// The lower 12 bits of `st_mode`.
+    public var permissions: UInt32
+    public var userID: UInt32
+    public var groupID: UInt32
+    public var linkCount: UInt32
+    /// Bytes. For a symbolic link the length of its target.
+    public var size: UInt64
+    /// Bytes of extents: what `st_blocks` tells, times 512.
+    public var allocated: UInt64
+    public var accessed: Timestamp
+    public var modified: Timestamp
+    public var changed: Timestamp
+    /// The device number of a device node, in the kernel's encoding.
+    public var device: UInt32
+    /// The parent of a directory; of the root, itself. Nil for everything else, which may have many.
+    public var parent: InodeID?
+
+    public init(
+        id: InodeID, kind: FileKind, permissions: UInt32, userID: UInt32, groupID: UInt32, linkCount: UInt32,
+        size: UInt64 = 0, allocated: UInt64 = 0, time: Timestamp, device: UInt32 = 0, parent: InodeID? = nil
+    ) {
+        self.id = id
+        self.kind = kind
+        self.permissions = permissions
+        self.userID = userID
+        self.groupID = groupID
+        self.linkCount = linkCount
+        self.size = size
+        self.allocated = allocated
+        self.accessed = time
+        self.modified = time
+        self.changed = time
+        self.device = device
+        self.parent = parent
+    }
+
+    /// `st_mode`.
+    @inlinable public var mode: UInt32 { kind.rawValue | permissions }
+    @inlinable public var isDirectory: Bool { kind == .directory }
+}
