@@ -54,11 +54,11 @@ let package = Package(
 
         // The data plane.
         module("Metadata", ["FileModel"]),
-        module("SQLiteMetadata", ["CSQLite", "FileModel", "Metadata"]),
-        module("ObjectStorage", ["CLinux", "FileModel"]),
-        module("Packs", ["CLinux", "CXXHash", "CZstd", "FileModel", "ObjectStorage"]),
-        module("VFS", ["FileModel", "Metadata", "Packs"]),
-        module("FUSEBridge", ["CFUSE", "CLinux", "FileModel", "VFS"]),
+        module("SQLiteMetadata", ["CSQLite", "FileModel", "LinuxSystem", "Metadata"]),
+        module("ObjectStorage", ["CLinux", "FileModel", "LinuxSystem"]),
+        module("Packs", ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "ObjectStorage"]),
+        module("VFS", ["FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs"]),
+        module("FUSEBridge", ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "VFS"]),
         module("Sandbox", ["CSeccomp", "FileModel"]),
 
         // The control plane.

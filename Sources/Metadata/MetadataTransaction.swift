@@ -1,0 +1,116 @@
+import FileModel
+
+/// A directory entry together with the record it names: what a listing needs in one read.
+public struct DirectoryEntry: Equatable, Sendable {
+    public var name: FileName
+    public var inode: Inode
+
+    public init(name: FileName, inode: Inode) {
+        self.name = name
+        self.inode = inode
+    }
+}
+
+/// What a volume holds in all.
+public struct Usage: Equatable, Sendable {
+    /// Inodes, orphans included.
+    public var files: UInt64
+    /// Bytes that extents name.
+    public var bytes: UInt64
+
+    public init(files: UInt64, bytes: UInt64) {
+        self.files = files
+        self.bytes = bytes
+    }
+}
+
+/// The record primitives a file system is built from. No primitive knows POSIX: permissions, link counts
+/// and times are the caller's.
+///
+/// A transaction is valid only inside the body it was handed to. An engine may run a body again, so a
+/// body touches nothing but its transaction, and it checks everything before it changes anything: a
+/// body that throws has changed nothing. Any primitive can throw `.io`, after which the store is read-only.
+public protocol MetadataTransaction: AnyObject {
+    // MARK: Inodes
+
+    func inode(_ id: InodeID) throws(Errno) -> Inode?
+    /// A number no inode of this volume ever had.
+    func allocateInodeID() throws(Errno) -> InodeID
+    /// Adds a record and counts it as a file.
+    func insert(_ inode: Inode) throws(Errno)
+    /// Replaces the record of an existing inode.
+    func update(_ inode: Inode) throws(Errno)
+    /// Removes the record with its extents, extended attributes, link target and orphan mark.
+    func remove(_ id: InodeID) throws(Errno)
+
+    // MARK: Entries
+
+    func entry(_ name: FileName, in directory: InodeID) throws(Errno) -> InodeID?
+    /// Entries in byte order of their names, from the first one after `name` (nil: from the start), at
+    /// most `limit`.
+    func entries(in directory: InodeID, after name: FileName?, limit: Int) throws(Errno) -> [DirectoryEntry]
+    func hasEntries(in directory: InodeID) throws(Errno) -> Bool
+    /// Makes `name` stand for `target`; an entry of that name is replaced.
+    func link(_ name: FileName, in directory: InodeID, to target: InodeID) throws(Errno)
+    func unlink(_ name: FileName, in directory: InodeID) throws(Errno)
+
+    // MARK: File data
+
+    /// The extents that meet `range`, by file offset, whole (not clipped).
+    func extents(of inode: InodeID, overlapping range: Range<UInt64>) throws(Errno) -> [Extent]
+    /// The first extent that starts at or after `offset`.
+    func firstExtent(of inode: InodeID, from offset: UInt64) throws(Errno) -> Extent?
+    /// Makes `extents`, which lie inside `range` in ascending order, all that `range` holds. Answers
+    /// by how many bytes the inode's allocation grew. Live bytes of packs follow.
+    func replaceExtents(of inode: InodeID, in range: Range<UInt64>, with extents: [Extent]) throws(Errno) -> Int64
+
+    // MARK: Link targets and extended attributes
+
+    func linkTarget(of inode: InodeID) throws(Errno) -> [UInt8]?
+    func setLinkTarget(_ target: [UInt8], of inode: InodeID) throws(Errno)
+    func attribute(_ name: [UInt8], of inode: InodeID) throws(Errno) -> [UInt8]?
+    func attributeNames(of inode: InodeID) throws(Errno) -> [[UInt8]]
+    func setAttribute(_ name: [UInt8], to value: [UInt8], of inode: InodeID) throws(Errno)
+    func removeAttribute(_ name: [UInt8], of inode: InodeID) throws(Errno)
+
+    // MARK: Orphans: inodes without a name that someone still holds
+
+    func addOrphan(_ inode: InodeID) throws(Errno)
+    func removeOrphan(_ inode: InodeID) throws(Errno)
+    func orphans(limit: Int) throws(Errno) -> [InodeID]
+
+    // MARK: Packs
+
+    func pack(_ id: PackID) throws(Errno) -> PackRecord?
+    func packs() throws(Errno) -> [PackRecord]
+    /// Records where a pack is and how long; `liveBytes` is kept by the engine and ignored here.
+    func putPack(_ record: PackRecord) throws(Errno)
+    func removePack(_ id: PackID) throws(Errno)
+
+    // MARK: The volume
+
+    func usage() throws(Errno) -> Usage
+    func setting(_ key: String) throws(Errno) -> String?
+    func setSetting(_ key: String, to value: String) throws(Errno)
+}
+
+/// A metadata engine: one volume's records.
+public protocol MetadataStore: AnyObject, Sendable {
+    /// Runs `body` alone. What it changed is visible to the next body at once and durable after `commit`.
+    func transaction<Result>(
+        _ body: (any MetadataTransaction) throws(Errno) -> Result
+    ) throws(Errno) -> Result
+
+    /// Makes everything before it one atomic step on disk, so that a crash of this process keeps it.
+    /// `prepare` runs first, while no transaction can: what the records name must be safe before them.
+    func commit(prepare: () throws(Errno) -> Void) throws(Errno)
+
+    /// Makes what was committed survive a crash of the machine.
+    func synchronize() throws(Errno)
+
+    /// Why the store takes no more changes, or nil while it does.
+    var failure: String? { get }
+
+    /// Commits and lets go of the store. Nothing may be called after it.
+    func close() throws(Errno)
+}

@@ -1,0 +1,147 @@
+import CLinux
+import FileModel
+import Glibc
+
+/// Objects as files of a directory: a local disk or a folder of a parallel file system.
+///
+/// Invariants
+/// - An object's file has its final name only once all its bytes are durable.
+/// - Nothing outside `root` is touched: names cannot leave it and links inside are not followed.
+public struct DirectoryStore: ObjectStore {
+    public let root: String
+
+    /// `root` is absolute; it is made, 0700, when it is not there.
+    public init(root: String) throws(ObjectStoreError) {
+        self.root = root
+        guard root.hasPrefix("/") else {
+            throw .failed(.invalidArgument, "store \(root): not an absolute path; write file:///absolute/path")
+        }
+        try Self.makeDirectory(root)
+    }
+
+    public func put(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) {
+        let path = path(of: name)
+        let directory = String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)])
+        try makeParents(of: name)
+        // The process id keeps two nodes' writers of one store apart; O_EXCL does the rest.
+        let temporary = directory + "/.put-\(getpid())-" + String(UInt64.random(in: 0 ... .max), radix: 16)
+        let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard file >= 0 else { throw failure(name, "cannot be made") }
+        defer {
+            close(file)
+            unlink(temporary)
+        }
+        var written = 0
+        while written < bytes.count {
+            let count = write(file, bytes.baseAddress.map { $0 + written }, bytes.count - written)
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { throw failure(name, "cannot be written") }
+            written += count
+        }
+        guard fsync(file) == 0 else { throw failure(name, "cannot be written") }
+        // link, not rename: it refuses to replace an object.
+        if link(temporary, path) != 0 {
+            guard errno == EEXIST else { throw failure(name, "cannot be named") }
+            guard try isSame(name, bytes) else { throw .exists }
+        }
+        try synchronizeDirectory(directory, name)
+    }
+
+    public func get(
+        _ name: ObjectName, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(ObjectStoreError) {
+        let file = open(path(of: name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard file >= 0 else { throw failure(name, "cannot be opened") }
+        defer { close(file) }
+        var done = 0
+        while done < buffer.count {
+            let count = pread(
+                file, buffer.baseAddress.map { $0 + done }, buffer.count - done, off_t(offset) + off_t(done))
+            if count < 0 && errno == EINTR { continue }
+            guard count >= 0 else { throw failure(name, "cannot be read") }
+            guard count > 0 else { throw .short }
+            done += count
+        }
+    }
+
+    public func size(_ name: ObjectName) throws(ObjectStoreError) -> UInt64 {
+        var status = Glibc.stat()
+        guard lstat(path(of: name), &status) == 0 else { throw failure(name, "cannot be examined") }
+        return UInt64(status.st_size)
+    }
+
+    public func delete(_ name: ObjectName) throws(ObjectStoreError) {
+        guard unlink(path(of: name)) == 0 || errno == ENOENT else { throw failure(name, "cannot be removed") }
+    }
+
+    public func list() throws(ObjectStoreError) -> [ObjectName] {
+        var names: [ObjectName] = []
+        try collect("", into: &names)
+        return names
+    }
+
+    public func capacity() -> (total: UInt64, free: UInt64)? {
+        var status = Glibc.statvfs()
+        guard statvfs(root, &status) == 0 else { return nil }
+        let unit = UInt64(status.f_frsize)
+        return (UInt64(status.f_blocks) * unit, UInt64(status.f_bavail) * unit)
+    }
+
+    // MARK: Paths
+
+    private func path(of name: ObjectName) -> String { root + "/" + name.description }
+
+    private func makeParents(of name: ObjectName) throws(ObjectStoreError) {
+        var directory = root
+        for part in name.description.split(separator: "/").dropLast() {
+            directory += "/" + part
+            try Self.makeDirectory(directory)
+        }
+    }
+
+    private static func makeDirectory(_ path: String) throws(ObjectStoreError) {
+        guard mkdir(path, 0o700) == 0 || errno == EEXIST else {
+            let error = Errno.current
+            throw .failed(error, "store \(path): \(error); make the directory or correct store=")
+        }
+    }
+
+    private func collect(_ prefix: String, into names: inout [ObjectName]) throws(ObjectStoreError) {
+        let path = prefix.isEmpty ? root : root + "/" + prefix
+        guard let directory = opendir(path) else { throw .failed(.current, "store \(path): \(Errno.current)") }
+        defer { closedir(directory) }
+        while let entry = readdir(directory) {
+            let type = entry.pointee.d_type
+            let text = withUnsafeBytes(of: &entry.pointee.d_name) { buffer in
+                String(decoding: buffer.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            guard let name = ObjectName(prefix.isEmpty ? text : prefix + "/" + text) else { continue }
+            if type == UInt8(DT_DIR) {
+                try collect(name.description, into: &names)
+            } else {
+                names.append(name)
+            }
+        }
+    }
+
+    private func isSame(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) -> Bool {
+        guard try size(name) == UInt64(bytes.count) else { return false }
+        let found = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+        defer { found.deallocate() }
+        try get(name, at: 0, into: found)
+        return found.elementsEqual(bytes)
+    }
+
+    private func synchronizeDirectory(_ path: String, _ name: ObjectName) throws(ObjectStoreError) {
+        let directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard directory >= 0 else { throw failure(name, "cannot be made durable") }
+        defer { close(directory) }
+        guard fsync(directory) == 0 else { throw failure(name, "cannot be made durable") }
+    }
+
+    private func failure(_ name: ObjectName, _ what: String) -> ObjectStoreError {
+        let error = Errno.current
+        if error == .noEntry { return .missing }
+        return .failed(error, "object \(root)/\(name) \(what): \(error); check the store's room and permissions")
+    }
+}

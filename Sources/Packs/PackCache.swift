@@ -1,0 +1,151 @@
+import CLinux
+import FileModel
+import Glibc
+import LinuxSystem
+import ObjectStorage
+
+/// The per-user cache of one volume: raw copies of packs in the store, bounded in bytes.
+///
+/// Invariants
+/// - Nothing here is the only copy of anything: the directory may be deleted at any time.
+/// - `bytes` of all entries add up to `total`; past `limit` the least recently used packs go.
+// SAFETY: every mutable member is guarded by `monitor`.
+final class PackCache: @unchecked Sendable {
+    private struct Entry {
+        var pack: CachedPack?
+        var bytes: Int
+        var lastUse: UInt64
+    }
+
+    /// Open files at most. Each cached pack in use holds one.
+    private static let openLimit = 2048
+
+    private let directory: String
+    private let limit: Int
+    private let store: any ObjectStore
+    private let monitor = Monitor()
+    private var entries: [PackID: Entry] = [:]
+    private var total = 0
+    private var openCount = 0
+    private var clock: UInt64 = 0
+
+    /// Takes up what earlier processes left in `directory`. `limit` is in bytes.
+    init(directory: String, limit: Int, store: any ObjectStore) throws(Errno) {
+        self.directory = directory
+        self.limit = limit
+        self.store = store
+        guard mkdir(directory, 0o700) == 0 || errno == EEXIST else { throw .current }
+        for name in try listDirectory(directory) {
+            guard let id = PackID(name) else { continue }
+            var status = Glibc.stat()
+            guard lstat(path(of: id), &status) == 0 else { continue }
+            entries[id] = Entry(pack: nil, bytes: Int(status.st_blocks) * 512, lastUse: 0)
+            total += Int(status.st_blocks) * 512
+        }
+    }
+
+    func path(of id: PackID) -> String { directory + "/\(id)" }
+
+    func read(_ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(PackReadFailure) {
+        let pack = try pack(id)
+        let fetched = try pack.read(at: offset, into: buffer, from: store)
+        if fetched > 0 { grow(id, by: fetched) }
+    }
+
+    /// Makes a staged pack's raw file, at `rawPath`, the cache's copy. On another file system the copy is
+    /// dropped: the store has it.
+    func adopt(_ id: PackID, rawPath: String) {
+        guard rename(rawPath, path(of: id)) == 0 else {
+            unlink(rawPath)
+            return
+        }
+        let descriptor = open(path(of: id), O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else { return }
+        let pack = CachedPack(adopting: descriptor, of: id)
+        monitor.lock()
+        clock += 1
+        forget(id)
+        entries[id] = Entry(pack: pack, bytes: pack.allocatedBytes, lastUse: clock)
+        total += pack.allocatedBytes
+        openCount += 1
+        evict(keeping: id)
+        monitor.unlock()
+    }
+
+    func remove(_ id: PackID) {
+        monitor.lock()
+        forget(id)
+        monitor.unlock()
+        unlink(path(of: id))
+    }
+
+    // MARK: Under the monitor
+
+    private func pack(_ id: PackID) throws(PackReadFailure) -> CachedPack {
+        monitor.lock()
+        defer { monitor.unlock() }
+        clock += 1
+        if let pack = entries[id]?.pack {
+            entries[id]?.lastUse = clock
+            return pack
+        }
+        do {
+            let pack = try CachedPack(id, path: path(of: id))
+            entries[id] = Entry(pack: pack, bytes: entries[id]?.bytes ?? 0, lastUse: clock)
+            openCount += 1
+            if openCount > Self.openLimit { closeOldest(keeping: id) }
+            return pack
+        } catch {
+            throw .cache(error)
+        }
+    }
+
+    private func grow(_ id: PackID, by bytes: Int) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        guard entries[id] != nil else { return }
+        entries[id]?.bytes += bytes
+        total += bytes
+        evict(keeping: id)
+    }
+
+    private func forget(_ id: PackID) {
+        guard let entry = entries.removeValue(forKey: id) else { return }
+        total -= entry.bytes
+        if entry.pack != nil { openCount -= 1 }
+    }
+
+    /// Drops least recently used packs until the rest fits. A reader that holds one keeps its open file.
+    private func evict(keeping kept: PackID) {
+        guard total > limit else { return }
+        // To nine tenths, so that a full cache does not sort its entries for every frame.
+        let goal = limit / 10 * 9
+        for (id, _) in entries.sorted(by: { $0.value.lastUse < $1.value.lastUse }) where id != kept {
+            guard total > goal else { return }
+            forget(id)
+            unlink(path(of: id))
+        }
+    }
+
+    private func closeOldest(keeping kept: PackID) {
+        let open = entries.filter { $0.value.pack != nil && $0.key != kept }
+        for (id, _) in open.sorted(by: { $0.value.lastUse < $1.value.lastUse }).prefix(Self.openLimit / 4) {
+            entries[id]?.pack = nil
+            openCount -= 1
+        }
+    }
+}
+
+/// The names in a directory, without "." and "..".
+func listDirectory(_ path: String) throws(Errno) -> [String] {
+    guard let directory = opendir(path) else { throw .current }
+    defer { closedir(directory) }
+    var names: [String] = []
+    while let entry = readdir(directory) {
+        let name = withUnsafeBytes(of: &entry.pointee.d_name) { buffer in
+            String(decoding: buffer.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        if name != "." && name != ".." { names.append(name) }
+    }
+    return names
+}

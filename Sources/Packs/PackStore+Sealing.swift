@@ -1,0 +1,193 @@
+import FileModel
+import Glibc
+import LinuxSystem
+import ObjectStorage
+
+/// What the owner of the metadata does for packs.
+public protocol PackLedger: AnyObject, Sendable {
+    /// The pack's record, or nil when no extent ever named it.
+    func packRecord(_ id: PackID) throws(Errno) -> PackRecord?
+    /// The pack is an object of the store now.
+    func packStored(_ id: PackID, rawLength: UInt64, storedLength: UInt64) throws(Errno)
+    /// The pack is gone.
+    func packRemoved(_ id: PackID) throws(Errno)
+}
+
+extension PackStore {
+    /// A shared pack that was left smaller than this is filled up by the next process; a larger one is stored.
+    private static let resumableBytes = PackFormat.maximumRawBytes / 2
+
+    /// Takes up staged packs of earlier processes and starts to store full ones. Call once, before any write.
+    public func start(_ ledger: any PackLedger) throws(PackRecoveryFailure) {
+        let sealer = Sealer()
+        let left = try recover(ledger)
+        monitor.lock()
+        self.sealer = sealer
+        for pack in left {
+            staged[pack.id] = pack
+            if shared == nil && pack.rawLength < Self.resumableBytes { shared = pack } else { sealer.enqueue(pack) }
+        }
+        monitor.unlock()
+        sealer.start { [unowned self] pack in self.storePack(pack, ledger) }
+    }
+
+    /// Opens what staging holds. Damage that costs data is an error, not a warning.
+    private func recover(_ ledger: any PackLedger) throws(PackRecoveryFailure) -> [StagedPack] {
+        let directory = configuration.stagingDirectory
+        var packs: [StagedPack] = []
+        do {
+            for name in try listDirectory(directory).sorted() where name.hasSuffix(".raw") {
+                guard let id = PackID(name.dropLast(4)) else { continue }
+                guard let record = try ledger.packRecord(id), record.state == .staged else {
+                    // No extent names it, or the store has it already.
+                    unlink(StagedPack.rawPath(directory, id))
+                    unlink(StagedPack.runsPath(directory, id))
+                    continue
+                }
+                packs.append(try StagedPack(id, in: directory, isNew: false))
+            }
+        } catch {
+            throw .failed("staging \(directory): \(error); make it readable")
+        }
+        return packs
+    }
+
+    /// A record says staged and no raw file is there: the object is in the store if the process died between
+    /// the put and the commit. Answers the lengths for the record; throws when the data is nowhere.
+    public func findStored(_ id: PackID) throws(PackReadFailure) -> (rawLength: UInt64, storedLength: UInt64) {
+        let index = try PackIndex(reading: id, from: store)
+        do {
+            return (UInt64(index.rawLength), try store.size(ObjectName(pack: id)))
+        } catch {
+            throw .store(error)
+        }
+    }
+
+    public func isStaged(_ id: PackID) -> Bool { stagedPack(id) != nil }
+
+    /// Stores one sealed pack. Answers why it could not.
+    private func storePack(_ pack: StagedPack, _ ledger: any PackLedger) -> String? {
+        do {
+            let record = try ledger.packRecord(pack.id)
+            guard pack.rawLength > 0, let record, record.liveBytes > 0 else {
+                try ledger.packRemoved(pack.id)
+                discard(pack)
+                return nil
+            }
+            let object = try encode(pack)
+            try put(pack, object)
+            try ledger.packStored(
+                pack.id, rawLength: UInt64(pack.rawLength), storedLength: UInt64(object.count))
+            cache.adopt(pack.id, rawPath: pack.rawPath)
+            forget(pack)
+            return nil
+        } catch {
+            return "pack \(pack.id): \(error)"
+        }
+    }
+
+    private func encode(_ pack: StagedPack) throws -> [UInt8] {
+        let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: pack.rawLength, alignment: 4096)
+        defer { raw.deallocate() }
+        // Room that was reserved by a write that failed may lie past the file's end: it reads as zeros.
+        raw.initializeMemory(as: UInt8.self, repeating: 0)
+        var done = 0
+        while done < raw.count {
+            let count = pread(pack.descriptor, raw.baseAddress.map { $0 + done }, raw.count - done, off_t(done))
+            if count < 0 && errno == EINTR { continue }
+            guard count >= 0 else { throw Errno.current }
+            if count == 0 { break }
+            done += count
+        }
+        let encoder = PackEncoder(compression: configuration.compression)
+        return encoder.encode(pack.id, UnsafeRawBufferPointer(raw), runs: pack.allRuns)
+    }
+
+    private func put(_ pack: StagedPack, _ object: [UInt8]) throws {
+        // The error travels as a value: a typed throw through this closure does not compile in Swift 6.3.
+        let refusal = object.withUnsafeBytes { bytes -> ObjectStoreError? in
+            do throws(ObjectStoreError) {
+                try store.put(ObjectName(pack: pack.id), bytes)
+                return nil
+            } catch {
+                return error
+            }
+        }
+        guard let refusal else { return }
+        guard refusal == .exists else { throw refusal }
+        // An earlier process put it and died before it was recorded. Only its record table can differ, by
+        // runs that were never synced: the frames prove that the data is the same.
+        let raw = object.withUnsafeBytes { bytes in try? PackIndex(decoding: pack.id, bytes) }
+        let found = try PackIndex(reading: pack.id, from: store)
+        guard found.frames.map(\.checksum) == raw?.frames.map(\.checksum) else { throw refusal }
+    }
+
+    private func discard(_ pack: StagedPack) {
+        unlink(pack.rawPath)
+        forget(pack)
+    }
+
+    private func forget(_ pack: StagedPack) {
+        unlink(StagedPack.runsPath(configuration.stagingDirectory, pack.id))
+        monitor.withLock { staged[pack.id] = nil }
+    }
+
+    // MARK: Ending
+
+    /// Seals every open pack of a large file that saw no write for a while; call it now and then.
+    public func sealIdleStreams() {
+        monitor.lock()
+        defer { monitor.unlock() }
+        for (inode, stream) in streams where stream.lastUse == stream.idleMark {
+            streams[inode] = nil
+            sealer?.enqueue(stream.pack)
+        }
+        streams = streams.mapValues { Stream(pack: $0.pack, lastUse: $0.lastUse, idleMark: $0.lastUse) }
+    }
+
+    /// Seals all that is open and waits until the store has it. Answers why it has not.
+    public func flush(seconds: Double) -> String? {
+        monitor.lock()
+        for stream in streams.values { sealer?.enqueue(stream.pack) }
+        streams.removeAll()
+        if let pack = shared, pack.rawLength > 0 {
+            shared = nil
+            sealer?.enqueue(pack)
+        }
+        monitor.unlock()
+        return sealer?.drain(seconds: seconds)
+    }
+
+    /// Stores what is worth an object of its own and leaves a small shared pack in staging for the next
+    /// process. Answers why something that should be stored is not.
+    public func close(seconds: Double) -> String? {
+        monitor.lock()
+        for stream in streams.values { sealer?.enqueue(stream.pack) }
+        streams.removeAll()
+        if let pack = shared, pack.rawLength >= Self.resumableBytes {
+            shared = nil
+            sealer?.enqueue(pack)
+        }
+        monitor.unlock()
+        let failure = sealer?.drain(seconds: seconds)
+        sealer?.stop()
+        return failure
+    }
+
+    /// Deletes a stored pack that no extent names.
+    public func delete(_ id: PackID) throws(ObjectStoreError) {
+        try store.delete(ObjectName(pack: id))
+        cache.remove(id)
+    }
+}
+
+/// Why staging could not be taken up.
+public enum PackRecoveryFailure: Error, Sendable, CustomStringConvertible {
+    case failed(String)
+
+    public var description: String {
+        switch self {
+        case .failed(let text): text
+        }
+    }
+}

@@ -1,0 +1,183 @@
+import FileModel
+import Glibc
+import LinuxSystem
+import ObjectStorage
+
+/// What a volume's packs need to be opened.
+public struct PackStoreConfiguration: Sendable {
+    /// Absolute; holds the only copy of data that is not in the store yet.
+    public var stagingDirectory: String
+    /// Absolute; may be deleted at any time.
+    public var cacheDirectory: String
+    /// Bytes the cache may hold.
+    public var cacheLimit: Int
+    public var compression: Compression
+    /// Grows with each opening for writing.
+    public var epoch: UInt32
+
+    public init(
+        stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, compression: Compression, epoch: UInt32
+    ) {
+        self.stagingDirectory = stagingDirectory
+        self.cacheDirectory = cacheDirectory
+        self.cacheLimit = cacheLimit
+        self.compression = compression
+        self.epoch = epoch
+    }
+}
+
+/// All file data of a volume: open packs in staging, sealed ones on their way, stored ones in the cache.
+///
+/// Invariants
+/// - A pack is in `staged` from its making until its object is in the store and its raw file is the cache's.
+/// - `shared` and every pack in `streams` are open and in `staged`.
+/// - A new extent is recorded by the caller inside `append`'s body, so a seal waits for it.
+// SAFETY: every mutable member is guarded by `monitor`.
+public final class PackStore: @unchecked Sendable {
+    /// A file past this many bytes gets packs of its own, so that its data lies in order.
+    public static let streamThresholdBytes: UInt64 = 1 << 20
+    /// Packs of large files open at once. Past it the least recently used one is sealed.
+    static let streamLimit = 64
+    /// Packs sealed and not yet stored, 128 MiB. Past it writers wait: staging is bounded.
+    static let sealQueueLimit = 8
+
+    struct Stream {
+        var pack: StagedPack
+        var lastUse: UInt64
+        /// `lastUse` when idleness was last looked at.
+        var idleMark: UInt64 = 0
+    }
+
+    let configuration: PackStoreConfiguration
+    let store: any ObjectStore
+    let cache: PackCache
+    let monitor = Monitor()
+    var staged: [PackID: StagedPack] = [:]
+    var shared: StagedPack?
+    var streams: [InodeID: Stream] = [:]
+    var nextSequence: UInt32 = 1
+    var clock: UInt64 = 0
+    var sealer: Sealer?
+
+    public init(_ configuration: PackStoreConfiguration, store: any ObjectStore) throws(Errno) {
+        self.configuration = configuration
+        self.store = store
+        guard mkdir(configuration.stagingDirectory, 0o700) == 0 || errno == EEXIST else { throw .current }
+        cache = try PackCache(
+            directory: configuration.cacheDirectory, limit: configuration.cacheLimit, store: store)
+    }
+
+    // MARK: Writing
+
+    /// Stores bytes of a file and tells `record` where they lie. The pack cannot be sealed before `record`
+    /// has returned.
+    public func append<Result>(
+        _ bytes: UnsafeRawBufferPointer, of inode: InodeID, at fileOffset: UInt64,
+        record: (PackID, UInt64) throws(Errno) -> Result
+    ) throws(Errno) -> Result {
+        let isLarge = fileOffset + UInt64(bytes.count) > Self.streamThresholdBytes
+        let (pack, offset) = try reserve(bytes.count, inode, fileOffset, isLarge)
+        defer { pack.release() }
+        try pack.write(bytes, at: offset)
+        return try record(pack.id, UInt64(offset))
+    }
+
+    /// Writes over bytes of an open pack in place. False where the pack is not open, or the bytes may be
+    /// shared: append then.
+    public func rewrite(_ bytes: UnsafeRawBufferPointer, in id: PackID, at offset: UInt64) throws(Errno) -> Bool {
+        guard let pack = stagedPack(id), pack.retainForRewrite(at: Int(offset)) else { return false }
+        defer { pack.release() }
+        try pack.write(bytes, at: Int(offset))
+        return true
+    }
+
+    /// The bytes of these packs are about to be named by a second inode.
+    public func freeze(_ packs: Set<PackID>) {
+        for id in packs { stagedPack(id)?.freezeWritten() }
+    }
+
+    private func reserve(
+        _ count: Int, _ inode: InodeID, _ fileOffset: UInt64, _ isLarge: Bool
+    ) throws(Errno) -> (StagedPack, Int) {
+        precondition(count <= PackFormat.maximumRawBytes, "a write is smaller than a pack")
+        while true {
+            let pack = isLarge ? try streamPack(inode) : try sharedPack()
+            if let offset = pack.reserve(count, for: inode, at: fileOffset) { return (pack, offset) }
+            retire(pack, isLarge ? inode : nil)
+            sealer?.waitForRoom()
+        }
+    }
+
+    private func sharedPack() throws(Errno) -> StagedPack {
+        monitor.lock()
+        defer { monitor.unlock() }
+        if let shared { return shared }
+        let pack = try newPack()
+        shared = pack
+        return pack
+    }
+
+    private func streamPack(_ inode: InodeID) throws(Errno) -> StagedPack {
+        monitor.lock()
+        defer { monitor.unlock() }
+        clock += 1
+        if let stream = streams[inode] {
+            streams[inode]?.lastUse = clock
+            return stream.pack
+        }
+        if streams.count >= Self.streamLimit, let oldest = streams.min(by: { $0.value.lastUse < $1.value.lastUse }) {
+            streams[oldest.key] = nil
+            sealer?.enqueue(oldest.value.pack)
+        }
+        let pack = try newPack()
+        streams[inode] = Stream(pack: pack, lastUse: clock)
+        return pack
+    }
+
+    /// Under the monitor.
+    private func newPack() throws(Errno) -> StagedPack {
+        let id = PackID(epoch: configuration.epoch, sequence: nextSequence)
+        let pack = try StagedPack(id, in: configuration.stagingDirectory, isNew: true)
+        nextSequence += 1
+        staged[id] = pack
+        return pack
+    }
+
+    /// Puts a full pack on its way to the store, once.
+    private func retire(_ pack: StagedPack, _ inode: InodeID?) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        if let inode {
+            guard streams[inode]?.pack === pack else { return }
+            streams[inode] = nil
+        } else {
+            guard shared === pack else { return }
+            shared = nil
+        }
+        sealer?.enqueue(pack)
+    }
+
+    func stagedPack(_ id: PackID) -> StagedPack? { monitor.withLock { staged[id] } }
+
+    // MARK: Reading
+
+    /// Fills `buffer` with the pack's raw bytes from `offset` on.
+    public func read(
+        _ id: PackID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(PackReadFailure) {
+        if let pack = stagedPack(id) {
+            return try CachedPack.readFully(pack.descriptor, at: Int(offset), into: buffer)
+        }
+        try cache.read(id, at: Int(offset), into: buffer)
+    }
+
+    // MARK: Durability
+
+    /// Makes every byte that was appended or rewritten before the call durable in staging.
+    public func synchronize() throws(Errno) {
+        for pack in monitor.withLock({ Array(staged.values) }) { try pack.synchronize() }
+    }
+
+    /// Room in the store, where it can tell.
+    public func capacity() -> (total: UInt64, free: UInt64)? { store.capacity() }
+}

@@ -1,0 +1,86 @@
+import FileModel
+import Glibc
+import LinuxSystem
+import ObjectStorage
+
+/// The thread that turns full staged packs into objects of the store.
+///
+/// Invariants
+/// - A pack is in `queue` at most once and leaves it only when it is in the store or found empty.
+/// - A put that failed is tried again, with growing pauses, for as long as the process lives: staging is the
+///   only copy.
+// SAFETY: every mutable member is guarded by `monitor`.
+final class Sealer: @unchecked Sendable {
+    private let monitor = Monitor()
+    private var queue: [StagedPack] = []
+    private var isStopping = false
+    private var lastFailure: String?
+    private var thread: WorkerThread?
+
+    /// `store` is asked to store one pack and answers why it could not.
+    func start(_ process: @escaping @Sendable (StagedPack) -> String?) {
+        thread = WorkerThread(name: "berth-sealer") { self.run(process) }
+    }
+
+    func enqueue(_ pack: StagedPack) {
+        monitor.lock()
+        queue.append(pack)
+        monitor.signalAll()
+        monitor.unlock()
+    }
+
+    /// Waits until staging has room for another pack.
+    func waitForRoom() {
+        monitor.lock()
+        defer { monitor.unlock() }
+        while queue.count > PackStore.sealQueueLimit && !isStopping { monitor.wait() }
+    }
+
+    /// Waits until all that was enqueued is stored. Answers the last failure when it is not by then.
+    func drain(seconds: Double) -> String? {
+        monitor.lock()
+        defer { monitor.unlock() }
+        while !queue.isEmpty {
+            guard monitor.wait(seconds: seconds) else { break }
+        }
+        return queue.isEmpty ? nil : lastFailure ?? "the store did not take \(queue.count) packs in time"
+    }
+
+    func stop() {
+        monitor.lock()
+        isStopping = true
+        monitor.signalAll()
+        monitor.unlock()
+        thread?.join()
+        thread = nil
+    }
+
+    var failure: String? { monitor.withLock { lastFailure } }
+
+    private func run(_ process: @Sendable (StagedPack) -> String?) {
+        var pause = 0.1
+        while let pack = next() {
+            pack.seal()
+            let failure = process(pack)
+            monitor.lock()
+            lastFailure = failure
+            if failure == nil {
+                queue.removeFirst()
+                pause = 0.1
+                monitor.signalAll()
+            } else {
+                // At most 30 s, so that a store that is back is used soon.
+                _ = monitor.wait(seconds: pause)
+                pause = min(pause * 2, 30)
+            }
+            monitor.unlock()
+        }
+    }
+
+    private func next() -> StagedPack? {
+        monitor.lock()
+        defer { monitor.unlock() }
+        while queue.isEmpty && !isStopping { monitor.wait() }
+        return isStopping ? nil : queue.first
+    }
+}

@@ -1,0 +1,212 @@
+import CSQLite
+import FileModel
+import Glibc
+import LinuxSystem
+import Metadata
+
+/// Why a database could not be opened, in one line that names it, the cause and the fix.
+public struct MetadataOpenFailure: Error, CustomStringConvertible {
+    public let description: String
+}
+
+/// The metadata of one volume in one SQLite database, opened by this process alone.
+///
+/// Invariants
+/// - `lock` guards `transaction` and `connection`; bodies run one after the other.
+/// - An SQLite transaction is always open between `init` and `close`: bodies add to it, `commit` ends it
+///   and begins the next. A crash therefore keeps a prefix of the operations.
+/// - After a fault nothing is committed any more: what is on disk is the last good commit.
+// SAFETY: every access to the non-Sendable members is between lock.lock() and lock.unlock().
+public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
+    /// 32 MiB. A log that grows further slows reads; a smaller one checkpoints under load too often.
+    static let checkpointBytes = 32 << 20
+
+    private let lock = Monitor()
+    private let connection: SQLiteConnection
+    private let current: SQLiteTransaction
+    private let log: FileDescriptorBox
+    private var isClosed = false
+
+    /// Opens or makes the database at `path`. The caller has made sure that the file system supports locks.
+    public init(path: String) throws(MetadataOpenFailure) {
+        do {
+            connection = try Self.open(path)
+            current = try SQLiteTransaction(connection: connection)
+            log = try FileDescriptorBox(writeAheadLogOf: path)
+            try connection.execute("BEGIN IMMEDIATE")
+        } catch {
+            throw MetadataOpenFailure(description: Self.explain(error, path))
+        }
+    }
+
+    private static func open(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
+        // 0600 before SQLite writes a byte: names are the user's own business.
+        let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else {
+            throw SQLiteFailure(code: SQLITE_CANTOPEN, message: Errno.current.description)
+        }
+        Glibc.close(descriptor)
+        let connection = try SQLiteConnection(path: path, flags: SQLITE_OPEN_READWRITE)
+        berth_sqlite_defensive(connection.handle)
+        try connection.execute(
+            """
+            PRAGMA locking_mode = EXCLUSIVE;
+            PRAGMA journal_mode = WAL;
+            PRAGMA synchronous = NORMAL;
+            PRAGMA wal_autocheckpoint = 0;
+            PRAGMA cache_size = -65536;
+            PRAGMA mmap_size = 2147418112;
+            PRAGMA temp_store = MEMORY;
+            PRAGMA cell_size_check = ON;
+            """)
+        try migrate(connection)
+        return connection
+    }
+
+    private static func migrate(_ connection: SQLiteConnection) throws(SQLiteFailure) {
+        try connection.execute("BEGIN EXCLUSIVE")
+        let application = try connection.text("PRAGMA application_id").flatMap { Int32($0) } ?? 0
+        let found = try connection.text("PRAGMA user_version").flatMap { Int($0) } ?? 0
+        let isEmpty = try connection.text("SELECT 1 FROM sqlite_master LIMIT 1") == nil
+        guard isEmpty || application == Schema.applicationID else {
+            throw SQLiteFailure(code: SQLITE_NOTADB, message: "it is another program's database")
+        }
+        guard found <= Schema.version else {
+            throw SQLiteFailure(
+                code: SQLITE_MISMATCH, message: "its schema is version \(found), newer than this program's \(Schema.version)")
+        }
+        for step in Schema.migrations[found...] { try connection.execute(step) }
+        try connection.execute("PRAGMA application_id = \(Schema.applicationID)")
+        try connection.execute("PRAGMA user_version = \(Schema.version)")
+        try connection.execute("COMMIT")
+    }
+
+    private static func explain(_ failure: SQLiteFailure, _ path: String) -> String {
+        let cause = "metadata \(path): \(failure.message)"
+        switch failure.code & 0xFF {
+        case SQLITE_BUSY, SQLITE_LOCKED:
+            return cause + "; another server has this volume open: use its mount, or stop it first"
+        case SQLITE_NOTADB, SQLITE_CORRUPT:
+            return cause + "; restore the file from a copy, or move it away to start with an empty volume"
+        case SQLITE_MISMATCH:
+            return cause + "; use the newer program"
+        default:
+            return cause + "; make sure the directory exists, is yours and has room"
+        }
+    }
+
+    // MARK: MetadataStore
+
+    public func transaction<Result>(
+        _ body: (any MetadataTransaction) throws(Errno) -> Result
+    ) throws(Errno) -> Result {
+        lock.lock()
+        defer { lock.unlock() }
+        guard !isClosed, current.fault == nil else { throw .io }
+        current.changesOfBody = 0
+        do {
+            return try body(current)
+        } catch {
+            if current.changesOfBody != 0 && current.fault == nil {
+                current.fault = "a refused operation (\(error)) left changes behind; this is a defect, please report it"
+                assertionFailure(current.fault ?? "")
+            }
+            throw error
+        }
+    }
+
+    public func commit(prepare: () throws(Errno) -> Void) throws(Errno) {
+        lock.lock()
+        defer { lock.unlock() }
+        guard !isClosed else { return }
+        guard current.fault == nil else { throw .io }
+        guard current.isDirty else { return }
+        do {
+            try prepare()
+        } catch {
+            // Committed records would name bytes that may be lost.
+            current.fault = "file data could not be written: \(error)"
+            throw error
+        }
+        try current.flush()
+        do {
+            try connection.execute("COMMIT")
+            current.isDirty = false
+            if log.size >= Self.checkpointBytes { try connection.checkpoint() }
+            try connection.execute("BEGIN IMMEDIATE")
+        } catch {
+            if current.fault == nil { current.fault = error.message }
+            throw .io
+        }
+    }
+
+    /// Without the lock: other bodies run while the disk writes.
+    public func synchronize() throws(Errno) {
+        guard log.synchronize() else {
+            let error = Errno.current
+            lock.withLock { current.fault = current.fault ?? "the log could not be written: \(error)" }
+            throw error
+        }
+    }
+
+    public var failure: String? { lock.withLock { current.fault } }
+
+    public func close() throws(Errno) {
+        try commit(prepare: { () throws(Errno) in })
+        lock.lock()
+        defer { lock.unlock() }
+        guard !isClosed else { return }
+        isClosed = true
+        do {
+            try connection.execute("COMMIT")
+            try connection.checkpoint()
+        } catch {
+            throw .io
+        }
+    }
+
+    // MARK: For tests
+
+    /// Runs a body and takes everything back: what a retried body meets.
+    package func rehearse<Result>(
+        _ body: (any MetadataTransaction) throws(Errno) -> Result
+    ) throws(Errno) -> Result {
+        lock.lock()
+        defer { lock.unlock() }
+        try current.flush()
+        let saved = (current.used, current.nextInode, current.packRecords, current.isDirty)
+        do { try connection.execute("SAVEPOINT rehearsal") } catch { throw .io }
+        defer {
+            try? connection.execute("ROLLBACK TO rehearsal")
+            try? connection.execute("RELEASE rehearsal")
+            (current.used, current.nextInode, current.packRecords, current.isDirty) = saved
+            current.forgetCache()
+        }
+        return try body(current)
+    }
+}
+
+/// The write-ahead log's own descriptor, for fdatasync outside the lock.
+///
+/// SQLite takes its POSIX locks on the database file, never on the log, so closing this descriptor
+/// drops none of them.
+final class FileDescriptorBox: Sendable {
+    private let descriptor: Int32
+
+    init(writeAheadLogOf path: String) throws(SQLiteFailure) {
+        descriptor = Glibc.open(path + "-wal", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else {
+            throw SQLiteFailure(code: SQLITE_CANTOPEN, message: Errno.current.description)
+        }
+    }
+
+    deinit { close(descriptor) }
+
+    /// Bytes; 0 where the file cannot be asked.
+    var size: Int {
+        var status = Glibc.stat()
+        return fstat(descriptor, &status) == 0 ? Int(status.st_size) : 0
+    }
+
+    func synchronize() -> Bool { fdatasync(descriptor) == 0 }
+}

@@ -1,0 +1,92 @@
+import CSQLite
+import FileModel
+import Metadata
+
+extension SQLiteTransaction {
+    func entry(_ name: FileName, in directory: InodeID) throws(Errno) -> InodeID? {
+        statements.selectEntry.bind(1, directory.rawValue)
+        statements.selectEntry.bind(2, name.bytes)
+        return try first(statements.selectEntry) { InodeID(rawValue: $0.unsigned(0)) }
+    }
+
+    func entries(in directory: InodeID, after name: FileName?, limit: Int) throws(Errno) -> [DirectoryEntry] {
+        let statement = name == nil ? statements.listFirst : statements.listAfter
+        statement.bind(1, directory.rawValue)
+        if let name { statement.bind(2, name.bytes) }
+        statement.bind(3, Int64(limit))
+        let rows = try all(statement) { row in
+            (name: FileName(trusted: row.bytes(13)), target: InodeID(rawValue: row.unsigned(12)),
+                inode: row.isNull(0) ? nil : Self.readInode(row))
+        }
+        var entries: [DirectoryEntry] = []
+        entries.reserveCapacity(rows.count)
+        for row in rows {
+            // The cache first: the table's record may be older, or not there yet.
+            guard let inode = cache[row.target]?.inode ?? row.inode else {
+                throw corrupt("entry \(row.name) names inode \(row.target.rawValue), which does not exist")
+            }
+            entries.append(DirectoryEntry(name: row.name, inode: inode))
+        }
+        return entries
+    }
+
+    func hasEntries(in directory: InodeID) throws(Errno) -> Bool {
+        statements.anyEntry.bind(1, directory.rawValue)
+        return try first(statements.anyEntry) { _ in true } ?? false
+    }
+
+    func link(_ name: FileName, in directory: InodeID, to target: InodeID) throws(Errno) {
+        changed()
+        statements.putEntry.bind(1, directory.rawValue)
+        statements.putEntry.bind(2, name.bytes)
+        statements.putEntry.bind(3, target.rawValue)
+        try run(statements.putEntry)
+    }
+
+    func unlink(_ name: FileName, in directory: InodeID) throws(Errno) {
+        changed()
+        statements.deleteEntry.bind(1, directory.rawValue)
+        statements.deleteEntry.bind(2, name.bytes)
+        try run(statements.deleteEntry)
+    }
+
+    // MARK: Link targets and extended attributes
+
+    func linkTarget(of inode: InodeID) throws(Errno) -> [UInt8]? {
+        statements.selectTarget.bind(1, inode.rawValue)
+        return try first(statements.selectTarget) { $0.bytes(0) }
+    }
+
+    func setLinkTarget(_ target: [UInt8], of inode: InodeID) throws(Errno) {
+        changed()
+        statements.putTarget.bind(1, inode.rawValue)
+        statements.putTarget.bind(2, target)
+        try run(statements.putTarget)
+    }
+
+    func attribute(_ name: [UInt8], of inode: InodeID) throws(Errno) -> [UInt8]? {
+        statements.selectAttribute.bind(1, inode.rawValue)
+        statements.selectAttribute.bind(2, name)
+        return try first(statements.selectAttribute) { $0.bytes(0) }
+    }
+
+    func attributeNames(of inode: InodeID) throws(Errno) -> [[UInt8]] {
+        statements.listAttributes.bind(1, inode.rawValue)
+        return try all(statements.listAttributes) { $0.bytes(0) }
+    }
+
+    func setAttribute(_ name: [UInt8], to value: [UInt8], of inode: InodeID) throws(Errno) {
+        changed()
+        statements.putAttribute.bind(1, inode.rawValue)
+        statements.putAttribute.bind(2, name)
+        statements.putAttribute.bind(3, value)
+        try run(statements.putAttribute)
+    }
+
+    func removeAttribute(_ name: [UInt8], of inode: InodeID) throws(Errno) {
+        changed()
+        statements.deleteAttribute.bind(1, inode.rawValue)
+        statements.deleteAttribute.bind(2, name)
+        try run(statements.deleteAttribute)
+    }
+}

@@ -1,0 +1,125 @@
+import CSQLite
+import FileModel
+import Metadata
+
+extension SQLiteTransaction {
+    func extents(of inode: InodeID, overlapping range: Range<UInt64>) throws(Errno) -> [Extent] {
+        let statement = statements.selectExtents
+        statement.bind(1, inode.rawValue)
+        statement.bind(2, range.lowerBound)
+        statement.bind(3, range.upperBound)
+        var found = try all(statement, Self.readExtent)
+        // The query starts at the last extent at or before the range, which may end before it.
+        if let start = found.first, start.end <= range.lowerBound { found.removeFirst() }
+        return found
+    }
+
+    func firstExtent(of inode: InodeID, from offset: UInt64) throws(Errno) -> Extent? {
+        statements.selectExtentFrom.bind(1, inode.rawValue)
+        statements.selectExtentFrom.bind(2, offset)
+        return try first(statements.selectExtentFrom, Self.readExtent)
+    }
+
+    func replaceExtents(of inode: InodeID, in range: Range<UInt64>, with extents: [Extent]) throws(Errno) -> Int64 {
+        changed()
+        var removed: UInt64 = 0
+        var added: UInt64 = 0
+        for old in try self.extents(of: inode, overlapping: range) {
+            removed += try cut(range, outOf: old, of: inode)
+        }
+        for new in extents {
+            try append(new, to: inode)
+            account(new.pack, Int64(new.length))
+            added += new.length
+        }
+        used.bytes = used.bytes + added - removed
+        isCounterDirty = true
+        return Int64(added) - Int64(removed)
+    }
+
+    /// Leaves of `old` what lies outside `range`. Answers the bytes that went.
+    private func cut(_ range: Range<UInt64>, outOf old: Extent, of inode: InodeID) throws(Errno) -> UInt64 {
+        guard let gone = old.clipped(to: range) else { return 0 }
+        if let before = old.clipped(to: 0..<range.lowerBound) {
+            try put(before, of: inode)
+        } else {
+            statements.deleteExtent.bind(1, inode.rawValue)
+            statements.deleteExtent.bind(2, old.fileOffset)
+            try run(statements.deleteExtent)
+        }
+        if let after = old.clipped(to: range.upperBound..<UInt64.max) { try put(after, of: inode) }
+        account(old.pack, -Int64(gone.length))
+        return gone.length
+    }
+
+    /// Adds an extent, as a longer last one where it continues it in the file and in the pack.
+    private func append(_ new: Extent, to inode: InodeID) throws(Errno) {
+        if new.fileOffset > 0 {
+            statements.selectExtentBefore.bind(1, inode.rawValue)
+            statements.selectExtentBefore.bind(2, new.fileOffset)
+            if let before = try first(statements.selectExtentBefore, Self.readExtent), before.end == new.fileOffset,
+                before.pack == new.pack, before.packOffset + before.length == new.packOffset
+            {
+                var longer = before
+                longer.length += new.length
+                return try put(longer, of: inode)
+            }
+        }
+        try put(new, of: inode)
+    }
+
+    private func put(_ extent: Extent, of inode: InodeID) throws(Errno) {
+        let statement = statements.putExtent
+        statement.bind(1, inode.rawValue)
+        statement.bind(2, extent.fileOffset)
+        statement.bind(3, extent.length)
+        statement.bind(4, extent.pack.packed)
+        statement.bind(5, extent.packOffset)
+        try run(statement)
+    }
+
+    private static func readExtent(_ row: SQLiteStatement) -> Extent {
+        Extent(
+            fileOffset: row.unsigned(0), length: row.unsigned(1), pack: PackID(packed: row.integer(2)),
+            packOffset: row.unsigned(3))
+    }
+
+    // MARK: Packs
+
+    private func account(_ pack: PackID, _ difference: Int64) {
+        var record = packRecords[pack] ?? PackRecord(id: pack, state: .staged)
+        // Clamped: a damaged count is the checker's to report, not a reason to trap.
+        record.liveBytes = UInt64(max(0, Int64(record.liveBytes) + difference))
+        packRecords[pack] = record
+        dirtyPacks.insert(pack)
+    }
+
+    func pack(_ id: PackID) throws(Errno) -> PackRecord? { packRecords[id] }
+
+    func packs() throws(Errno) -> [PackRecord] { packRecords.values.sorted { $0.id < $1.id } }
+
+    func putPack(_ record: PackRecord) throws(Errno) {
+        changed()
+        var kept = record
+        kept.liveBytes = packRecords[record.id]?.liveBytes ?? 0
+        packRecords[record.id] = kept
+        dirtyPacks.insert(record.id)
+    }
+
+    func removePack(_ id: PackID) throws(Errno) {
+        changed()
+        packRecords[id] = nil
+        statements.deletePack.bind(1, id.packed)
+        try run(statements.deletePack)
+    }
+
+    func write(_ record: PackRecord) throws(Errno) {
+        let statement = statements.putPack
+        statement.bind(1, record.id.packed)
+        statement.bind(2, record.state.rawValue)
+        statement.bind(3, record.rawLength)
+        statement.bind(4, record.storedLength)
+        statement.bind(5, record.liveBytes)
+        try run(statement)
+    }
+}

@@ -1,0 +1,153 @@
+import CSQLite
+import FileModel
+import Metadata
+
+extension SQLiteTransaction {
+    func inode(_ id: InodeID) throws(Errno) -> Inode? {
+        if let cached = cache[id] { return cached.inode }
+        statements.selectInode.bind(1, id.rawValue)
+        guard let read = try first(statements.selectInode, Self.readInode) else { return nil }
+        guard let inode = read else { throw corrupt("inode \(id.rawValue) has an unknown type") }
+        remember(inode, isDirty: false)
+        return inode
+    }
+
+    func allocateInodeID() throws(Errno) -> InodeID {
+        defer { nextInode += 1 }
+        isCounterDirty = true
+        return InodeID(rawValue: nextInode)
+    }
+
+    func insert(_ inode: Inode) throws(Errno) {
+        changed()
+        used.files += 1
+        isCounterDirty = true
+        remember(inode, isDirty: true)
+    }
+
+    func update(_ inode: Inode) throws(Errno) {
+        changed()
+        remember(inode, isDirty: true)
+    }
+
+    func remove(_ id: InodeID) throws(Errno) {
+        guard let inode = try inode(id) else { return }
+        changed()
+        _ = try replaceExtents(of: id, in: 0..<UInt64(Int64.max), with: [])
+        for statement in [statements.deleteInode, statements.deleteAttributes] {
+            statement.bind(1, id.rawValue)
+            try run(statement)
+        }
+        if inode.kind == .symbolicLink {
+            statements.deleteTarget.bind(1, id.rawValue)
+            try run(statements.deleteTarget)
+        }
+        if inode.linkCount == 0 { try removeOrphan(id) }
+        cache[id] = nil
+        used.files -= 1
+        isCounterDirty = true
+    }
+
+    func addOrphan(_ inode: InodeID) throws(Errno) {
+        changed()
+        pendingOrphans[inode] = true
+    }
+
+    func removeOrphan(_ inode: InodeID) throws(Errno) {
+        changed()
+        // An orphan that came and went between two commits never reaches the table.
+        pendingOrphans[inode] = pendingOrphans[inode] == true ? nil : false
+    }
+
+    func orphans(limit: Int) throws(Errno) -> [InodeID] {
+        try flushOrphans()
+        statements.listOrphans.bind(1, Int64(limit))
+        return try all(statements.listOrphans) { InodeID(rawValue: $0.unsigned(0)) }
+    }
+
+    // MARK: The inode cache
+
+    func remember(_ inode: Inode, isDirty: Bool) {
+        let wasDirty = cache[inode.id]?.isDirty ?? false
+        if isDirty && !wasDirty { dirtyInodes.append(inode.id) }
+        cache[inode.id] = CachedInode(inode: inode, isDirty: isDirty || wasDirty)
+    }
+
+    /// Writes what is dirty into the tables. The caller commits.
+    func flush() throws(Errno) {
+        // In order of ids: neighbours in the tree are written together.
+        for id in dirtyInodes.sorted() {
+            guard let cached = cache[id], cached.isDirty else { continue }
+            try write(cached.inode)
+            cache[id] = CachedInode(inode: cached.inode, isDirty: false)
+        }
+        dirtyInodes.removeAll(keepingCapacity: true)
+        if cache.count > Self.cachedInodeLimit { cache.removeAll(keepingCapacity: true) }
+        try flushOrphans()
+        for id in dirtyPacks {
+            guard let record = packRecords[id] else { continue }
+            try write(record)
+        }
+        dirtyPacks.removeAll(keepingCapacity: true)
+        guard isCounterDirty else { return }
+        for (name, value) in [("files", used.files), ("bytes", used.bytes)] {
+            statements.putQuota.bind(1, name)
+            statements.putQuota.bind(2, value)
+            try run(statements.putQuota)
+        }
+        statements.putSetting.bind(1, "next_inode")
+        statements.putSetting.bind(2, String(nextInode))
+        try run(statements.putSetting)
+        isCounterDirty = false
+    }
+
+    private func flushOrphans() throws(Errno) {
+        for (id, isOrphan) in pendingOrphans {
+            let statement = isOrphan ? statements.putOrphan : statements.deleteOrphan
+            statement.bind(1, id.rawValue)
+            try run(statement)
+        }
+        pendingOrphans.removeAll(keepingCapacity: true)
+    }
+
+    private func write(_ inode: Inode) throws(Errno) {
+        let modified = inode.modified.nanoseconds
+        func unlessModified(_ time: Timestamp) -> Int64? { time.nanoseconds == modified ? nil : time.nanoseconds }
+        let statement = statements.putInode
+        statement.bind(1, inode.id.rawValue)
+        statement.bind(2, Int64(inode.mode))
+        statement.bind(3, Int64(inode.userID))
+        statement.bind(4, Int64(inode.groupID))
+        statement.bind(5, Int64(inode.linkCount))
+        statement.bind(6, inode.size)
+        statement.bind(7, modified)
+        statement.bind(8, inode.allocated == inode.size ? nil : Int64(bitPattern: inode.allocated))
+        statement.bind(9, unlessModified(inode.accessed))
+        statement.bind(10, unlessModified(inode.changed))
+        statement.bind(11, inode.device == 0 ? nil : Int64(inode.device))
+        statement.bind(12, inode.parent.map { Int64(bitPattern: $0.rawValue) })
+        try run(statement)
+    }
+
+    /// Reads `Statements.inodeColumns`; nil where the type bits are none of POSIX's.
+    static func readInode(_ row: SQLiteStatement) -> Inode? {
+        let mode = UInt32(truncatingIfNeeded: row.integer(1))
+        guard let kind = FileKind(rawValue: mode & 0o170000) else { return nil }
+        let modified = Timestamp(nanoseconds: row.integer(6))
+        var inode = Inode(
+            id: InodeID(rawValue: row.unsigned(0)), kind: kind, permissions: mode & 0o7777,
+            userID: UInt32(truncatingIfNeeded: row.integer(2)), groupID: UInt32(truncatingIfNeeded: row.integer(3)),
+            linkCount: UInt32(truncatingIfNeeded: row.integer(4)), size: row.unsigned(5), time: modified,
+            device: UInt32(truncatingIfNeeded: row.integer(10)))
+        inode.allocated = row.isNull(7) ? inode.size : row.unsigned(7)
+        if !row.isNull(8) { inode.accessed = Timestamp(nanoseconds: row.integer(8)) }
+        if !row.isNull(9) { inode.changed = Timestamp(nanoseconds: row.integer(9)) }
+        if !row.isNull(11) { inode.parent = InodeID(rawValue: row.unsigned(11)) }
+        return inode
+    }
+
+    func corrupt(_ message: String) -> Errno {
+        if fault == nil { fault = "the database is damaged: " + message }
+        return .io
+    }
+}

@@ -1,0 +1,139 @@
+import CSQLite
+import FileModel
+import Metadata
+
+/// The record primitives over one SQLite connection.
+///
+/// Invariants
+/// - Only the holder of the store's lock touches it.
+/// - An SQLite transaction is open whenever a statement runs; `SQLiteMetadataStore.commit` ends it.
+/// - `cache` holds the newest record of every inode in it. A dirty one is not in the table yet, or differs
+///   from it; reads look here first and `flush` writes all of them before a commit.
+/// - `packRecords` is the whole pack table; dirty ones are written by `flush` too.
+final class SQLiteTransaction: MetadataTransaction {
+    struct CachedInode {
+        var inode: Inode
+        var isDirty: Bool
+    }
+
+    /// 65,536 records of about 130 bytes: 8 MiB. A bound, not a tuning: the kernel caches attributes.
+    static let cachedInodeLimit = 65_536
+
+    let connection: SQLiteConnection
+    let statements: Statements
+    var cache: [InodeID: CachedInode] = [:]
+    var dirtyInodes: [InodeID] = []
+    /// Marks to be set (true) or taken away (false) at the next flush.
+    var pendingOrphans: [InodeID: Bool] = [:]
+    var packRecords: [PackID: PackRecord] = [:]
+    var dirtyPacks: Set<PackID> = []
+    var used: Usage
+    var nextInode: UInt64
+    var isCounterDirty = false
+    /// Changes made by the body that runs now. A body that throws must have made none.
+    var changesOfBody = 0
+    /// Changes since the last commit.
+    var isDirty = false
+    /// The first fault, in SQLite's words.
+    var fault: String?
+
+    init(connection: SQLiteConnection) throws(SQLiteFailure) {
+        self.connection = connection
+        statements = try Statements(connection)
+        let files = try connection.text("SELECT used FROM quota WHERE name = 'files'").flatMap { UInt64($0) }
+        let bytes = try connection.text("SELECT used FROM quota WHERE name = 'bytes'").flatMap { UInt64($0) }
+        let next = try connection.text("SELECT value FROM setting WHERE key = 'next_inode'").flatMap { UInt64($0) }
+        guard let files, let bytes, let next else {
+            throw SQLiteFailure(code: SQLITE_CORRUPT, message: "the counters of the volume are missing")
+        }
+        used = Usage(files: files, bytes: bytes)
+        nextInode = next
+        try loadPacks()
+    }
+
+    private func loadPacks() throws(SQLiteFailure) {
+        let statement = try connection.prepare("SELECT id, state, raw, stored, live FROM pack")
+        while true {
+            let code = statement.step()
+            guard code == SQLITE_ROW else {
+                guard code == SQLITE_DONE else { throw connection.failure(code) }
+                return
+            }
+            guard let state = PackState(rawValue: statement.integer(1)) else {
+                throw SQLiteFailure(code: SQLITE_CORRUPT, message: "a pack has an unknown state")
+            }
+            let id = PackID(packed: statement.integer(0))
+            packRecords[id] = PackRecord(
+                id: id, state: state, rawLength: statement.unsigned(2), storedLength: statement.unsigned(3),
+                liveBytes: statement.unsigned(4))
+        }
+    }
+
+    // MARK: Running statements
+
+    /// Notes a change, and the first fault. Every primitive that writes goes through here.
+    func changed() {
+        changesOfBody += 1
+        isDirty = true
+    }
+
+    func faulted(_ code: Int32) -> Errno {
+        if fault == nil { fault = connection.failure(code).message }
+        return .io
+    }
+
+    /// Runs a statement that answers no row.
+    func run(_ statement: SQLiteStatement) throws(Errno) {
+        let code = statement.step()
+        statement.reset()
+        guard code == SQLITE_DONE else { throw faulted(code) }
+    }
+
+    /// Runs a statement that answers at most one row and reads it with `read`.
+    func first<Value>(_ statement: SQLiteStatement, _ read: (SQLiteStatement) -> Value) throws(Errno) -> Value? {
+        let code = statement.step()
+        defer { statement.reset() }
+        switch code {
+        case SQLITE_ROW: return read(statement)
+        case SQLITE_DONE: return nil
+        default: throw faulted(code)
+        }
+    }
+
+    /// Runs a statement to its end and reads each row with `read`.
+    func all<Value>(_ statement: SQLiteStatement, _ read: (SQLiteStatement) -> Value) throws(Errno) -> [Value] {
+        defer { statement.reset() }
+        var values: [Value] = []
+        while true {
+            switch statement.step() {
+            case SQLITE_ROW: values.append(read(statement))
+            case SQLITE_DONE: return values
+            case let code: throw faulted(code)
+            }
+        }
+    }
+
+    /// Forgets what is not in the tables.
+    func forgetCache() {
+        cache.removeAll()
+        dirtyInodes.removeAll()
+        dirtyPacks.removeAll()
+        pendingOrphans.removeAll()
+    }
+
+    // MARK: The volume
+
+    func usage() throws(Errno) -> Usage { used }
+
+    func setting(_ key: String) throws(Errno) -> String? {
+        statements.selectSetting.bind(1, key)
+        return try first(statements.selectSetting) { $0.text(0) } ?? nil
+    }
+
+    func setSetting(_ key: String, to value: String) throws(Errno) {
+        changed()
+        statements.putSetting.bind(1, key)
+        statements.putSetting.bind(2, value)
+        try run(statements.putSetting)
+    }
+}

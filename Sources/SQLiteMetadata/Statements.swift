@@ -1,0 +1,78 @@
+/// Every statement, prepared once.
+final class Statements {
+    static let inodeColumns = "i.id, i.mode, i.uid, i.gid, i.nlink, i.size, i.mtime, i.allocated, i.atime, i.ctime, i.rdev, i.parent"
+
+    let selectInode: SQLiteStatement
+    let putInode: SQLiteStatement
+    let deleteInode: SQLiteStatement
+    let selectEntry: SQLiteStatement
+    let listFirst: SQLiteStatement
+    let listAfter: SQLiteStatement
+    let anyEntry: SQLiteStatement
+    let putEntry: SQLiteStatement
+    let deleteEntry: SQLiteStatement
+    let selectExtents: SQLiteStatement
+    let selectExtentBefore: SQLiteStatement
+    let selectExtentFrom: SQLiteStatement
+    let putExtent: SQLiteStatement
+    let deleteExtent: SQLiteStatement
+    let selectTarget: SQLiteStatement
+    let putTarget: SQLiteStatement
+    let deleteTarget: SQLiteStatement
+    let selectAttribute: SQLiteStatement
+    let listAttributes: SQLiteStatement
+    let putAttribute: SQLiteStatement
+    let deleteAttribute: SQLiteStatement
+    let deleteAttributes: SQLiteStatement
+    let putOrphan: SQLiteStatement
+    let deleteOrphan: SQLiteStatement
+    let listOrphans: SQLiteStatement
+    let putPack: SQLiteStatement
+    let deletePack: SQLiteStatement
+    let putQuota: SQLiteStatement
+    let selectSetting: SQLiteStatement
+    let putSetting: SQLiteStatement
+
+    init(_ c: SQLiteConnection) throws(SQLiteFailure) {
+        selectInode = try c.prepare("SELECT \(Self.inodeColumns) FROM inode i WHERE i.id = ?")
+        putInode = try c.prepare(
+            "REPLACE INTO inode (id, mode, uid, gid, nlink, size, mtime, allocated, atime, ctime, rdev, parent) "
+                + "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        deleteInode = try c.prepare("DELETE FROM inode WHERE id = ?")
+        selectEntry = try c.prepare("SELECT inode FROM entry WHERE parent = ? AND name = ?")
+        // LEFT JOIN: an entry without a record is damage that must be seen, not hidden.
+        let list = "SELECT \(Self.inodeColumns), e.inode, e.name FROM entry e LEFT JOIN inode i ON i.id = e.inode "
+        listFirst = try c.prepare(list + "WHERE e.parent = ?1 ORDER BY e.name LIMIT ?3")
+        listAfter = try c.prepare(list + "WHERE e.parent = ?1 AND e.name > ?2 ORDER BY e.name LIMIT ?3")
+        anyEntry = try c.prepare("SELECT 1 FROM entry WHERE parent = ? LIMIT 1")
+        putEntry = try c.prepare("REPLACE INTO entry (parent, name, inode) VALUES (?, ?, ?)")
+        deleteEntry = try c.prepare("DELETE FROM entry WHERE parent = ? AND name = ?")
+        selectExtents = try c.prepare(
+            "SELECT offset, length, pack, start FROM extent WHERE inode = ?1 AND offset >= "
+                + "COALESCE((SELECT MAX(offset) FROM extent WHERE inode = ?1 AND offset <= ?2), ?2) "
+                + "AND offset < ?3 ORDER BY offset")
+        selectExtentBefore = try c.prepare(
+            "SELECT offset, length, pack, start FROM extent WHERE inode = ? AND offset < ? "
+                + "ORDER BY offset DESC LIMIT 1")
+        selectExtentFrom = try c.prepare(
+            "SELECT offset, length, pack, start FROM extent WHERE inode = ? AND offset >= ? ORDER BY offset LIMIT 1")
+        putExtent = try c.prepare("REPLACE INTO extent (inode, offset, length, pack, start) VALUES (?, ?, ?, ?, ?)")
+        deleteExtent = try c.prepare("DELETE FROM extent WHERE inode = ? AND offset = ?")
+        selectTarget = try c.prepare("SELECT target FROM symlink WHERE inode = ?")
+        putTarget = try c.prepare("REPLACE INTO symlink (inode, target) VALUES (?, ?)")
+        deleteTarget = try c.prepare("DELETE FROM symlink WHERE inode = ?")
+        selectAttribute = try c.prepare("SELECT value FROM xattr WHERE inode = ? AND name = ?")
+        listAttributes = try c.prepare("SELECT name FROM xattr WHERE inode = ? ORDER BY name")
+        putAttribute = try c.prepare("REPLACE INTO xattr (inode, name, value) VALUES (?, ?, ?)")
+        deleteAttribute = try c.prepare("DELETE FROM xattr WHERE inode = ? AND name = ?")
+        deleteAttributes = try c.prepare("DELETE FROM xattr WHERE inode = ?")
+        putOrphan = try c.prepare("REPLACE INTO orphan (inode) VALUES (?)")
+        deleteOrphan = try c.prepare("DELETE FROM orphan WHERE inode = ?")
+        listOrphans = try c.prepare("SELECT inode FROM orphan ORDER BY inode LIMIT ?")
+        putPack = try c.prepare("REPLACE INTO pack (id, state, raw, stored, live) VALUES (?, ?, ?, ?, ?)")
+        deletePack = try c.prepare("DELETE FROM pack WHERE id = ?")
+        putQuota = try c.prepare("REPLACE INTO quota (name, used) VALUES (?, ?)")
+        selectSetting = try c.prepare("SELECT value FROM setting WHERE key = ?")
+        putSetting = try c.prepare("REPLACE INTO setting (key, value) VALUES (?, ?)")
+    }
+}

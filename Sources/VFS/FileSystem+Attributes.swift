@@ -1,0 +1,89 @@
+import FileModel
+import Metadata
+import Synchronization
+
+/// What `chmod`, `chown`, `truncate` and `utimensat` change. Nil leaves a field alone.
+public struct AttributeChange: Sendable {
+    public var permissions: UInt32?
+    public var userID: UInt32?
+    public var groupID: UInt32?
+    public var size: UInt64?
+    public var accessed: Timestamp?
+    public var modified: Timestamp?
+    /// The caller changed the owner, even to what it was: set-id bits go (CAP_HANDLE_KILLPRIV).
+    public var killsSetID = false
+
+    public init() {}
+}
+
+extension FileSystem {
+    /// The largest file: what `off_t` can say.
+    static let maximumFileSize = UInt64(Int64.max)
+
+    /// Changes attributes and answers the new ones. The kernel has checked that the caller may.
+    public func setAttributes(
+        of id: InodeID, _ change: AttributeChange, caller: Caller
+    ) throws(Errno) -> Inode {
+        let now = configuration.now()
+        let mayHaveAttributes = hasAttributes.load(ordering: .relaxed)
+        let inode = try write(caller.session) { transaction throws(Errno) in
+            guard var inode = try transaction.inode(id) else { throw .stale }
+            if let size = change.size {
+                guard inode.kind == .regular else { throw inode.isDirectory ? .isDirectory : .invalidArgument }
+                guard size <= Self.maximumFileSize else { throw .fileTooLarge }
+                try self.resize(&inode, to: size, caller, now, transaction)
+            }
+            let isOwnerChange = change.userID != nil || change.groupID != nil || change.killsSetID
+            if let userID = change.userID { inode.userID = userID }
+            if let groupID = change.groupID { inode.groupID = groupID }
+            if isOwnerChange && change.permissions == nil { inode.dropSetID() }
+            if let permissions = change.permissions {
+                inode.permissions = permissions & 0o7777
+                if mayHaveAttributes { try self.applyModeToAccessList(inode, transaction) }
+            }
+            if let accessed = change.accessed { inode.accessed = accessed }
+            if let modified = change.modified { inode.modified = modified }
+            inode.changed = now
+            try transaction.update(inode)
+            if mayHaveAttributes && (isOwnerChange || change.size != nil) {
+                try self.dropCapabilities(inode, transaction)
+            }
+            return inode
+        }
+        announce(caller.session, [change.size == nil ? .attributes(id) : .data(id)])
+        return inode
+    }
+
+    private func resize(
+        _ inode: inout Inode, to size: UInt64, _ caller: Caller, _ now: Timestamp,
+        _ transaction: any MetadataTransaction
+    ) throws(Errno) {
+        if size < inode.size {
+            let growth = try transaction.replaceExtents(of: inode.id, in: size..<Self.maximumFileSize, with: [])
+            inode.allocated = UInt64(Int64(inode.allocated) + growth)
+        }
+        inode.size = size
+        inode.modified = now
+        if !caller.isSuperuser { inode.dropSetID() }
+    }
+
+    /// A changed file or owner loses its file capabilities, as on local file systems.
+    func dropCapabilities(_ inode: Inode, _ transaction: any MetadataTransaction) throws(Errno) {
+        guard inode.kind == .regular, hasAttributes.load(ordering: .relaxed),
+            try transaction.attribute(Self.capabilityAttribute, of: inode.id) != nil
+        else { return }
+        try transaction.removeAttribute(Self.capabilityAttribute, of: inode.id)
+    }
+
+    static let capabilityAttribute = [UInt8]("security.capability".utf8)
+}
+
+extension Inode {
+    /// Drops set-user-id, and set-group-id where it means execution: without group execution it marks
+    /// mandatory locking. Directories keep theirs, which mean inheritance.
+    mutating func dropSetID() {
+        guard !isDirectory else { return }
+        permissions &= ~0o4000
+        if permissions & 0o0010 != 0 { permissions &= ~0o2000 }
+    }
+}

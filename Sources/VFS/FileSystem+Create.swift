@@ -1,0 +1,144 @@
+import FileModel
+import Metadata
+import Synchronization
+
+/// What a new inode is to be.
+public struct NewInode: Sendable {
+    public var kind: FileKind
+    /// The lower 12 bits, before umask or default ACL.
+    public var permissions: UInt32
+    public var device: UInt32
+    /// Symbolic links only.
+    public var target: [UInt8]
+
+    public init(kind: FileKind, permissions: UInt32, device: UInt32 = 0, target: [UInt8] = []) {
+        self.kind = kind
+        self.permissions = permissions
+        self.device = device
+        self.target = target
+    }
+}
+
+extension FileSystem {
+    /// PATH_MAX less the NUL: what Linux file systems allow for a link's target.
+    static let maximumTargetLength = 4095
+    /// ext4 stops at 65,000; the limit here only keeps the counter far from its end.
+    static let maximumLinks: UInt32 = 1 << 30
+
+    /// Makes a file, directory, link, fifo, socket or device. The session holds it.
+    /// Answers EEXIST for a name that is taken and ENOSPC past the volume's limits.
+    public func create(_ name: FileName, in parent: InodeID, _ new: NewInode, caller: Caller) throws(Errno) -> Inode {
+        guard new.target.count <= Self.maximumTargetLength else { throw .nameTooLong }
+        let now = configuration.now()
+        let mayInherit = hasAttributes.load(ordering: .relaxed)
+        let inode = try write(caller.session) { transaction throws(Errno) in
+            var directory = try transaction.liveDirectory(parent)
+            guard try transaction.entry(name, in: parent) == nil else { throw .alreadyExists }
+            if new.kind == .directory && directory.linkCount >= Self.maximumLinks { throw .tooManyLinks }
+            try checkRoom(forInodes: 1, transaction)
+            let inode = try insert(new, in: directory, caller, mayInherit, now, transaction)
+            try transaction.link(name, in: parent, to: inode.id)
+            directory.touchEntries(now)
+            if new.kind == .directory { directory.linkCount += 1 }
+            try transaction.update(directory)
+            return inode
+        }
+        caller.session.retain(inode.id)
+        announce(caller.session, [.entry(parent: parent, name: name), .attributes(parent)])
+        return inode
+    }
+
+    /// Makes a regular file without a name (O_TMPFILE). `link` can name it; else it goes when it is closed.
+    public func createNameless(in parent: InodeID, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
+        let now = configuration.now()
+        let mayInherit = hasAttributes.load(ordering: .relaxed)
+        let new = NewInode(kind: .regular, permissions: permissions)
+        let inode = try write(caller.session) { transaction throws(Errno) in
+            let directory = try transaction.liveDirectory(parent)
+            try checkRoom(forInodes: 1, transaction)
+            var inode = try insert(new, in: directory, caller, mayInherit, now, transaction)
+            inode.linkCount = 0
+            try transaction.update(inode)
+            try transaction.addOrphan(inode.id)
+            return inode
+        }
+        caller.session.retain(inode.id)
+        orphaned(inode.id)
+        return inode
+    }
+
+    private func insert(
+        _ new: NewInode, in directory: Inode, _ caller: Caller, _ mayInherit: Bool, _ now: Timestamp,
+        _ transaction: any MetadataTransaction
+    ) throws(Errno) -> Inode {
+        let inherited =
+            mayInherit && new.kind != .symbolicLink
+            ? try transaction.attribute(AccessControlList.defaultAttribute, of: directory.id) : nil
+        let id = try transaction.allocateInodeID()
+        var permissions = new.permissions
+        var access: AccessControlList?
+        if let inherited, var list = AccessControlList(decoding: inherited) {
+            // POSIX 1003.1e draft 17, 23.1.2: a default ACL replaces the umask.
+            permissions = list.restrict(to: permissions)
+            if !list.isMinimal { access = list }
+        } else if new.kind != .symbolicLink {
+            permissions &= ~caller.umask
+        }
+        var groupID = caller.groupID
+        if directory.permissions & 0o2000 != 0 {
+            groupID = directory.groupID
+            if new.kind == .directory { permissions |= 0o2000 }
+        }
+        let inode = Inode(
+            id: id, kind: new.kind, permissions: permissions & 0o7777, userID: caller.userID, groupID: groupID,
+            linkCount: new.kind == .directory ? 2 : 1, size: UInt64(new.target.count), time: now, device: new.device,
+            parent: new.kind == .directory ? directory.id : nil)
+        try transaction.insert(inode)
+        if new.kind == .symbolicLink { try transaction.setLinkTarget(new.target, of: id) }
+        if let access { try transaction.setAttribute(AccessControlList.accessAttribute, to: access.encoded(), of: id) }
+        if let inherited, new.kind == .directory {
+            try transaction.setAttribute(AccessControlList.defaultAttribute, to: inherited, of: id)
+        }
+        return inode
+    }
+
+    /// Answers ENOSPC when the volume's inode limit is reached.
+    func checkRoom(forInodes count: UInt64, _ transaction: any MetadataTransaction) throws(Errno) {
+        guard let limit = configuration.inodeLimit else { return }
+        guard try transaction.usage().files + count <= limit else { throw .noSpace }
+    }
+
+    /// Answers ENOSPC when `bytes` more do not fit into the volume's size.
+    func checkRoom(forBytes bytes: UInt64, _ transaction: any MetadataTransaction) throws(Errno) {
+        guard let limit = configuration.sizeLimit, bytes > 0 else { return }
+        guard try transaction.usage().bytes + bytes <= limit else { throw .noSpace }
+    }
+
+    /// Gives an inode one more name. Answers EPERM for a directory.
+    public func link(
+        _ id: InodeID, as name: FileName, in parent: InodeID, caller: Caller
+    ) throws(Errno) -> Inode {
+        let now = configuration.now()
+        let (inode, wasOrphan) = try write(caller.session) { transaction throws(Errno) in
+            var directory = try transaction.liveDirectory(parent)
+            guard try transaction.entry(name, in: parent) == nil else { throw .alreadyExists }
+            guard var inode = try transaction.inode(id) else { throw .stale }
+            guard !inode.isDirectory else { throw .notPermitted }
+            guard inode.linkCount < Self.maximumLinks else { throw .tooManyLinks }
+            let wasOrphan = inode.linkCount == 0
+            inode.linkCount += 1
+            inode.changed = now
+            try transaction.update(inode)
+            // Only an O_TMPFILE gets here without a name: the kernel refuses others.
+            if wasOrphan { try transaction.removeOrphan(id) }
+            try transaction.link(name, in: parent, to: id)
+            directory.touchEntries(now)
+            try transaction.update(directory)
+            return (inode, wasOrphan)
+        }
+        if wasOrphan { named(id) }
+        caller.session.retain(id)
+        announce(caller.session, [.entry(parent: parent, name: name), .attributes(parent), .attributes(id)])
+        return inode
+    }
+}

@@ -1,0 +1,98 @@
+import FileModel
+import Metadata
+
+extension FileSystem {
+    /// The inode that `name` stands for in a directory. The session holds it until the kernel forgets it.
+    public func lookup(_ name: FileName, in parent: InodeID, session: Session) throws(Errno) -> Inode {
+        let inode = try read { transaction throws(Errno) in
+            guard let id = try transaction.entry(name, in: parent) else {
+                guard let directory = try transaction.inode(parent) else { throw .stale }
+                throw directory.isDirectory ? .noEntry : .notDirectory
+            }
+            return try transaction.required(id)
+        }
+        session.retain(inode.id)
+        return inode
+    }
+
+    /// `stat`.
+    public func attributes(of id: InodeID) throws(Errno) -> Inode {
+        try read { transaction throws(Errno) in
+            guard let inode = try transaction.inode(id) else { throw .stale }
+            return inode
+        }
+    }
+
+    /// The parent of a directory, held by the session: what the kernel asks for as "..".
+    public func parent(of id: InodeID, session: Session) throws(Errno) -> Inode {
+        let inode = try read { transaction throws(Errno) in
+            guard let parent = try transaction.inode(id)?.parent else { throw .noEntry }
+            return try transaction.required(parent)
+        }
+        session.retain(inode.id)
+        return inode
+    }
+
+    /// The target of a symbolic link. Answers EINVAL for anything else.
+    public func readLink(_ id: InodeID) throws(Errno) -> [UInt8] {
+        try read { transaction throws(Errno) in
+            guard let target = try transaction.linkTarget(of: id) else { throw .invalidArgument }
+            return target
+        }
+    }
+
+    /// `statfs`: bytes and inodes, of the limits where there are any, else of the store's room.
+    public func statistics() throws(Errno) -> FileSystemStatistics {
+        let used = try usage()
+        let room = packs.capacity() ?? (total: Self.unknownCapacity, free: Self.unknownCapacity)
+        let total = configuration.sizeLimit ?? max(room.total, used.bytes)
+        let free = configuration.sizeLimit.map { $0 > used.bytes ? min($0 - used.bytes, room.free) : 0 } ?? room.free
+        let inodes = configuration.inodeLimit ?? max(Self.unknownInodes, used.files)
+        return FileSystemStatistics(
+            totalBytes: total, freeBytes: free, totalInodes: inodes,
+            freeInodes: inodes > used.files ? inodes - used.files : 0)
+    }
+
+    /// 1 PiB: what a store that cannot tell its room shows.
+    private static let unknownCapacity: UInt64 = 1 << 50
+    /// SQLite's row ids allow far more; programs expect a number that fits.
+    private static let unknownInodes: UInt64 = 1 << 40
+}
+
+/// What `statfs` tells.
+public struct FileSystemStatistics: Sendable {
+    public var totalBytes: UInt64
+    public var freeBytes: UInt64
+    public var totalInodes: UInt64
+    public var freeInodes: UInt64
+}
+
+extension MetadataTransaction {
+    /// The inode that an entry names. Answers EIO when it is not there: the metadata is damaged.
+    func required(_ id: InodeID) throws(Errno) -> Inode {
+        guard let inode = try inode(id) else { throw .io }
+        return inode
+    }
+
+    /// A directory that the kernel names. Answers ESTALE when it is gone and ENOTDIR when it is none.
+    func directory(_ id: InodeID) throws(Errno) -> Inode {
+        guard let inode = try inode(id) else { throw .stale }
+        guard inode.isDirectory else { throw .notDirectory }
+        return inode
+    }
+
+    /// A directory in which a name may be made. Answers ENOENT for one that was removed.
+    func liveDirectory(_ id: InodeID) throws(Errno) -> Inode {
+        let inode = try directory(id)
+        guard inode.linkCount > 0 else { throw .noEntry }
+        return inode
+    }
+}
+
+extension Inode {
+    /// Names in the directory changed.
+    mutating func touchEntries(_ now: Timestamp) {
+        modified = now
+        changed = now
+    }
+}

@@ -1,0 +1,169 @@
+import FileModel
+import Metadata
+import Packs
+import Synchronization
+
+extension FileSystem {
+    /// relatime: an access time older than this is renewed even when the file has not changed since.
+    private static let accessTimeAge: Int64 = 24 * 3600 * 1_000_000_000
+
+    /// Reads up to `buffer.count` bytes at `offset`; fewer at the end of the file. Holes read as zeros.
+    public func read(
+        _ id: InodeID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, session: Session
+    ) throws(Errno) -> Int {
+        var failure: PackReadFailure?
+        // The pack may have been emptied and deleted since its extent was read: look again, once.
+        for _ in 0..<2 {
+            do throws(ReadProblem) {
+                return try readOnce(id, offset, buffer, session)
+            } catch {
+                switch error {
+                case .refused(let errno): throw errno
+                case .failed(let cause): failure = cause
+                }
+            }
+        }
+        if let failure {
+            configuration.report(
+                "inode \(id.rawValue): data cannot be read: \(failure); run `berth volume check --data`")
+        }
+        throw .io
+    }
+
+    private enum ReadProblem: Error {
+        case refused(Errno)
+        case failed(PackReadFailure)
+    }
+
+    private func readOnce(
+        _ id: InodeID, _ offset: UInt64, _ buffer: UnsafeMutableRawBufferPointer, _ session: Session
+    ) throws(ReadProblem) -> Int {
+        let count: Int
+        let extents: [Extent]
+        do {
+            (count, extents) = try plan(id, offset, buffer.count, session)
+        } catch {
+            throw .refused(error)
+        }
+        var position = offset
+        let end = offset + UInt64(count)
+        for extent in extents {
+            guard let part = extent.clipped(to: position..<end) else { continue }
+            Self.zero(buffer, Int(position - offset)..<Int(part.fileOffset - offset))
+            let target = UnsafeMutableRawBufferPointer(
+                rebasing: buffer[Int(part.fileOffset - offset)..<Int(part.end - offset)])
+            do {
+                try packs.read(part.pack, at: part.packOffset, into: target)
+            } catch {
+                throw .failed(error)
+            }
+            position = part.end
+        }
+        Self.zero(buffer, Int(position - offset)..<count)
+        return count
+    }
+
+    private func plan(
+        _ id: InodeID, _ offset: UInt64, _ wanted: Int, _ session: Session
+    ) throws(Errno) -> (Int, [Extent]) {
+        let now = configuration.now()
+        let mayTouch = !session.isReadOnly
+        var touched = false
+        let plan = try read { transaction throws(Errno) in
+            guard var inode = try transaction.inode(id) else { throw .stale }
+            guard offset < inode.size else { return (0, [Extent]()) }
+            let end = min(offset + UInt64(wanted), inode.size)
+            let extents = try transaction.extents(of: id, overlapping: offset..<end)
+            touched =
+                mayTouch
+                && (inode.accessed <= inode.modified || inode.accessed <= inode.changed
+                    || now.nanoseconds - inode.accessed.nanoseconds > Self.accessTimeAge)
+            if touched {
+                inode.accessed = now
+                try transaction.update(inode)
+            }
+            return (Int(end - offset), extents)
+        }
+        if touched { committer.noteChange() }
+        return plan
+    }
+
+    private static func zero(_ buffer: UnsafeMutableRawBufferPointer, _ range: Range<Int>) {
+        guard !range.isEmpty else { return }
+        UnsafeMutableRawBufferPointer(rebasing: buffer[range]).initializeMemory(as: UInt8.self, repeating: 0)
+    }
+
+    /// Writes `bytes` at `offset`, or at the end of the file when `appends`. Answers EFBIG past the largest
+    /// file and ENOSPC past the volume's size.
+    public func write(
+        _ bytes: UnsafeRawBufferPointer, to id: InodeID, at offset: UInt64, appends: Bool, caller: Caller
+    ) throws(Errno) {
+        guard !bytes.isEmpty else { return }
+        let (start, covered) = try write(caller.session) { transaction throws(Errno) in
+            try self.placement(of: bytes.count, in: id, at: offset, appends, transaction)
+        }
+        if let covered, try packs.rewrite(bytes, in: covered.pack, at: covered.packOffset) {
+            try recordChange(of: id, caller)
+        } else {
+            let range = start..<start + UInt64(bytes.count)
+            try packs.append(bytes, of: id, at: start) { pack, packOffset throws(Errno) in
+                let extent = Extent(
+                    fileOffset: start, length: UInt64(bytes.count), pack: pack, packOffset: packOffset)
+                try self.recordData([extent], in: range, of: id, caller)
+            }
+        }
+        announce(caller.session, [.data(id)])
+    }
+
+    /// Where a write goes: its file offset, and the one extent that covers it, if there is one.
+    private func placement(
+        of count: Int, in id: InodeID, at offset: UInt64, _ appends: Bool, _ transaction: any MetadataTransaction
+    ) throws(Errno) -> (UInt64, Extent?) {
+        guard let inode = try transaction.inode(id) else { throw .stale }
+        guard inode.kind == .regular else { throw inode.isDirectory ? .isDirectory : .invalidArgument }
+        let start = appends ? inode.size : offset
+        let (end, overflow) = start.addingReportingOverflow(UInt64(count))
+        guard !overflow, end <= Self.maximumFileSize else { throw .fileTooLarge }
+        guard start < inode.size else {
+            try checkRoom(forBytes: UInt64(count), transaction)
+            return (start, nil)
+        }
+        let overlapping = try transaction.extents(of: id, overlapping: start..<end)
+        let present = overlapping.reduce(0) { $0 + ($1.clipped(to: start..<end)?.length ?? 0) }
+        try checkRoom(forBytes: UInt64(count) - present, transaction)
+        guard overlapping.count == 1, present == UInt64(count) else { return (start, nil) }
+        return (start, overlapping[0].clipped(to: start..<end))
+    }
+
+    private func recordChange(of id: InodeID, _ caller: Caller) throws(Errno) {
+        let now = configuration.now()
+        try write(caller.session) { transaction throws(Errno) in
+            guard var inode = try transaction.inode(id) else { throw .stale }
+            self.touchData(&inode, now, caller)
+            try transaction.update(inode)
+            try self.dropCapabilities(inode, transaction)
+        }
+    }
+
+    /// Makes `extents` what `range` of the file holds.
+    func recordData(
+        _ extents: [Extent], in range: Range<UInt64>, of id: InodeID, _ caller: Caller
+    ) throws(Errno) {
+        let now = configuration.now()
+        try write(caller.session) { transaction throws(Errno) in
+            guard var inode = try transaction.inode(id) else { throw .stale }
+            let growth = try transaction.replaceExtents(of: id, in: range, with: extents)
+            inode.allocated = UInt64(Int64(inode.allocated) + growth)
+            inode.size = max(inode.size, range.upperBound)
+            self.touchData(&inode, now, caller)
+            try transaction.update(inode)
+            try self.dropCapabilities(inode, transaction)
+        }
+    }
+
+    func touchData(_ inode: inout Inode, _ now: Timestamp, _ caller: Caller) {
+        inode.modified = now
+        inode.changed = now
+        if !caller.isSuperuser { inode.dropSetID() }
+    }
+}

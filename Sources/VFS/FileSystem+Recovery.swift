@@ -1,0 +1,139 @@
+import FileModel
+import Metadata
+import ObjectStorage
+import Packs
+import Synchronization
+
+/// Keeps the packs' part of the metadata for the pack store.
+final class PacksInMetadata: PackLedger {
+    private let metadata: any MetadataStore
+    private let committer: Committer
+
+    init(_ metadata: any MetadataStore, _ committer: Committer) {
+        self.metadata = metadata
+        self.committer = committer
+    }
+
+    func packRecord(_ id: PackID) throws(Errno) -> PackRecord? {
+        try metadata.transaction { transaction throws(Errno) in try transaction.pack(id) }
+    }
+
+    func packStored(_ id: PackID, rawLength: UInt64, storedLength: UInt64) throws(Errno) {
+        try metadata.transaction { transaction throws(Errno) in
+            try transaction.putPack(
+                PackRecord(id: id, state: .stored, rawLength: rawLength, storedLength: storedLength))
+        }
+        committer.noteChange()
+    }
+
+    func packRemoved(_ id: PackID) throws(Errno) {
+        try metadata.transaction { transaction throws(Errno) in try transaction.removePack(id) }
+        committer.noteChange()
+    }
+}
+
+extension FileSystem {
+    /// Makes the root of a new volume, and removes inodes that lost their last name before a crash.
+    func prepareVolume() throws(Errno) {
+        let now = configuration.now()
+        try metadata.transaction { transaction throws(Errno) in
+            guard try transaction.inode(.root) == nil else { return }
+            let id = try transaction.allocateInodeID()
+            precondition(id == .root, "the first inode of a volume is its root")
+            try transaction.insert(
+                Inode(
+                    id: id, kind: .directory, permissions: 0o755, userID: 0, groupID: 0, linkCount: 2, time: now,
+                    parent: id))
+        }
+        while try removeOrphans(limit: 1000) {}
+        let hasAny = try metadata.transaction { transaction throws(Errno) in
+            try transaction.setting(SettingKey.hasAttributes) != nil
+        }
+        hasAttributes.store(hasAny, ordering: .relaxed)
+    }
+
+    /// True while there may be more.
+    private func removeOrphans(limit: Int) throws(Errno) -> Bool {
+        try metadata.transaction { transaction throws(Errno) in
+            let orphans = try transaction.orphans(limit: limit)
+            for id in orphans {
+                try transaction.remove(id)
+                try transaction.removeOrphan(id)
+            }
+            return orphans.count == limit
+        }
+    }
+
+    /// Records as stored what reached the store just before a crash.
+    func settleLostPacks() throws(Errno) {
+        let records = try metadata.transaction { transaction throws(Errno) in try transaction.packs() }
+        for record in records where record.state == .staged && !packs.isStaged(record.id) {
+            if record.liveBytes == 0 {
+                try metadata.transaction { transaction throws(Errno) in try transaction.removePack(record.id) }
+                continue
+            }
+            do {
+                let (rawLength, storedLength) = try packs.findStored(record.id)
+                try metadata.transaction { transaction throws(Errno) in
+                    try transaction.putPack(
+                        PackRecord(
+                            id: record.id, state: .stored, rawLength: rawLength, storedLength: storedLength))
+                }
+            } catch {
+                configuration.report(
+                    "pack \(record.id) is neither in staging nor in the store (\(error)): reads of its "
+                        + "\(record.liveBytes) bytes will fail; bring back the staging directory or the store")
+            }
+        }
+    }
+
+    /// What the commit thread does beside committing: packs without live bytes leave the store.
+    func housekeep() {
+        let now = configuration.now()
+        guard now.nanoseconds - lastHousekeeping.load(ordering: .relaxed) > Self.housekeepingNanoseconds else { return }
+        lastHousekeeping.store(now.nanoseconds, ordering: .relaxed)
+        packs.sealIdleStreams()
+        deleteEmptyPacks()
+    }
+
+    /// A pack is deleted only when it was empty at two looks, so that no reader that found it is under way.
+    private func deleteEmptyPacks() {
+        do {
+            let empty = Set(
+                try metadata.transaction { transaction throws(Errno) in
+                    try transaction.packs().filter { $0.state == .stored && $0.liveBytes == 0 }.map(\.id)
+                })
+            for id in empty where emptyPacks.contains(id) {
+                try metadata.transaction { transaction throws(Errno) in
+                    guard let record = try transaction.pack(id), record.liveBytes == 0 else { return }
+                    try transaction.removePack(id)
+                }
+                removedPacks.insert(id)
+            }
+            emptyPacks = empty.subtracting(removedPacks)
+            try deleteRemovedPacks()
+        } catch {
+            noteFailure()
+        }
+    }
+
+    /// Objects go after the commit that forgot them: a crash must not bring back a record without its object.
+    private func deleteRemovedPacks() throws(Errno) {
+        guard !removedPacks.isEmpty else { return }
+        try metadata.commit { () throws(Errno) in try packs.synchronize() }
+        try metadata.synchronize()
+        for id in removedPacks {
+            do {
+                try packs.delete(id)
+            } catch {
+                configuration.report("pack \(id) is empty and could not be deleted: \(error)")
+            }
+        }
+        removedPacks.removeAll()
+    }
+}
+
+/// The keys of the setting table that VFS writes.
+enum SettingKey {
+    static let hasAttributes = "has_attributes"
+}

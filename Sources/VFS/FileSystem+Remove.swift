@@ -1,0 +1,56 @@
+import FileModel
+import Metadata
+
+extension FileSystem {
+    /// Removes a name of anything but a directory. The inode goes with its last name and its last holder.
+    public func unlink(_ name: FileName, in parent: InodeID, caller: Caller) throws(Errno) {
+        let now = configuration.now()
+        let inode = try write(caller.session) { transaction throws(Errno) in
+            var directory = try transaction.directory(parent)
+            guard let id = try transaction.entry(name, in: parent) else { throw .noEntry }
+            let inode = try transaction.required(id)
+            guard !inode.isDirectory else { throw .isDirectory }
+            // Orphan before unlink: a crash in between must leave the inode reachable by recovery.
+            let left = try dropLink(inode, now, transaction)
+            try transaction.unlink(name, in: parent)
+            directory.touchEntries(now)
+            try transaction.update(directory)
+            return left
+        }
+        if inode.linkCount == 0 { orphaned(inode.id) }
+        announce(caller.session, [.entry(parent: parent, name: name), .attributes(parent), .attributes(inode.id)])
+    }
+
+    /// Removes an empty directory. Answers ENOTEMPTY while any entry but "." and ".." remains.
+    public func removeDirectory(_ name: FileName, in parent: InodeID, caller: Caller) throws(Errno) {
+        let now = configuration.now()
+        let inode = try write(caller.session) { transaction throws(Errno) in
+            var directory = try transaction.directory(parent)
+            guard let id = try transaction.entry(name, in: parent) else { throw .noEntry }
+            let inode = try transaction.required(id)
+            guard inode.isDirectory else { throw .notDirectory }
+            guard try !transaction.hasEntries(in: id) else { throw .directoryNotEmpty }
+            let left = try dropLink(inode, now, transaction)
+            try transaction.unlink(name, in: parent)
+            directory.touchEntries(now)
+            directory.linkCount -= 1
+            try transaction.update(directory)
+            return left
+        }
+        orphaned(inode.id)
+        announce(caller.session, [.entry(parent: parent, name: name), .attributes(parent), .attributes(inode.id)])
+    }
+
+    /// Takes one name from an inode: all of them from a directory, which has one. An inode that has no
+    /// name left becomes an orphan.
+    func dropLink(
+        _ inode: Inode, _ now: Timestamp, _ transaction: any MetadataTransaction
+    ) throws(Errno) -> Inode {
+        var left = inode
+        left.linkCount = inode.isDirectory ? 0 : inode.linkCount - 1
+        left.changed = now
+        if left.linkCount == 0 { try transaction.addOrphan(left.id) }
+        try transaction.update(left)
+        return left
+    }
+}

@@ -1,0 +1,144 @@
+import FileModel
+import Metadata
+
+/// What `renameat2` asks beyond a rename.
+public enum RenameMode: Sendable {
+    case replace
+    /// RENAME_NOREPLACE
+    case keep
+    /// RENAME_EXCHANGE
+    case exchange
+}
+
+/// Both names of a rename.
+public struct RenameNames: Sendable {
+    public var oldParent: InodeID
+    public var oldName: FileName
+    public var newParent: InodeID
+    public var newName: FileName
+
+    public init(oldParent: InodeID, oldName: FileName, newParent: InodeID, newName: FileName) {
+        self.oldParent = oldParent
+        self.oldName = oldName
+        self.newParent = newParent
+        self.newName = newName
+    }
+}
+
+extension FileSystem {
+    /// Moves a name, in one step. What had the new name loses it, or gets the old one in an exchange.
+    public func rename(_ names: RenameNames, mode: RenameMode, caller: Caller) throws(Errno) {
+        let now = configuration.now()
+        let orphan = try write(caller.session) { transaction throws(Errno) in
+            let move = try Move(names, mode, transaction)
+            guard !move.isNothing else { return Inode?.none }
+            return try self.carryOut(move, now, transaction)
+        }
+        if let orphan { orphaned(orphan.id) }
+        announce(
+            caller.session,
+            [
+                .entry(parent: names.oldParent, name: names.oldName), .attributes(names.oldParent),
+                .entry(parent: names.newParent, name: names.newName), .attributes(names.newParent),
+            ])
+    }
+
+    /// Answers the inode that lost its last name.
+    private func carryOut(
+        _ move: Move, _ now: Timestamp, _ transaction: any MetadataTransaction
+    ) throws(Errno) -> Inode? {
+        let names = move.names
+        var orphan: Inode?
+        if let target = move.target, move.mode != .exchange {
+            let left = try dropLink(target, now, transaction)
+            if left.linkCount == 0 { orphan = left }
+        }
+        try transaction.link(names.newName, in: names.newParent, to: move.source.id)
+        if let target = move.target, move.mode == .exchange {
+            try transaction.link(names.oldName, in: names.oldParent, to: target.id)
+            try settle(target, under: names.oldParent, now, transaction)
+        } else {
+            try transaction.unlink(names.oldName, in: names.oldParent)
+        }
+        try settle(move.source, under: names.newParent, now, transaction)
+        for (id, difference) in move.linkDifferences {
+            guard var directory = try transaction.inode(id) else { throw .io }
+            directory.linkCount = UInt32(Int64(directory.linkCount) + difference)
+            directory.touchEntries(now)
+            try transaction.update(directory)
+        }
+        return orphan
+    }
+
+    private func settle(
+        _ moved: Inode, under parent: InodeID, _ now: Timestamp, _ transaction: any MetadataTransaction
+    ) throws(Errno) {
+        // Read again: the moved directory may be the parent of the other name, too.
+        var inode = try transaction.required(moved.id)
+        if inode.isDirectory { inode.parent = parent }
+        inode.changed = now
+        try transaction.update(inode)
+    }
+}
+
+/// A rename that passed every check.
+private struct Move {
+    let names: RenameNames
+    let mode: RenameMode
+    let source: Inode
+    let target: Inode?
+    /// Both names stand for one inode: POSIX says to do nothing.
+    let isNothing: Bool
+
+    init(_ names: RenameNames, _ mode: RenameMode, _ transaction: any MetadataTransaction) throws(Errno) {
+        self.names = names
+        self.mode = mode
+        _ = try transaction.directory(names.oldParent)
+        _ = try transaction.liveDirectory(names.newParent)
+        guard let sourceID = try transaction.entry(names.oldName, in: names.oldParent) else { throw .noEntry }
+        let targetID = try transaction.entry(names.newName, in: names.newParent)
+        if mode == .keep && targetID != nil { throw .alreadyExists }
+        if mode == .exchange && targetID == nil { throw .noEntry }
+        source = try transaction.required(sourceID)
+        target = if let targetID { try transaction.required(targetID) } else { nil }
+        isNothing = sourceID == targetID
+        guard !isNothing else { return }
+        if source.isDirectory { try Self.refuseCycle(source.id, names.newParent, transaction) }
+        if mode == .exchange, let target, target.isDirectory {
+            try Self.refuseCycle(target.id, names.oldParent, transaction)
+        }
+        guard mode == .replace, let target else { return }
+        if source.isDirectory {
+            guard target.isDirectory else { throw .notDirectory }
+            guard try !transaction.hasEntries(in: target.id) else { throw .directoryNotEmpty }
+        } else if target.isDirectory {
+            throw .isDirectory
+        }
+    }
+
+    /// A directory cannot move below itself. The kernel checks its own mount; two sessions may race.
+    private static func refuseCycle(
+        _ moved: InodeID, _ destination: InodeID, _ transaction: any MetadataTransaction
+    ) throws(Errno) {
+        var step = destination
+        while true {
+            guard step != moved else { throw .invalidArgument }
+            guard step != .root, let parent = try transaction.inode(step)?.parent else { return }
+            step = parent
+        }
+    }
+
+    /// By how much the link counts of both parents change: each subdirectory's ".." is a link.
+    var linkDifferences: [InodeID: Int64] {
+        var differences: [InodeID: Int64] = [names.oldParent: 0, names.newParent: 0]
+        if source.isDirectory {
+            differences[names.oldParent, default: 0] -= 1
+            differences[names.newParent, default: 0] += 1
+        }
+        if let target, target.isDirectory {
+            differences[names.newParent, default: 0] -= 1
+            if mode == .exchange { differences[names.oldParent, default: 0] += 1 }
+        }
+        return differences
+    }
+}

@@ -1,0 +1,229 @@
+import FileModel
+import LinuxSystem
+import Metadata
+import Packs
+import Synchronization
+
+/// What a volume allows.
+public struct FileSystemConfiguration: Sendable {
+    /// Bytes of file data at most, or nil.
+    public var sizeLimit: UInt64?
+    /// Inodes at most, or nil.
+    public var inodeLimit: UInt64?
+    /// The wall clock; a test hands in its own.
+    public var now: @Sendable () -> Timestamp
+    /// Takes faults, one line each: what the administrator of the volume must know.
+    public var report: @Sendable (String) -> Void
+
+    public init(
+        sizeLimit: UInt64? = nil, inodeLimit: UInt64? = nil, now: @escaping @Sendable () -> Timestamp = Timestamp.now,
+        report: @escaping @Sendable (String) -> Void
+    ) {
+        self.sizeLimit = sizeLimit
+        self.inodeLimit = inodeLimit
+        self.now = now
+        self.report = report
+    }
+}
+
+/// POSIX over records and packs: one volume, served to any number of sessions.
+///
+/// Invariants
+/// - Every verb is one metadata transaction, or a read-only one and one that checks again.
+/// - An inode without a name is an orphan until no session holds it; then it is removed.
+/// - Bytes are in a pack before the extent that names them is recorded, and durable before it is committed.
+/// - Locks are taken in the order of `docs/LOCKING.md`; no lock is held while the store is waited for.
+// SAFETY: `sessions` and `orphans` are guarded by `monitor`; flags are atomic; the rest is constant.
+public final class FileSystem: @unchecked Sendable {
+    let metadata: any MetadataStore
+    let packs: PackStore
+    let configuration: FileSystemConfiguration
+    let committer = Committer()
+    let cursors = DirectoryCursors()
+    private let monitor = Monitor()
+    private var sessions: [Session] = []
+    private var orphans: Set<InodeID> = []
+    private let sessionCount = Atomic<Int>(0)
+    /// Whether any inode ever had an extended attribute: most volumes never do, and the kernel asks for
+    /// security.capability before the first write to every file.
+    let hasAttributes = Atomic<Bool>(false)
+    /// The looks of the commit thread, which alone touches the two sets.
+    static let housekeepingNanoseconds: Int64 = 5_000_000_000
+    let lastHousekeeping = Atomic<Int64>(0)
+    var emptyPacks: Set<PackID> = []
+    var removedPacks: Set<PackID> = []
+    private let hasReportedFailure = Atomic<Bool>(false)
+
+    /// Opens the volume: makes the root of a new one, finishes what a crash left.
+    public init(
+        metadata: any MetadataStore, packs: PackStore, configuration: FileSystemConfiguration
+    ) throws(VolumeOpenFailure) {
+        self.metadata = metadata
+        self.packs = packs
+        self.configuration = configuration
+        do {
+            try prepareVolume()
+            try packs.start(PacksInMetadata(metadata, committer))
+            try settleLostPacks()
+        } catch let error as PackRecoveryFailure {
+            throw VolumeOpenFailure(description: error.description)
+        } catch {
+            throw VolumeOpenFailure(
+                description: "metadata: \(metadata.failure ?? "\(error)"); check the volume's database")
+        }
+        committer.start(
+            commit: { [unowned self] mustBeDurable in self.commit(mustBeDurable) },
+            idle: { [unowned self] in self.housekeep() })
+    }
+
+    // MARK: Sessions
+
+    public func attach(_ session: Session) {
+        monitor.lock()
+        sessions.append(session)
+        sessionCount.store(sessions.count, ordering: .releasing)
+        monitor.unlock()
+        session.retain(.root)
+    }
+
+    /// Ends a session. What only it held is removed.
+    public func detach(_ session: Session) {
+        monitor.lock()
+        sessions.removeAll { $0 === session }
+        sessionCount.store(sessions.count, ordering: .releasing)
+        let unheld = orphans.filter { id in !sessions.contains { $0.holds(id) } }
+        orphans.subtract(unheld)
+        monitor.unlock()
+        for id in unheld { reap(id) }
+    }
+
+    /// Whether another session may change what one has cached.
+    public var isShared: Bool { sessionCount.load(ordering: .acquiring) > 1 }
+
+    func announce(_ session: Session, _ changes: @autoclosure () -> [Invalidation]) {
+        guard isShared else { return }
+        let others = monitor.withLock { sessions.filter { $0 !== session } }
+        let changes = changes()
+        for other in others { other.invalidate(changes) }
+    }
+
+    // MARK: Transactions
+
+    func read<Result>(
+        _ body: (any MetadataTransaction) throws(Errno) -> Result
+    ) throws(Errno) -> Result {
+        try metadata.transaction(body)
+    }
+
+    /// A transaction that changes something. Answers EROFS on a read-only session or a failed volume.
+    func write<Result>(
+        _ session: Session, _ body: (any MetadataTransaction) throws(Errno) -> Result
+    ) throws(Errno) -> Result {
+        guard !session.isReadOnly else { throw .readOnly }
+        if hasReportedFailure.load(ordering: .relaxed) { throw .readOnly }
+        do {
+            let result = try metadata.transaction(body)
+            committer.noteChange()
+            return result
+        } catch .io {
+            noteFailure()
+            throw .io
+        }
+    }
+
+    /// Says once why the volume takes no more changes.
+    func noteFailure() {
+        guard let reason = metadata.failure else { return }
+        if !hasReportedFailure.exchange(true, ordering: .acquiringAndReleasing) {
+            configuration.report("the volume is read-only from now on: \(reason); check the disk, then restart its server")
+        }
+    }
+
+    /// Why the volume takes no changes, or nil where it does.
+    public var readOnlyReason: String? { metadata.failure }
+
+    // MARK: Inodes without a name
+
+    /// `id` lost its last name in a transaction that is over.
+    func orphaned(_ id: InodeID) {
+        monitor.lock()
+        let isHeld = sessions.contains { $0.holds(id) }
+        if isHeld { orphans.insert(id) }
+        monitor.unlock()
+        if !isHeld { reap(id) }
+    }
+
+    /// `id` got a name again.
+    func named(_ id: InodeID) {
+        monitor.withLock { _ = orphans.remove(id) }
+    }
+
+    /// The kernel forgot lookups of an inode.
+    public func forget(_ id: InodeID, count: UInt64, session: Session) {
+        guard session.release(id, count: count) else { return }
+        monitor.lock()
+        let isOver = !orphans.isEmpty && orphans.contains(id) && !sessions.contains { $0.holds(id) }
+        if isOver { orphans.remove(id) }
+        monitor.unlock()
+        if isOver { reap(id) }
+    }
+
+    private func reap(_ id: InodeID) {
+        do {
+            try metadata.transaction { transaction throws(Errno) in
+                guard let inode = try transaction.inode(id), inode.linkCount == 0 else { return }
+                try transaction.remove(id)
+            }
+            committer.noteChange()
+        } catch {
+            noteFailure()
+        }
+    }
+
+    // MARK: Durability
+
+    /// fsync, fsyncdir, syncfs: everything before the call survives a crash of the machine.
+    public func synchronize() throws(Errno) {
+        do {
+            try committer.synchronize()
+        } catch {
+            noteFailure()
+            throw .io
+        }
+    }
+
+    private func commit(_ mustBeDurable: Bool) -> Errno? {
+        do {
+            // Most bytes first, while requests go on; the rest inside, while none can.
+            try packs.synchronize()
+            try metadata.commit { () throws(Errno) in try packs.synchronize() }
+            if mustBeDurable { try metadata.synchronize() }
+            return nil
+        } catch {
+            noteFailure()
+            return .io
+        }
+    }
+
+    /// Ends the volume's service: stores what should be stored and commits. Answers what is not in the store.
+    public func close(storeSeconds: Double) -> String? {
+        let unstored = packs.close(seconds: storeSeconds)
+        committer.stop()
+        do {
+            try metadata.close()
+        } catch {
+            return "metadata: \(metadata.failure ?? "\(error)")"
+        }
+        return unstored
+    }
+
+    /// What the volume holds.
+    public func usage() throws(Errno) -> Usage {
+        try read { transaction throws(Errno) in try transaction.usage() }
+    }
+}
+
+/// Why a volume could not be opened, in one line.
+public struct VolumeOpenFailure: Error, CustomStringConvertible, Sendable {
+    public let description: String
+}

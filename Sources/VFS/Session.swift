@@ -1,0 +1,81 @@
+import FileModel
+import LinuxSystem
+
+/// Something the kernel of another session may have cached and that has changed.
+public enum Invalidation: Sendable, Equatable {
+    /// A name appeared, went, or stands for something else.
+    case entry(parent: InodeID, name: FileName)
+    /// Attributes changed.
+    case attributes(InodeID)
+    /// File data changed, and with it attributes.
+    case data(InodeID)
+}
+
+/// One mounted FUSE connection: its ids, its rights, and what its kernel holds.
+///
+/// Invariants
+/// - `lookups[id]` is how often the kernel was told of `id` less how often it forgot it; never 0.
+// SAFETY: `lookups` is guarded by `monitor`; the rest is constant.
+public final class Session: @unchecked Sendable {
+    public let name: String
+    public let identity: Identity
+    public let isReadOnly: Bool
+    /// Takes what other sessions changed. Must return at once: it is called by their requests.
+    let invalidate: @Sendable ([Invalidation]) -> Void
+    private let monitor = Monitor()
+    private var lookups: [InodeID: UInt64] = [:]
+
+    public init(
+        name: String, identity: Identity, isReadOnly: Bool, invalidate: @escaping @Sendable ([Invalidation]) -> Void
+    ) {
+        self.name = name
+        self.identity = identity
+        self.isReadOnly = isReadOnly
+        self.invalidate = invalidate
+    }
+
+    /// The kernel is about to be told of `id`.
+    public func retain(_ id: InodeID) {
+        monitor.lock()
+        lookups[id, default: 0] += 1
+        monitor.unlock()
+    }
+
+    /// The kernel forgot `count` lookups. True when it holds the inode no more.
+    func release(_ id: InodeID, count: UInt64) -> Bool {
+        monitor.lock()
+        defer { monitor.unlock() }
+        guard let held = lookups[id] else { return true }
+        if held > count {
+            lookups[id] = held - count
+            return false
+        }
+        lookups[id] = nil
+        return true
+    }
+
+    func holds(_ id: InodeID) -> Bool {
+        monitor.lock()
+        defer { monitor.unlock() }
+        return lookups[id] != nil
+    }
+}
+
+/// Who asks, in volume ids.
+public struct Caller: Sendable {
+    public let session: Session
+    public let userID: UInt32
+    public let groupID: UInt32
+    /// Superuser of the session's namespace: keeps set-id bits on write and truncate (CAP_FSETID).
+    public let isSuperuser: Bool
+    /// Bits a new file's mode loses, unless a default ACL decides.
+    public let umask: UInt32
+
+    public init(session: Session, userID: UInt32, groupID: UInt32, isSuperuser: Bool, umask: UInt32) {
+        self.session = session
+        self.userID = userID
+        self.groupID = groupID
+        self.isSuperuser = isSuperuser
+        self.umask = umask
+    }
+}
