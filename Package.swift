@@ -62,7 +62,7 @@ let package = Package(
         module("Sandbox", ["CSeccomp", "FileModel"]),
 
         // The control plane.
-        module("Control", ["FileModel", "LinuxSystem"]),
+        module("Control", ["CLinux", "FileModel", "LinuxSystem"]),
         module("Volumes", ["Control", "FileModel", "LinuxSystem", logging]),
         module("VolumePlugin", ["FileModel", "LinuxSystem", "Volumes", logging] + nio),
         module("RuntimeHooks", ["Control", "FileModel", "LinuxSystem"]),

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -24,6 +25,7 @@ int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
 int dup3(int from, int to, int flags);
 int memfd_create(const char *name, unsigned int flags);
 int syncfs(int fd);
+int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *actions, const char *path);
 int fallocate(int fd, int mode, off_t offset, off_t len);
 ssize_t copy_file_range(int in, off_t *inOffset, int out, off_t *outOffset, size_t len, unsigned int flags);
 
@@ -48,6 +50,46 @@ static inline int berth_renameat2(int from, const char *a, int to, const char *b
 static inline int berth_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 static inline int berth_gettid(void) { return (int)syscall(SYS_gettid); }
 static inline int berth_prctl(int option, unsigned long argument) { return prctl(option, argument, 0, 0, 0); }
+
+// A global variable is not safe to name in Swift 6; read once, at a composition root.
+extern char **environ;
+static inline char **berth_environment(void) { return environ; }
+
+// Macros with arguments.
+static inline int berth_exited(int status) { return WIFEXITED(status); }
+static inline int berth_exit_code(int status) { return WEXITSTATUS(status); }
+static inline int berth_signal(int status) { return WIFSIGNALED(status) ? WTERMSIG(status) : 0; }
+
+// ioctl, fcntl and open with an argument are variadic.
+static inline int berth_set_nonblocking(int fd, int on) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0) return -1;
+    return fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+}
+static inline int berth_duplicate_from(int fd, int lowest) { return fcntl(fd, F_DUPFD_CLOEXEC, lowest); }
+
+// sockaddr_un is a C array in a struct; -1 with ENAMETOOLONG where the path does not fit.
+static inline int berth_unix_address(const char *path, struct sockaddr_un *address) {
+    __builtin_memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    if (__builtin_strlen(path) >= sizeof address->sun_path) { errno = ENAMETOOLONG; return -1; }
+    __builtin_strcpy(address->sun_path, path);
+    return 0;
+}
+static inline int berth_bind_unix(int fd, const char *path) {
+    struct sockaddr_un address;
+    if (berth_unix_address(path, &address) != 0) return -1;
+    return bind(fd, (struct sockaddr *)&address, sizeof address);
+}
+static inline int berth_connect_unix(int fd, const char *path) {
+    struct sockaddr_un address;
+    if (berth_unix_address(path, &address) != 0) return -1;
+    return connect(fd, (struct sockaddr *)&address, sizeof address);
+}
+// SOCK_* are an enum in Glibc's headers, which Swift imports as a type of their own.
+static inline int berth_unix_stream(void) { return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); }
+static inline int berth_unix_pair(int pair[2]) { return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair); }
+static inline int berth_accept(int fd) { return accept4(fd, 0, 0, SOCK_CLOEXEC); }
 
 // struct ucred needs _GNU_SOURCE.
 struct berth_peer { int pid; unsigned int uid; unsigned int gid; };

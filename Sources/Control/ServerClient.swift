@@ -1,0 +1,37 @@
+import FileModel
+import Glibc
+import LinuxSystem
+
+/// Asks a volume's server for things: one request, one reply.
+public struct ServerClient: Sendable {
+    private let channel: FrameChannel
+
+    /// Connects. A failure's errno ENOENT or ECONNREFUSED means that no server runs.
+    public init(socket path: String, timeout: Duration = .seconds(2)) throws(SystemFailure) {
+        channel = try FrameChannel.connect(to: path, timeout: timeout)
+    }
+
+    /// Sends a request and waits for its reply. A refusal is thrown with the server's own words.
+    @discardableResult
+    public func ask(
+        _ request: ServerRequest, passing descriptor: Int32? = nil, timeout: Duration
+    ) throws(SystemFailure) -> ServerReply {
+        try channel.send(request, passing: descriptor, timeout: timeout)
+        guard let frame = try channel.receive(ServerReply.self, timeout: timeout) else {
+            throw SystemFailure(
+                channel.name, "the server hung up without an answer", errno: Errno(ECONNRESET), status: .unavailable)
+        }
+        if case .failed(let code, let message) = frame.message {
+            throw SystemFailure("berthfs", message, errno: code == 0 ? nil : Errno(code), status: .unavailable)
+        }
+        return frame.message
+    }
+
+    /// Who the server is and what it serves.
+    public func status(timeout: Duration = .seconds(5)) throws(SystemFailure) -> ServerStatus {
+        guard case .status(let status) = try ask(.status, timeout: timeout) else {
+            throw SystemFailure(channel.name, "answered a question for its status with something else", status: .dataError)
+        }
+        return status
+    }
+}

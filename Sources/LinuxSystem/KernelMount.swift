@@ -1,0 +1,46 @@
+import CLinux
+import FileModel
+import Glibc
+
+/// mount(2) and umount2(2) of FUSE file systems, for a process with the right to (real root, or the root
+/// of a user namespace in that namespace's mount namespace).
+public enum KernelMount {
+    /// Opens `/dev/fuse` for a new session.
+    public static func openDevice() throws(SystemFailure) -> FileDescriptor {
+        do {
+            return try FileDescriptor.open("/dev/fuse", O_RDWR)
+        } catch {
+            let fix =
+                error == .noEntry
+                ? "ask the administrator to load the fuse module (modprobe fuse)"
+                : "ask the administrator to allow it (chmod 0666 /dev/fuse)"
+            throw SystemFailure("/dev/fuse", "cannot be opened", error, fix: fix, status: .unavailable)
+        }
+    }
+
+    /// Mounts the session of an open `/dev/fuse` at a directory.
+    public static func mount(
+        _ device: borrowing FileDescriptor, name: String, at directory: String, flags: UInt, readOnly: Bool
+    ) throws(SystemFailure) {
+        let data =
+            "fd=\(device.rawValue),rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
+        let flags = flags | (readOnly ? UInt(MS_RDONLY) : 0)
+        guard Glibc.mount("berth:\(name)", directory, "fuse.berth", flags, data) == 0 else {
+            throw SystemFailure(directory, "the volume cannot be mounted there", .current, status: .unavailable)
+        }
+    }
+
+    public static func unmount(_ directory: String, lazy: Bool) throws(Errno) {
+        guard umount2(directory, lazy ? Int32(MNT_DETACH) : 0) == 0 else { throw .current }
+    }
+
+    /// Flags of a mount where the user is not the machine's root.
+    public static let untrusted = UInt(MS_NOSUID) | UInt(MS_NODEV)
+
+    /// True for the machine's own root: uid 0, and not merely in a user namespace.
+    public static func isRealRoot() -> Bool {
+        guard geteuid() == 0, let bytes = (try? AtomicFile.read("/proc/self/uid_map")) ?? nil else { return false }
+        let words = String(decoding: bytes, as: UTF8.self).split { $0 == " " || $0 == "\n" }
+        return words == ["0", "0", "4294967295"]
+    }
+}

@@ -1,0 +1,84 @@
+import FileModel
+import Glibc
+
+/// Where everything of one user lies on this machine.
+///
+///     <configuration>/                    settings
+///     <data>/volumes/NAME/                volume.json, meta.db, staging/, store/ (the default store)
+///     <data>/logs/                        one log a server
+///     <cache>/NAME/                       raw copies of packs
+///     <runtime>/servers/NAME.sock         control socket of the volume's berthfs
+///     <runtime>/plugin.sock               podman's volume plugin
+///     <runtime>/mnt/NAME                  mount points of podman's volumes
+public struct SitePaths: Equatable, Sendable {
+    public var home: String
+    public var configuration: String
+    public var data: String
+    public var cache: String
+    public var runtime: String
+    /// Where podman's configuration lies: `<configuration home>/containers`.
+    public var containers: String
+
+    /// Follows the XDG variables, with what their specification says where they are unset. The runtime
+    /// directory is, in this order: $BERTH_RUNTIME_DIR, $XDG_RUNTIME_DIR/berth, /run/user/UID/berth where
+    /// that is a directory of ours, /tmp/berth-UID.
+    public init(environment: [String: String], userID: UInt32 = geteuid()) {
+        // The specification tells to ignore values that are not absolute.
+        func absolute(_ name: String) -> String? {
+            guard let value = environment[name], value.hasPrefix("/") else { return nil }
+            var trimmed = Substring(value)
+            while trimmed.count > 1, trimmed.hasSuffix("/") { trimmed = trimmed.dropLast() }
+            return String(trimmed)
+        }
+        home = absolute("HOME") ?? Account.named(id: userID)?.home ?? "/"
+        let configurationHome = absolute("XDG_CONFIG_HOME") ?? "\(home)/.config"
+        configuration = "\(configurationHome)/berth"
+        containers = "\(configurationHome)/containers"
+        data = (absolute("XDG_DATA_HOME") ?? "\(home)/.local/share") + "/berth"
+        cache = (absolute("XDG_CACHE_HOME") ?? "\(home)/.cache") + "/berth"
+        if let chosen = absolute("BERTH_RUNTIME_DIR") {
+            runtime = chosen
+        } else if let directory = absolute("XDG_RUNTIME_DIR") {
+            runtime = "\(directory)/berth"
+        } else if SecureDirectory.isSecure("/run/user/\(userID)") {
+            runtime = "/run/user/\(userID)/berth"
+        } else {
+            runtime = "/tmp/berth-\(userID)"
+        }
+    }
+
+    public var volumes: String { "\(data)/volumes" }
+    public var logs: String { "\(data)/logs" }
+    public var servers: String { "\(runtime)/servers" }
+    public var pluginSocket: String { "\(runtime)/plugin.sock" }
+    public var mountpoints: String { "\(runtime)/mnt" }
+    public var containersConfiguration: String { "\(containers)/containers.conf" }
+
+    public func volume(_ name: String) -> VolumePaths { VolumePaths(site: self, name: name) }
+
+    /// The directories that `prepare` makes.
+    public var directories: [String] { [configuration, data, volumes, logs, cache, runtime, servers, mountpoints] }
+
+    /// Makes what is missing, all 0700, and refuses what belongs to somebody else.
+    public func prepare() throws(SystemFailure) {
+        for directory in directories { try SecureDirectory.make(directory) }
+    }
+}
+
+/// Where one volume's things lie. `name` must have been checked.
+public struct VolumePaths: Equatable, Sendable {
+    let site: SitePaths
+    public let name: String
+
+    public var directory: String { "\(site.volumes)/\(name)" }
+    public var record: String { "\(directory)/volume.json" }
+    public var database: String { "\(directory)/meta.db" }
+    public var staging: String { "\(directory)/staging" }
+    public var defaultStore: String { "\(directory)/store" }
+    public var cache: String { "\(site.cache)/\(name)" }
+    public var controlSocket: String { "\(site.servers)/\(name).sock" }
+    /// Held by whoever starts or is the server, so that there is never a second.
+    public var startLock: String { "\(site.servers)/\(name).lock" }
+    public var log: String { "\(site.logs)/\(name).log" }
+    public var podmanMountpoint: String { "\(site.mountpoints)/\(name)" }
+}

@@ -1,0 +1,129 @@
+import CLinux
+import FileModel
+import Glibc
+
+/// Who is at the other end of a unix socket, as the kernel saw it when they connected.
+public struct PeerCredentials: Equatable, Sendable {
+    public var processID: Int32
+    public var userID: UInt32
+    public var groupID: UInt32
+}
+
+/// Stream sockets in the file system.
+public enum UnixSocket {
+    /// Bytes of a socket's path; the kernel's address holds 108 with the final NUL.
+    public static let maximumPathLength = 107
+
+    /// Listens at `path`, for this user only: its directory is made (or checked to be) 0700 and ours, the
+    /// socket is 0600. A socket left by a dead process is replaced; one that somebody answers is not.
+    public static func listen(at path: String, backlog: Int32 = 64) throws(SystemFailure) -> FileDescriptor {
+        try checkLength(path)
+        guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else {
+            throw SystemFailure(path, "a socket needs an absolute path in a directory of ours", status: .usage)
+        }
+        try SecureDirectory.make(String(path[..<slash]))
+        let descriptor = try make(path)
+        if berth_bind_unix(descriptor.rawValue, path) != 0 {
+            guard errno == EADDRINUSE else { throw SystemFailure(path, "cannot be bound", .current) }
+            try removeStale(path)
+            guard berth_bind_unix(descriptor.rawValue, path) == 0 else {
+                throw SystemFailure(path, "cannot be bound", .current)
+            }
+        }
+        // Nobody else can reach it in between: the directory is 0700.
+        guard chmod(path, 0o600) == 0, Glibc.listen(descriptor.rawValue, backlog) == 0 else {
+            throw SystemFailure(path, "cannot be listened on", .current)
+        }
+        return descriptor
+    }
+
+    /// The next connection, or nil when `timeout` passed without one.
+    public static func accept(
+        on listener: borrowing FileDescriptor, timeout: Duration? = nil
+    ) throws(Errno) -> FileDescriptor? {
+        let deadline = Deadline(after: timeout)
+        while true {
+            if timeout != nil, try !listener.waitReadable(until: deadline) { return nil }
+            let number = berth_accept(listener.rawValue)
+            if number >= 0 { return FileDescriptor(owning: number) }
+            // The connection may be gone again before it is accepted.
+            guard errno == EINTR || errno == ECONNABORTED || errno == EAGAIN else { throw .current }
+        }
+    }
+
+    /// Connects. ENOENT and ECONNREFUSED in the failure's errno mean that nobody listens.
+    public static func connect(to path: String, timeout: Duration) throws(SystemFailure) -> FileDescriptor {
+        try checkLength(path)
+        let descriptor = try make(path)
+        let deadline = Deadline(after: timeout)
+        // Non-blocking, because connecting to a full backlog would wait without a limit.
+        guard berth_set_nonblocking(descriptor.rawValue, 1) == 0 else {
+            throw SystemFailure(path, "cannot be connected to", .current)
+        }
+        while berth_connect_unix(descriptor.rawValue, path) != 0 {
+            guard errno == EAGAIN || errno == EINTR else {
+                throw SystemFailure(path, "cannot be connected to", .current, status: .unavailable)
+            }
+            if deadline.hasPassed {
+                throw SystemFailure(path, "does not accept connections", Errno(ETIMEDOUT), status: .temporaryFailure)
+            }
+            usleep(10_000)
+        }
+        guard berth_set_nonblocking(descriptor.rawValue, 0) == 0 else {
+            throw SystemFailure(path, "cannot be connected to", .current)
+        }
+        return descriptor
+    }
+
+    /// Two connected sockets.
+    public static func pair() throws(Errno) -> FileDescriptor.Pair {
+        var ends: [Int32] = [-1, -1]
+        guard berth_unix_pair(&ends) == 0 else { throw .current }
+        return FileDescriptor.Pair(first: FileDescriptor(owning: ends[0]), second: FileDescriptor(owning: ends[1]))
+    }
+
+    /// Who connected.
+    public static func peer(of socket: borrowing FileDescriptor) throws(Errno) -> PeerCredentials {
+        try peer(ofRaw: socket.rawValue)
+    }
+
+    /// As `peer(of:)`, for a descriptor that something else owns.
+    public static func peer(ofRaw number: Int32) throws(Errno) -> PeerCredentials {
+        var peer = berth_peer()
+        guard berth_peer_credentials(number, &peer) == 0 else { throw .current }
+        return PeerCredentials(processID: peer.pid, userID: peer.uid, groupID: peer.gid)
+    }
+
+    private static func make(_ path: String) throws(SystemFailure) -> FileDescriptor {
+        let number = berth_unix_stream()
+        guard number >= 0 else { throw SystemFailure(path, "no socket can be made", .current) }
+        return FileDescriptor(owning: number)
+    }
+
+    private static func checkLength(_ path: String) throws(SystemFailure) {
+        guard path.utf8.count <= maximumPathLength else {
+            throw SystemFailure(
+                path, "the path has \(path.utf8.count) bytes, and a socket's may have \(maximumPathLength)",
+                fix: "set BERTH_RUNTIME_DIR to a shorter directory of yours", errno: .nameTooLong,
+                status: .configuration)
+        }
+    }
+
+    private static func removeStale(_ path: String) throws(SystemFailure) {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return }
+        guard status.st_mode & S_IFMT == S_IFSOCK else {
+            throw SystemFailure(path, "is in the way and is not a socket", fix: "remove it", status: .cannotCreate)
+        }
+        do {
+            _ = try connect(to: path, timeout: .seconds(1))
+        } catch where error.errno == Errno(ECONNREFUSED) {
+            guard unlink(path) == 0 || errno == ENOENT else {
+                throw SystemFailure(path, "the socket of a dead process cannot be removed", .current)
+            }
+            return
+        }
+        throw SystemFailure(
+            path, "another process listens there", errno: Errno(EADDRINUSE), status: .temporaryFailure)
+    }
+}
