@@ -85,6 +85,8 @@ let package = Package(
             dependencies: ["CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"],
             path: "Tests/TestSupport", swiftSettings: strict),
         tests("FileModelTests", ["FileModel"]),
+        tests("ControlTests", ["Control", "FileModel", "LinuxSystem"]),
+        tests("LinuxSystemTests", ["FileModel", "LinuxSystem"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,110 @@
+import FileModel
+import Glibc
+import Testing
+
+@testable import LinuxSystem
+
+@Suite("Files, directories and sockets")
+struct FileTests {
+    let directory = TemporaryDirectory()
+
+    private func mode(_ path: String) -> mode_t {
+        var status = stat()
+        return lstat(path, &status) == 0 ? status.st_mode & 0o7777 : 0
+    }
+
+    @Test("a replaced file has the new bytes and mode, and nothing else is left behind")
+    func replace() throws {
+        let path = directory.path + "/file"
+        try AtomicFile.replace(path, Array("one".utf8), mode: 0o644)
+        try AtomicFile.replace(path, Array("two".utf8), mode: 0o600)
+        #expect(try AtomicFile.read(path) == Array("two".utf8))
+        #expect(mode(path) == 0o600)
+        #expect(try Spawn.run(Command("/bin/ls", [directory.path], environment: [:]), timeout: .seconds(5)).output == "file\n")
+    }
+
+    @Test("replacing a symbolic link's target keeps the link")
+    func replaceThroughLink() throws {
+        let (path, link) = (directory.path + "/file", directory.path + "/link")
+        try AtomicFile.replace(path, [1])
+        symlink(path, link)
+        try AtomicFile.replace(link, [2])
+        #expect(try AtomicFile.read(path) == [2])
+        #expect(readlinkExists(link))
+    }
+
+    private func readlinkExists(_ path: String) -> Bool {
+        var status = stat()
+        return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
+    }
+
+    @Test("a missing file reads as nil and a large one is refused")
+    func readLimits() throws {
+        #expect(try AtomicFile.read(directory.path + "/none") == nil)
+        try AtomicFile.replace(directory.path + "/large", [UInt8](repeating: 0, count: 100))
+        #expect(throws: SystemFailure.self) { try AtomicFile.read(directory.path + "/large", limit: 99) }
+    }
+
+    @Test("a secure directory is made with its parents, all 0700")
+    func secure() throws {
+        let path = directory.path + "/a/b/c"
+        try SecureDirectory.make(path)
+        #expect(mode(path) == 0o700)
+        #expect(mode(directory.path + "/a") == 0o700)
+    }
+
+    @Test("a directory of ours that is open to others is closed")
+    func tighten() throws {
+        let path = directory.path + "/open"
+        mkdir(path, 0o777)
+        try SecureDirectory.make(path)
+        #expect(mode(path) == 0o700)
+    }
+
+    @Test("a directory and a link of another user are refused with the owner's name", .enabled(if: geteuid() == 0))
+    func planted() {
+        let path = directory.path + "/planted"
+        mkdir(path, 0o777)
+        chown(path, 1, 1)
+        let failure = #expect(throws: SystemFailure.self) { try SecureDirectory.make(path) }
+        #expect(failure?.message.contains("(uid 1)") == true)
+        let link = directory.path + "/link"
+        symlink("/tmp", link)
+        lchown(link, 1, 1)
+        #expect(throws: SystemFailure.self) { try SecureDirectory.make(link) }
+    }
+
+    @Test("a socket is 0600, tells its peer, and replaces a dead one but never a live one")
+    func sockets() throws {
+        let path = directory.path + "/s/x.sock"
+        do {
+            let listener = try UnixSocket.listen(at: path)
+            #expect(mode(path) == 0o600)
+            let client = try UnixSocket.connect(to: path, timeout: .seconds(1))
+            let accepted = try UnixSocket.accept(on: listener, timeout: .seconds(1))
+            #expect(accepted != nil)
+            #expect(try UnixSocket.peer(of: client).processID == getpid())
+            let failure = #expect(throws: SystemFailure.self) { _ = try UnixSocket.listen(at: path) }
+            #expect(failure?.errno == Errno(EADDRINUSE))
+        }
+        let failure = #expect(throws: SystemFailure.self) { _ = try UnixSocket.connect(to: path, timeout: .seconds(1)) }
+        #expect(failure?.errno == Errno(ECONNREFUSED))
+        _ = try UnixSocket.listen(at: path)
+    }
+
+    @Test("a socket path of more than 107 bytes is refused with its length and the way out")
+    func longSocket() {
+        let path = directory.path + "/" + String(repeating: "x", count: 120)
+        let failure = #expect(throws: SystemFailure.self) { _ = try UnixSocket.listen(at: path) }
+        #expect(failure?.status == .configuration)
+        #expect(failure?.message.contains("BERTH_RUNTIME_DIR") == true)
+    }
+
+    @Test("a socket never replaces a file that is not one")
+    func notASocket() throws {
+        let path = directory.path + "/file"
+        try AtomicFile.replace(path, [1])
+        #expect(throws: SystemFailure.self) { _ = try UnixSocket.listen(at: path) }
+        #expect(try AtomicFile.read(path) == [1])
+    }
+}
