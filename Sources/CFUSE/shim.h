@@ -2,5 +2,10 @@
 // _FILE_OFFSET_BITS stays undefined: struct statvfs and struct flock would then differ between
 // this module and Glibc. On 64-bit Linux off_t is 64 bits wide either way.
 #define FUSE_USE_VERSION 314
-#include <fuse_lowlevel.h>
+#include <fuse3/fuse_lowlevel.h>
 #include <linux/fuse.h>
+
+// Versioned symbols make fuse_session_loop_mt a macro on some builds.
+static inline int berth_loop(struct fuse_session *session, struct fuse_loop_config *settings) {
+    return fuse_session_loop_mt(session, settings);
+}

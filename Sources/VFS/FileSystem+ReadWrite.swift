@@ -94,11 +94,20 @@ extension FileSystem {
     }
 
     /// Writes `bytes` at `offset`, or at the end of the file when `appends`. Answers EFBIG past the largest
-    /// file and ENOSPC past the volume's size.
+    /// file and ENOSPC past the volume's size. Returns where the bytes went.
+    @discardableResult
     public func write(
         _ bytes: UnsafeRawBufferPointer, to id: InodeID, at offset: UInt64, appends: Bool, caller: Caller
-    ) throws(Errno) {
-        guard !bytes.isEmpty else { return }
+    ) throws(Errno) -> UInt64 {
+        guard !bytes.isEmpty else { return offset }
+        // The kernel lets one append at a time into a file, of its own session only.
+        guard appends && isShared else { return try place(bytes, id, offset, appends, caller) }
+        return try appendLock.withLock { () throws(Errno) in try place(bytes, id, offset, appends, caller) }
+    }
+
+    private func place(
+        _ bytes: UnsafeRawBufferPointer, _ id: InodeID, _ offset: UInt64, _ appends: Bool, _ caller: Caller
+    ) throws(Errno) -> UInt64 {
         let (start, covered) = try write(caller.session) { transaction throws(Errno) in
             try self.placement(of: bytes.count, in: id, at: offset, appends, transaction)
         }
@@ -113,6 +122,7 @@ extension FileSystem {
             }
         }
         announce(caller.session, [.data(id)])
+        return start
     }
 
     /// Where a write goes: its file offset, and the one extent that covers it, if there is one.

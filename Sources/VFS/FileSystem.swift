@@ -40,6 +40,8 @@ public final class FileSystem: @unchecked Sendable {
     let configuration: FileSystemConfiguration
     let committer = Committer()
     let cursors = DirectoryCursors()
+    /// Held by a write with O_APPEND while more than one session is there.
+    let appendLock = Monitor()
     private let monitor = Monitor()
     private var sessions: [Session] = []
     private var orphans: Set<InodeID> = []

@@ -1,0 +1,92 @@
+import CFUSE
+import CLinux
+import FileModel
+import Glibc
+import VFS
+
+extension Connection {
+    static func addData(_ table: inout fuse_lowlevel_ops) {
+        table.read = { request, number, size, offset, _ in
+            answer(request) { bridge throws(Errno) in try bridge.read(inode(number), size, offset) }
+        }
+        table.write = { request, number, buffer, size, offset, file in
+            answer(request) { bridge throws(Errno) in
+                try bridge.write(
+                    UnsafeRawBufferPointer(start: buffer, count: size), to: inode(number), offset,
+                    flags: file?.pointee.flags ?? 0, bridge.caller(of: request))
+            }
+        }
+        table.fsync = { request, _, _, _ in
+            answer(request) { bridge throws(Errno) in
+                try bridge.fileSystem.synchronize()
+                return .done
+            }
+        }
+        table.fsyncdir = table.fsync
+    }
+
+    private func read(_ id: InodeID, _ size: Int, _ offset: off_t) throws(Errno) -> Reply {
+        let start = try unsigned(offset)
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 16)
+        do throws(Errno) {
+            let count = try fileSystem.read(id, at: start, into: buffer, session: session)
+            return .buffer(buffer, count: count)
+        } catch {
+            buffer.deallocate()
+            throw error
+        }
+    }
+
+    private func write(
+        _ bytes: UnsafeRawBufferPointer, to id: InodeID, _ offset: off_t, flags: Int32, _ caller: Caller
+    ) throws(Errno) -> Reply {
+        let wanted = try unsigned(offset)
+        let start = try fileSystem.write(bytes, to: id, at: wanted, appends: flags & O_APPEND != 0, caller: caller)
+        // Another session made the file longer than this kernel knew: its page cache holds the bytes elsewhere.
+        if start != wanted { queue.add([.data(id)]) }
+        return .written(bytes.count)
+    }
+
+    static func addSpace(_ table: inout fuse_lowlevel_ops) {
+        table.fallocate = { request, number, mode, offset, length, _ in
+            answer(request) { bridge throws(Errno) in
+                let start = try unsigned(offset)
+                let (end, overflow) = start.addingReportingOverflow(try unsigned(length))
+                guard !overflow else { throw .fileTooLarge }
+                try bridge.fileSystem.allocate(
+                    try Connection.spaceRequest(mode), start..<end, of: inode(number), caller: bridge.caller(of: request))
+                return .done
+            }
+        }
+        table.lseek = { request, number, offset, whence, _ in
+            answer(request) { bridge throws(Errno) in
+                guard whence == BERTH_SEEK_DATA || whence == BERTH_SEEK_HOLE else { throw .invalidArgument }
+                return .offset(
+                    try bridge.fileSystem.seek(
+                        inode(number), from: try unsigned(offset), data: whence == BERTH_SEEK_DATA))
+            }
+        }
+        table.copy_file_range = { request, source, sourceOffset, _, target, targetOffset, _, count, _ in
+            answer(request) { bridge throws(Errno) in
+                // The reply's count has 32 bits; the caller goes on from there.
+                let limit = UInt64(1) << 31
+                let copied = try bridge.fileSystem.copyRange(
+                    from: inode(source), at: try unsigned(sourceOffset), to: inode(target),
+                    at: try unsigned(targetOffset), count: min(UInt64(count), limit), caller: bridge.caller(of: request))
+                return .written(Int(copied))
+            }
+        }
+    }
+
+    private static func spaceRequest(_ mode: Int32) throws(Errno) -> SpaceRequest {
+        let keep = Int32(BERTH_FALLOC_FL_KEEP_SIZE)
+        switch mode {
+        case 0: return .allocate
+        case keep: return .allocateKeepingSize
+        case Int32(BERTH_FALLOC_FL_PUNCH_HOLE) | keep: return .punchHole
+        case Int32(BERTH_FALLOC_FL_ZERO_RANGE): return .zero
+        case Int32(BERTH_FALLOC_FL_ZERO_RANGE) | keep: return .zeroKeepingSize
+        default: throw .notSupported
+        }
+    }
+}

@@ -1,0 +1,137 @@
+import CFUSE
+import CLinux
+import FileModel
+import Glibc
+import LinuxSystem
+import Synchronization
+import VFS
+
+/// One `/dev/fuse` descriptor being served: libfuse's session, the volume's session, and the threads of both.
+///
+/// Invariants
+/// - `handle` lives as long as this object; it is used by libfuse's threads and the invalidation thread.
+/// - `fileSystem.detach` follows the end of the loop, so no request meets a detached session.
+// SAFETY: `handle`, `device`, and `session` are set before any thread starts; counters are atomic.
+public final class Connection: @unchecked Sendable {
+    /// Requests served at once: more threads than cores, because a cache miss waits for the store.
+    private static let maximumThreads: UInt32 = 16
+    /// Threads that stay for the next request; fewer wake-ups than starting them anew.
+    private static let idleThreads: UInt32 = 16
+    /// The kernel's readahead and background writes in flight.
+    private static let backgroundRequests: UInt32 = 64
+    static let maximumTransfer: UInt32 = 1 << 20
+
+    let fileSystem: FileSystem
+    let session: Session
+    let queue = InvalidationQueue()
+    let hook = RequestHook()
+    private let device: FileDescriptor
+    private var handle: OpaquePointer?
+
+    /// Prepares to serve a mounted descriptor. Nothing is answered before `serve`.
+    public init(
+        _ device: consuming FileDescriptor, fileSystem: FileSystem, name: String, identity: Identity, isReadOnly: Bool
+    ) throws(ConnectionFailure) {
+        self.fileSystem = fileSystem
+        self.device = device
+        let queue = self.queue
+        session = Session(name: name, identity: identity, isReadOnly: isReadOnly) { queue.add($0) }
+        var operations = Self.operations()
+        handle = try Self.makeHandle(&operations, Unmanaged.passUnretained(self).toOpaque())
+        var io = RequestHook.functions
+        // From here on libfuse owns the descriptor's number and closes it with the session.
+        guard let copy = try? self.device.duplicate() else { throw ConnectionFailure(step: "duplicate", errno: .current) }
+        let number = copy.take()
+        guard fuse_session_custom_io(handle, &io, number) == 0 else {
+            close(number)
+            throw ConnectionFailure(step: "custom_io", errno: .current)
+        }
+    }
+
+    deinit {
+        if let handle { fuse_session_destroy(handle) }
+    }
+
+    /// Serves until the file system is unmounted or the connection is aborted. Blocks. `isReady` is called once,
+    /// when the kernel's INIT has been answered: from then on the mount is alive.
+    public func serve(isReady: @escaping @Sendable () -> Void) {
+        hook.whenReady(isReady)
+        fileSystem.attach(session)
+        // `serve` keeps the object alive, and joins the thread before it returns.
+        let pump = WorkerThread(name: "berth-inval") { [unowned self] in self.invalidate() }
+        let settings = fuse_loop_cfg_create()
+        fuse_loop_cfg_set_max_threads(settings, Self.maximumThreads)
+        fuse_loop_cfg_set_idle_threads(settings, Self.idleThreads)
+        _ = berth_loop(handle, settings)
+        fuse_loop_cfg_destroy(settings)
+        queue.close()
+        pump.join()
+        fileSystem.detach(session)
+    }
+
+    /// Ends service: the kernel answers ENOTCONN from then on. Safe from any thread.
+    public func abort() {
+        fuse_session_exit(handle)
+    }
+
+    /// The thread that tells this session's kernel what others changed: outside every lock, and never awaited by
+    /// a request, because two sessions in one directory would wait for each other.
+    private func invalidate() {
+        while let changes = queue.nextBatch() {
+            for change in changes { tell(change) }
+        }
+    }
+
+    private func tell(_ change: Invalidation) {
+        switch change {
+        case .entry(let parent, let name):
+            name.bytes.withUnsafeBytes {
+                _ = fuse_lowlevel_notify_inval_entry(
+                    handle, parent.rawValue, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count)
+            }
+        case .attributes(let id):
+            fuse_lowlevel_notify_inval_inode(handle, id.rawValue, -1, 0)
+        case .data(let id):
+            fuse_lowlevel_notify_inval_inode(handle, id.rawValue, 0, 0)
+        }
+    }
+
+    private static func makeHandle(
+        _ operations: inout fuse_lowlevel_ops, _ userdata: UnsafeMutableRawPointer
+    ) throws(ConnectionFailure) -> OpaquePointer {
+        // One argument, the program's name: everything is set in `init` and on the mount itself.
+        guard let name = strdup("berthfs") else { throw ConnectionFailure(step: "strdup", errno: .current) }
+        defer { free(name) }
+        var arguments: [UnsafeMutablePointer<CChar>?] = [name, nil]
+        let handle = arguments.withUnsafeMutableBufferPointer { list in
+            var vector = fuse_args(argc: 1, argv: list.baseAddress, allocated: 0)
+            return fuse_session_new(&vector, &operations, MemoryLayout<fuse_lowlevel_ops>.size, userdata)
+        }
+        guard let handle else { throw ConnectionFailure(step: "session_new", errno: .current) }
+        return handle
+    }
+
+    /// Chooses what the kernel and we agree on.
+    func negotiate(_ connection: UnsafeMutablePointer<fuse_conn_info>) {
+        // POSIX locks and flock stay in the kernel: every container of a node shares one session, so they meet
+        // there, and a lock costs no round trip. ATOMIC_O_TRUNC is off because open is never sent.
+        let wanted =
+            FUSE_CAP_ASYNC_READ | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_DONT_MASK | FUSE_CAP_READDIRPLUS
+            | FUSE_CAP_ASYNC_DIO | FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_POSIX_ACL
+            | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT
+        connection.pointee.want = connection.pointee.capable & UInt32(wanted)
+        connection.pointee.max_write = Self.maximumTransfer
+        connection.pointee.max_background = Self.backgroundRequests
+        connection.pointee.congestion_threshold = Self.backgroundRequests * 3 / 4
+        // Timestamps have nanoseconds.
+        connection.pointee.time_gran = 1
+    }
+}
+
+/// Why a descriptor cannot be served.
+public struct ConnectionFailure: Error, CustomStringConvertible, Sendable {
+    public let step: String
+    public let errno: Errno
+
+    public var description: String { "the FUSE descriptor cannot be served: \(step): \(errno)" }
+}

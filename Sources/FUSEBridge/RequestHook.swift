@@ -1,0 +1,86 @@
+import CFUSE
+import CLinux
+import FileModel
+import Glibc
+import Synchronization
+
+/// Reads requests and writes replies for libfuse, and mends on the way what libfuse 3.14 does not know.
+///
+/// - O_TMPFILE: the kernel's FUSE_TMPFILE has the layout of FUSE_CREATE with the name "/". It is handed on as a
+///   create; no real name can hold a slash, so `create` tells them apart (`linux/fuse.h` 7.37).
+/// - FUSE_HANDLE_KILLPRIV_V2: without it the kernel asks for security.capability before every write. The bit is
+///   added to the answer of INIT where the kernel offers it.
+/// - The moment INIT is answered, which libfuse does not report.
+// SAFETY: `state` and `initUnique` are atomic; `ready` is written before the loop starts and read in it.
+final class RequestHook: @unchecked Sendable {
+    private let initUnique = Atomic<UInt64>(0)
+    private let offersKillPriv = Atomic<Bool>(false)
+    private let isReady = Atomic<Bool>(false)
+    private var ready: @Sendable () -> Void = {}
+
+    func whenReady(_ body: @escaping @Sendable () -> Void) {
+        ready = body
+    }
+
+    /// What libfuse calls. The user data is the connection.
+    static var functions: fuse_custom_io {
+        var io = fuse_custom_io()
+        io.read = { number, buffer, length, userdata in
+            let count = Glibc.read(number, buffer, length)
+            guard count > 0, let buffer, let userdata else { return count }
+            RequestHook.connection(userdata).hook.received(UnsafeMutableRawBufferPointer(start: buffer, count: count))
+            return count
+        }
+        io.writev = { number, parts, partCount, userdata in
+            guard let parts, let userdata else { return Glibc.writev(number, parts, partCount) }
+            let hook = RequestHook.connection(userdata).hook
+            if hook.isReady.load(ordering: .relaxed) { return Glibc.writev(number, parts, partCount) }
+            return hook.writeEarly(number, parts, partCount)
+        }
+        return io
+    }
+
+    private static func connection(_ userdata: UnsafeMutableRawPointer) -> Connection {
+        Unmanaged<Connection>.fromOpaque(userdata).takeUnretainedValue()
+    }
+
+    @inline(__always)
+    private func received(_ request: UnsafeMutableRawBufferPointer) {
+        let opcodeOffset = 4
+        guard request.count >= MemoryLayout<fuse_in_header>.size else { return }
+        let opcode = request.loadUnaligned(fromByteOffset: opcodeOffset, as: UInt32.self)
+        if opcode == FUSE_TMPFILE.rawValue {
+            request.storeBytes(of: FUSE_CREATE.rawValue, toByteOffset: opcodeOffset, as: UInt32.self)
+        } else if opcode == FUSE_INIT.rawValue {
+            let header = request.loadUnaligned(as: fuse_in_header.self)
+            let flagsOffset = MemoryLayout<fuse_in_header>.size + 12
+            guard request.count >= flagsOffset + 4 else { return }
+            let flags = request.loadUnaligned(fromByteOffset: flagsOffset, as: UInt32.self)
+            offersKillPriv.store(flags & Self.killPrivV2 != 0, ordering: .relaxed)
+            initUnique.store(header.unique, ordering: .releasing)
+        }
+    }
+
+    private static let killPrivV2 = UInt32(1) << 28
+
+    /// Replies up to that of INIT, which is the first.
+    private func writeEarly(_ number: Int32, _ parts: UnsafeMutablePointer<iovec>, _ count: Int32) -> Int {
+        let flagsOffset = 12
+        let isInit = isAnswerToInit(parts, count)
+        if isInit, offersKillPriv.load(ordering: .relaxed), let body = parts[1].iov_base, parts[1].iov_len > flagsOffset + 4 {
+            let flags = body.loadUnaligned(fromByteOffset: flagsOffset, as: UInt32.self)
+            body.storeBytes(of: flags | Self.killPrivV2, toByteOffset: flagsOffset, as: UInt32.self)
+        }
+        let written = Glibc.writev(number, parts, count)
+        if isInit && written > 0 && !isReady.exchange(true, ordering: .acquiringAndReleasing) { ready() }
+        return written
+    }
+
+    private func isAnswerToInit(_ parts: UnsafeMutablePointer<iovec>, _ count: Int32) -> Bool {
+        guard count >= 2, parts[0].iov_len >= MemoryLayout<fuse_out_header>.size, let start = parts[0].iov_base else {
+            return false
+        }
+        let header = start.loadUnaligned(as: fuse_out_header.self)
+        return header.error == 0 && header.unique == initUnique.load(ordering: .acquiring)
+    }
+}
