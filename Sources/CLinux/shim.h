@@ -144,3 +144,6 @@ static inline ssize_t berth_receive_with_fd(int socket, void *bytes, size_t leng
     }
     return received;
 }
+static inline int berth_tgkill(pid_t process, int thread, int number) {
+    return (int)syscall(SYS_tgkill, process, thread, number);
+}

@@ -17,7 +17,7 @@ public enum UnixSocket {
     /// Listens at `path`, for this user only: its directory is made (or checked to be) 0700 and ours, the
     /// socket is 0600. A socket left by a dead process is replaced; one that somebody answers is not.
     public static func listen(at path: String, backlog: Int32 = 64) throws(SystemFailure) -> FileDescriptor {
-        try checkLength(path)
+        try checkPath(path)
         guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else {
             throw SystemFailure(path, "a socket needs an absolute path in a directory of ours", status: .usage)
         }
@@ -53,7 +53,7 @@ public enum UnixSocket {
 
     /// Connects. ENOENT and ECONNREFUSED in the failure's errno mean that nobody listens.
     public static func connect(to path: String, timeout: Duration) throws(SystemFailure) -> FileDescriptor {
-        try checkLength(path)
+        try checkPath(path)
         let descriptor = try make(path)
         let deadline = Deadline(after: timeout)
         // Non-blocking, because connecting to a full backlog would wait without a limit.
@@ -100,7 +100,7 @@ public enum UnixSocket {
         return FileDescriptor(owning: number)
     }
 
-    private static func checkLength(_ path: String) throws(SystemFailure) {
+    public static func checkPath(_ path: String) throws(SystemFailure) {
         guard path.utf8.count <= maximumPathLength else {
             throw SystemFailure(
                 path, "the path has \(path.utf8.count) bytes, and a socket's may have \(maximumPathLength)",

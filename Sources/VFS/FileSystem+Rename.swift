@@ -130,7 +130,10 @@ private struct Move {
 
     /// By how much the link counts of both parents change: each subdirectory's ".." is a link.
     var linkDifferences: [InodeID: Int64] {
-        var differences: [InodeID: Int64] = [names.oldParent: 0, names.newParent: 0]
+        // Assigned, not a literal: both parents may be one directory.
+        var differences: [InodeID: Int64] = [:]
+        differences[names.oldParent] = 0
+        differences[names.newParent] = 0
         if source.isDirectory {
             differences[names.oldParent, default: 0] -= 1
             differences[names.newParent, default: 0] += 1

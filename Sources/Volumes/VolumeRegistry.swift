@@ -1,0 +1,137 @@
+import FileModel
+import FoundationEssentials
+import Glibc
+import LinuxSystem
+
+/// The user's volumes: one directory each, made and removed in one step.
+///
+/// Invariants
+/// - A directory in `volumes/` whose name is a volume name is a whole volume: it is made under another name
+///   and renamed, and renamed away before it is taken apart.
+public struct VolumeRegistry: Sendable {
+    public let paths: SitePaths
+
+    public init(paths: SitePaths) {
+        self.paths = paths
+    }
+
+    /// Makes a volume. One with the same options that exists already is answered as it is.
+    public func create(_ name: VolumeName, _ options: VolumeOptions, now: String) throws(SystemFailure) -> VolumeRecord {
+        if let existing = try find(name) {
+            guard existing.options == options else { throw Self.differs(existing, options) }
+            return existing
+        }
+        try paths.prepare()
+        let record = VolumeRecord(name: name, createdAt: now, options: options)
+        let volume = paths.volume(record.name)
+        try UnixSocket.checkPath(volume.controlSocket)
+        let temporary = "\(paths.volumes)/.new-\(name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
+        try SecureDirectory.make(temporary)
+        do throws(SystemFailure) {
+            try AtomicFile.replace("\(temporary)/volume.json", try Self.encode(record))
+            if options.store != nil { try makeStore(record, volume) }
+            guard rename(temporary, volume.directory) == 0 else {
+                throw SystemFailure(volume.directory, "cannot be made", .current, status: .cannotCreate)
+            }
+        } catch {
+            FileTree.remove(temporary)
+            // Another process was faster: then the volume is there.
+            if let existing = try find(name), existing.options == options { return existing }
+            throw error
+        }
+        return record
+    }
+
+    /// The record of a volume. A name that nobody made is an error that says how to make it.
+    public func record(_ name: VolumeName) throws(SystemFailure) -> VolumeRecord {
+        guard let record = try find(name) else {
+            throw SystemFailure(
+                "volume \"\(name)\"", "does not exist", fix: "make it with `berth volume create \(name)`",
+                errno: .noEntry, status: .noInput)
+        }
+        return record
+    }
+
+    /// The record, or nil where there is no such volume.
+    public func find(_ name: VolumeName) throws(SystemFailure) -> VolumeRecord? {
+        let path = paths.volume(name.description).record
+        guard let bytes = try AtomicFile.read(path) else { return nil }
+        let record: VolumeRecord
+        do {
+            record = try JSONDecoder().decode(VolumeRecord.self, from: Data(bytes))
+        } catch {
+            throw SystemFailure(
+                path, "is not a volume's record", fix: "restore it from a copy; the volume's data is untouched",
+                status: .dataError)
+        }
+        guard record.format == VolumeRecord.currentFormat, record.name == name.description else {
+            throw SystemFailure(
+                path, "has format \(record.format) and name \"\(record.name)\", and this program reads format \(VolumeRecord.currentFormat) of \"\(name)\"",
+                fix: "use the program that wrote it", status: .dataError)
+        }
+        return record
+    }
+
+    /// All volumes by name, and what is wrong with those that cannot be read.
+    public func list() throws(SystemFailure) -> (records: [VolumeRecord], failures: [SystemFailure]) {
+        var records: [VolumeRecord] = []
+        var failures: [SystemFailure] = []
+        for entry in try FileTree.names(in: paths.volumes).sorted() {
+            guard let name = try? VolumeName(entry) else { continue }
+            do throws(SystemFailure) {
+                if let record = try find(name) { records.append(record) }
+            } catch {
+                failures.append(error)
+            }
+        }
+        return (records, failures)
+    }
+
+    /// Removes a volume: its metadata, its cache, and its directory in the store. The caller has made sure that
+    /// nobody uses it.
+    public func remove(_ record: VolumeRecord) throws(SystemFailure) {
+        let volume = paths.volume(record.name)
+        let doomed = "\(paths.volumes)/.old-\(record.name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
+        guard rename(volume.directory, doomed) == 0 else {
+            throw SystemFailure(volume.directory, "cannot be removed", .current)
+        }
+        FileTree.remove(doomed)
+        FileTree.remove(volume.cache)
+        if record.options.store != nil { FileTree.remove(record.storeDirectory(volume)) }
+        unlink(volume.startLock)
+    }
+
+    /// Removes what a crash left of volumes half made or half removed.
+    public func sweep() {
+        for entry in (try? FileTree.names(in: paths.volumes)) ?? [] where entry.hasPrefix(".new-") || entry.hasPrefix(".old-") {
+            FileTree.remove("\(paths.volumes)/\(entry)")
+        }
+    }
+
+    private func makeStore(_ record: VolumeRecord, _ volume: VolumePaths) throws(SystemFailure) {
+        let directory = record.storeDirectory(volume)
+        let fix = "make the store's directory first, writable for you, and free of another volume of this name"
+        guard mkdir(directory, 0o700) == 0 else {
+            throw SystemFailure("store \(directory)", "cannot be made", .current, fix: fix, status: .cannotCreate)
+        }
+    }
+
+    private static func differs(_ existing: VolumeRecord, _ options: VolumeOptions) -> SystemFailure {
+        let (old, new) = (existing.options.words, options.words)
+        let differences = Set(old.keys).union(new.keys).sorted().filter { old[$0] != new[$0] }
+            .map { "\($0) is \(old[$0] ?? "unset"), not \(new[$0] ?? "unset")" }
+        return SystemFailure(
+            "volume \"\(existing.name)\"", "exists with other options: \(differences.joined(separator: ", "))",
+            fix: "use another name, or remove it first", errno: .alreadyExists, status: .cannotCreate)
+    }
+
+    private static func encode(_ record: VolumeRecord) throws(SystemFailure) -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        do {
+            return Array(try encoder.encode(record)) + [0x0A]
+        } catch {
+            throw SystemFailure("volume \"\(record.name)\"", "cannot be written down: \(error)", status: .software)
+        }
+    }
+}

@@ -1,0 +1,85 @@
+import FileModel
+import Glibc
+import LinuxSystem
+import Logging
+import Metadata
+import ObjectStorage
+import Packs
+import SQLiteMetadata
+import VFS
+import Volumes
+
+/// Opens a volume's parts and puts them together. Errors name the part and what to do.
+struct OpenVolume {
+    let metadata: SQLiteMetadataStore
+    let packs: PackStore
+    let fileSystem: FileSystem
+
+    init(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger) throws(SystemFailure) {
+        let subject = "volume \"\(record.name)\""
+        let store = try Self.store(record, paths)
+        metadata = try Self.metadata(paths)
+        do throws(Errno) {
+            packs = try PackStore(
+                PackStoreConfiguration(
+                    stagingDirectory: paths.staging, cacheDirectory: paths.cache, cacheLimit: Self.cacheLimit(paths.cache),
+                    compression: record.packCompression, epoch: try Self.nextEpoch(metadata)),
+                store: store)
+        } catch {
+            throw SystemFailure(
+                subject, "staging \(paths.staging) or cache \(paths.cache) cannot be used", error,
+                fix: "make room, and make sure both are yours")
+        }
+        do {
+            fileSystem = try FileSystem(
+                metadata: metadata, packs: packs,
+                configuration: FileSystemConfiguration(
+                    sizeLimit: record.options.size, inodeLimit: record.options.inodes,
+                    report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }))
+        } catch {
+            throw SystemFailure(subject, error.description, status: .dataError)
+        }
+    }
+
+    static func store(_ record: VolumeRecord, _ paths: VolumePaths) throws(SystemFailure) -> DirectoryStore {
+        let root = record.storeDirectory(paths)
+        do {
+            return try DirectoryStore(root: root)
+        } catch {
+            throw SystemFailure(
+                "store \(root)", "cannot be used: \(error)", fix: "mount its file system, or make it yours again",
+                status: .unavailable)
+        }
+    }
+
+    static func metadata(_ paths: VolumePaths) throws(SystemFailure) -> SQLiteMetadataStore {
+        do {
+            return try SQLiteMetadataStore(path: paths.database)
+        } catch {
+            throw SystemFailure("volume \"\(paths.name)\"", error.description, status: .dataError)
+        }
+    }
+
+    /// A number that no earlier opening had, durable before the first pack carries it.
+    private static func nextEpoch(_ metadata: SQLiteMetadataStore) throws(Errno) -> UInt32 {
+        let epoch = try metadata.transaction { transaction throws(Errno) in
+            let epoch = (try transaction.setting(epochKey).flatMap { UInt32($0) } ?? 0) + 1
+            try transaction.setSetting(epochKey, to: "\(epoch)")
+            return epoch
+        }
+        try metadata.commit(prepare: {})
+        try metadata.synchronize()
+        return epoch
+    }
+
+    private static let epochKey = "epoch"
+
+    /// 16 GiB, and never more than a quarter of what is free: the file system holds other things, too.
+    private static func cacheLimit(_ directory: String) -> Int {
+        let most = 16 << 30
+        var status = statvfs()
+        let parent = directory.split(separator: "/").dropLast().joined(separator: "/")
+        guard statvfs("/" + parent, &status) == 0 else { return most / 4 }
+        return min(most, Int(clamping: UInt64(status.f_bavail) * UInt64(status.f_frsize) / 4))
+    }
+}

@@ -1,0 +1,111 @@
+import ArgumentParser
+import CLinux
+import FileModel
+import Glibc
+import LinuxSystem
+import Logging
+import Sandbox
+import VFS
+import Volumes
+
+/// The volume's server. Others start it and hand it sessions over its control socket.
+struct ServeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve", abstract: "Serve a volume's sessions in the foreground, until the last one has ended.")
+
+    /// What storing the last packs may take before the process ends; the rest waits in staging.
+    private static let storeSeconds = 30.0
+
+    @Argument(help: "The volume.")
+    var name: String
+
+    @Option(help: "Say on this descriptor when the server is ready, or why it never will be.")
+    var readyFd: Int32?
+
+    func run() throws {
+        let reporter = ReadinessReporter(descriptor: readyFd)
+        Signals.prepare()
+        umask(0o077)
+        let logger = Self.logger()
+        let served: ServedVolume
+        do throws(SystemFailure) {
+            served = try start(logger)
+        } catch {
+            logger.critical("the volume cannot be served", metadata: ["cause": "\(error.message)"])
+            reporter.failed(error)
+            throw ExitCode(error.status.rawValue)
+        }
+        reporter.ready()
+        do throws(SystemFailure) {
+            try served.serveToEnd(storeSeconds: Self.storeSeconds)
+        } catch {
+            throw ExitCode(error.status.rawValue)
+        }
+    }
+
+    private func start(_ logger: Logger) throws(SystemFailure) -> ServedVolume {
+        let environment = ProcessEnvironment.current()
+        let site = SitePaths(environment: environment)
+        let volumeName = try VolumeName(name)
+        let record = try VolumeRegistry(paths: site).record(volumeName)
+        let paths = site.volume(record.name)
+        try site.prepare()
+        let socket: FileDescriptor
+        do {
+            socket = try UnixSocket.listen(at: paths.controlSocket)
+        } catch where error.errno == Errno(EADDRINUSE) {
+            throw SystemFailure(
+                "volume \"\(name)\"", "has a server already (\(paths.controlSocket))",
+                fix: "use `berth mount`, which asks it for one more mount, or `berth stop --all`", errno: error.errno,
+                status: .temporaryFailure)
+        }
+        do throws(SystemFailure) {
+            return try serve(record, paths, socket, logger)
+        } catch {
+            unlink(paths.controlSocket)
+            throw error
+        }
+    }
+
+    private func serve(
+        _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ logger: Logger
+    ) throws(SystemFailure) -> ServedVolume {
+        let volume = try OpenVolume(record, paths, logger: logger)
+        let server = Server(volume: record.name, fileSystem: volume.fileSystem, logger: logger)
+        Signals.onTermination { server.stop() }
+        let listener = ControlListener(socket, path: paths.controlSocket, server: server, logger: logger)
+        do throws(SandboxFailure) {
+            try SystemCallFilter.enter()
+        } catch {
+            throw SystemFailure("berthfs", error.description, status: .systemError)
+        }
+        listener.start()
+        logger.info("serving", metadata: ["volume": "\(record.name)", "pid": "\(getpid())"])
+        return ServedVolume(volume: volume, server: server, listener: listener, logger: logger)
+    }
+
+    private static func logger() -> Logger {
+        LoggingSystem.bootstrap(StreamLogHandler.standardError)
+        return Logger(label: "berthfs")
+    }
+}
+
+/// A volume in service.
+struct ServedVolume {
+    let volume: OpenVolume
+    let server: Server
+    let listener: ControlListener
+    let logger: Logger
+
+    /// Blocks until the server ends, then closes the volume.
+    func serveToEnd(storeSeconds: Double) throws(SystemFailure) {
+        server.waitForEnd()
+        listener.close()
+        server.endSessions()
+        if let unstored = volume.fileSystem.close(storeSeconds: storeSeconds) {
+            logger.error("not everything is in the store; it stays in staging", metadata: ["cause": "\(unstored)"])
+            throw SystemFailure("the store", unstored, fix: "serve the volume again when the store is back", status: .temporaryFailure)
+        }
+        logger.info("closed")
+    }
+}

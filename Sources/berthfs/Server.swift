@@ -1,0 +1,213 @@
+import CLinux
+import Control
+import FUSEBridge
+import FileModel
+import Glibc
+import LinuxSystem
+import Logging
+import VFS
+
+/// One volume being served: its sessions, and the clients that ask for more.
+///
+/// Invariants
+/// - A session is in `sessions` from before its INIT is answered until its loop has ended.
+/// - The server ends `linger` after its last session did, or when it is told to.
+// SAFETY: every mutable member is guarded by `monitor`.
+final class Server: @unchecked Sendable {
+    /// Long enough for the next container of a script, short enough not to leave processes behind.
+    private static let lingerSeconds = 10.0
+    /// The kernel sends INIT with the mount; only a dead connection takes this long.
+    private static let readySeconds = 10.0
+    /// Sessions of one volume: podman's namespace, host mounts, jobs of one user on one node.
+    private static let maximumSessions = 64
+
+    private struct Served {
+        var connection: Connection
+        var mountpoint: String
+        var isReadOnly: Bool
+    }
+
+    private let volume: String
+    private let fileSystem: FileSystem
+    private let logger: Logger
+    private let monitor = Monitor()
+    private var sessions: [String: Served] = [:]
+    private var isStopping = false
+    private var lastActivity = ContinuousClock.now
+
+    init(volume: String, fileSystem: FileSystem, logger: Logger) {
+        self.volume = volume
+        self.fileSystem = fileSystem
+        self.logger = logger
+    }
+
+    /// Blocks until the server should end.
+    func waitForEnd() {
+        monitor.lock()
+        defer { monitor.unlock() }
+        while !isStopping {
+            let idle = lastActivity.duration(to: .now) / .seconds(1)
+            if sessions.isEmpty && idle >= Self.lingerSeconds { isStopping = true }
+            // Looks again each second: nothing has to wake it for the time to pass.
+            if !isStopping { _ = monitor.wait(seconds: 1) }
+        }
+    }
+
+    func stop() {
+        monitor.lock()
+        isStopping = true
+        monitor.signalAll()
+        monitor.unlock()
+    }
+
+    /// Ends the sessions that are still there, so that nothing comes in while the volume is closed.
+    func endSessions() {
+        let names = monitor.withLock { Array(sessions.keys) }
+        for name in names { detach(name) }
+    }
+
+    func answer(_ request: ServerRequest, passed: consuming FileDescriptor?) -> ServerReply {
+        do throws(SystemFailure) {
+            switch request {
+            case .attach(let attachment): try attach(attachment, passed)
+            case .detach(let session): detach(session)
+            case .status: return .status(try status())
+            case .sync:
+                do { try fileSystem.synchronize() } catch {
+                    throw SystemFailure("volume \"\(volume)\"", "cannot be synchronized", error)
+                }
+            case .stop: stop()
+            }
+            return .done
+        } catch {
+            return .failed(code: error.errno?.rawValue ?? 0, message: error.message)
+        }
+    }
+
+    private func attach(_ attachment: Attachment, _ passed: consuming FileDescriptor?) throws(SystemFailure) {
+        guard let device = passed.take() else {
+            throw SystemFailure("attach", "came without a descriptor", status: .dataError)
+        }
+        let connection: Connection
+        do {
+            connection = try Connection(
+                device, fileSystem: fileSystem, name: attachment.session, identity: attachment.identity,
+                isReadOnly: attachment.readOnly)
+        } catch {
+            throw SystemFailure(attachment.mountpoint, error.description, status: .systemError)
+        }
+        try add(Served(connection: connection, mountpoint: attachment.mountpoint, isReadOnly: attachment.readOnly), attachment)
+        let ready = Latch()
+        // Detached on purpose: it ends with its session, and `sessions` says when that is.
+        _ = WorkerThread(name: "berth-session") {
+            connection.serve(isReady: ready.open)
+            ready.open()
+            self.ended(attachment)
+        }
+        guard ready.wait(seconds: Self.readySeconds), isServed(attachment.session) else {
+            connection.abort()
+            throw SystemFailure(
+                attachment.mountpoint, "the kernel did not start the session", fix: "unmount it and mount it again",
+                status: .systemError)
+        }
+        logger.info("session started", metadata: metadata(attachment))
+    }
+
+    private func add(_ served: Served, _ attachment: Attachment) throws(SystemFailure) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        guard !isStopping else {
+            throw SystemFailure(
+                "volume \"\(volume)\"", "its server is ending", fix: "try again", errno: Errno(EAGAIN),
+                status: .temporaryFailure)
+        }
+        guard sessions[attachment.session] == nil, sessions.count < Self.maximumSessions else {
+            throw SystemFailure(
+                "volume \"\(volume)\"", "has \(sessions.count) sessions, and none can be added",
+                fix: "unmount some", errno: .busy, status: .temporaryFailure)
+        }
+        sessions[attachment.session] = served
+    }
+
+    private func ended(_ attachment: Attachment) {
+        monitor.lock()
+        sessions[attachment.session] = nil
+        lastActivity = .now
+        monitor.signalAll()
+        monitor.unlock()
+        logger.info("session ended", metadata: metadata(attachment))
+    }
+
+    private func isServed(_ session: String) -> Bool { monitor.withLock { sessions[session] != nil } }
+
+    /// Ends a session and waits until its last request has been answered.
+    private func detach(_ session: String) {
+        guard let served = monitor.withLock({ sessions[session] }) else { return }
+        while isServed(session) {
+            // Repeated: a thread may have been about to read when it was woken.
+            served.connection.abort()
+            Self.interruptThreads()
+            monitor.lock()
+            if sessions[session] != nil { _ = monitor.wait(seconds: 0.05) }
+            monitor.unlock()
+        }
+    }
+
+    /// Interrupts blocking reads of `/dev/fuse`, which nothing else ends while the mount stays.
+    private static func interruptThreads() {
+        guard let directory = opendir("/proc/self/task") else { return }
+        defer { closedir(directory) }
+        let own = berth_gettid()
+        while let entry = readdir(directory) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { raw in
+                String(decoding: raw.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if let thread = Int32(name), thread != own { _ = berth_tgkill(getpid(), thread, SIGUSR1) }
+        }
+    }
+
+    private func status() throws(SystemFailure) -> ServerStatus {
+        let usage: (files: UInt64, bytes: UInt64)
+        do {
+            let found = try fileSystem.usage()
+            usage = (found.files, found.bytes)
+        } catch {
+            throw SystemFailure("volume \"\(volume)\"", "cannot be looked at", error)
+        }
+        let list = monitor.withLock {
+            sessions.map { ServerStatus.Session(session: $0, mountpoint: $1.mountpoint, readOnly: $1.isReadOnly) }
+        }
+        return ServerStatus(
+            volume: volume, processID: getpid(), version: Release.version,
+            sessions: list.sorted { $0.mountpoint < $1.mountpoint }, readOnlyReason: fileSystem.readOnlyReason,
+            files: usage.files, bytes: usage.bytes)
+    }
+
+    private func metadata(_ attachment: Attachment) -> Logger.Metadata {
+        ["volume": "\(volume)", "mountpoint": "\(attachment.mountpoint)", "session": "\(attachment.session)"]
+    }
+}
+
+/// A door that opens once.
+// SAFETY: `isOpen` is guarded by `monitor`.
+final class Latch: @unchecked Sendable {
+    private let monitor = Monitor()
+    private var isOpen = false
+
+    @Sendable func open() {
+        monitor.lock()
+        isOpen = true
+        monitor.signalAll()
+        monitor.unlock()
+    }
+
+    /// False when time ran out.
+    func wait(seconds: Double) -> Bool {
+        monitor.lock()
+        defer { monitor.unlock() }
+        while !isOpen {
+            if !monitor.wait(seconds: seconds) { break }
+        }
+        return isOpen
+    }
+}
