@@ -63,19 +63,19 @@ let package = Package(
 
         // The control plane.
         module("Control", ["CLinux", "FileModel", "LinuxSystem"]),
-        module("Volumes", ["Control", "FileModel", "LinuxSystem", logging]),
+        module("Volumes", ["CLinux", "Control", "FileModel", "LinuxSystem", "TOMLKit", logging]),
         module("VolumePlugin", ["FileModel", "LinuxSystem", "Volumes", logging] + nio),
-        module("RuntimeHooks", ["Control", "FileModel", "LinuxSystem"]),
+        module("RuntimeHooks", ["CLinux", "Control", "FileModel", "LinuxSystem"]),
 
         // Composition roots.
         program(
             "berth",
-            ["Control", "FileModel", "LinuxSystem", "TOMLKit", "VolumePlugin", "Volumes", arguments, logging]),
+            ["CLinux", "Control", "FileModel", "LinuxSystem", "VolumePlugin", "Volumes", arguments, logging]),
         program("berth-hook", ["Control", "FileModel", "LinuxSystem", "RuntimeHooks"]),
         program(
             "berthfs",
             [
-                "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs",
+                "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs",
                 "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
             ]),
 

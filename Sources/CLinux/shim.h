@@ -20,6 +20,8 @@
 // <sched.h>, only with _GNU_SOURCE.
 int setns(int fd, int nstype);
 int unshare(int flags);
+int setresuid(uid_t real, uid_t effective, uid_t saved);
+int setresgid(gid_t real, gid_t effective, gid_t saved);
 int pipe2(int pipefd[2], int flags);
 int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
 int dup3(int from, int to, int flags);

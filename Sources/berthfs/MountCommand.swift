@@ -1,18 +1,56 @@
 import ArgumentParser
-import LinuxSystem
 import FileModel
-import Control
+import Glibc
+import LinuxSystem
+import Volumes
+
+/// Mounts a volume by hand, as the programs of other FUSE file systems do.
 struct MountCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "mount")
-    @Argument var name: String
-    @Argument var directory: String
-    func run() throws {
-        let site = SitePaths(environment: ProcessEnvironment.current())
-        let fd = try Fusermount(environment: ProcessEnvironment.current()).mount(volume: name, at: directory, readOnly: false)
-        let c = try ServerClient(socket: site.volume(name).controlSocket)
-        try c.ask(.attach(Attachment(session: "abcd", mountpoint: directory, readOnly: false, identity: .oneToOne)), passing: fd.rawValue, timeout: .seconds(5))
+    static let configuration = CommandConfiguration(
+        commandName: "mount", abstract: "Mount a volume at an empty directory of yours.")
+
+    @Argument(help: "The volume.")
+    var name: String
+
+    @Argument(help: "The directory.")
+    var directory: String
+
+    @Flag(name: .short, help: "Stay in the foreground until the directory is unmounted; a signal unmounts it.")
+    var foreground = false
+
+    @Option(name: .short, help: "\"ro\": nothing can be changed through this mount; \"rw\": it can.")
+    var option: [Access] = []
+
+    enum Access: String, ExpressibleByArgument, CaseIterable {
+        case readOnly = "ro"
+        case readWrite = "rw"
     }
-}
-struct CheckCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "check")
+
+    func run() throws {
+        if foreground { Signals.prepare() }
+        try berthfs.run { () throws(SystemFailure) in
+            let environment = ProcessEnvironment.current()
+            guard let program = ProcessEnvironment.executablePath() else {
+                throw SystemFailure("/proc/self/exe", "cannot be read", fix: "mount /proc", status: .unavailable)
+            }
+            let service = MountService(
+                paths: SitePaths(environment: environment), environment: environment, program: program)
+            let target = try service.mount(try VolumeName(name), at: directory, readOnly: option.last == .readOnly)
+            guard foreground else { return }
+            ProcessEnvironment.complain("\(name) is mounted at \(target); interrupt to unmount")
+            try Self.holdUntilUnmounted(target, service)
+        }
+    }
+
+    /// Returns when somebody unmounted the directory, or unmounts it on a signal.
+    private static func holdUntilUnmounted(_ target: String, _ service: MountService) throws(SystemFailure) {
+        let asked = Latch()
+        Signals.onTermination(asked.open)
+        while true {
+            if asked.wait(seconds: pollSeconds) { return try service.unmount(target, lazy: true) }
+            guard MountInfo.at(target, in: try MountInfo.all()) != nil else { return }
+        }
+    }
+
+    private static let pollSeconds = 0.5
 }

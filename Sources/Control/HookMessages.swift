@@ -1,0 +1,62 @@
+import FileModel
+import LinuxSystem
+
+/// What `berth-hook` says to the process that started it, over the socket pair it was given.
+public enum HookEvent: Codable, Sendable, Equatable {
+    /// A new mount; its `/dev/fuse` descriptor comes with this frame. The hook waits for `HookOrder`.
+    case mounted
+    /// A living mount of the volume was there already; this is its session.
+    case alreadyMounted(session: String)
+    /// The path shows the session that was ordered.
+    case verified
+    /// Nothing is mounted there any more.
+    case unmounted
+    case failed(code: Int32, message: String)
+}
+
+/// What the hook is told after `mounted`.
+public enum HookOrder: Codable, Sendable, Equatable {
+    /// Look for this session's marker at the mount point.
+    case verify(session: String)
+    /// The session is not being served: undo the mount.
+    case giveUp
+}
+
+/// What the hook is to do. Its command line has one word each, in this order:
+/// `berth-hook VERB VOLUME MOUNTPOINT ro|rw`, with the channel, the user namespace and the mount namespace
+/// as descriptors 3, 4 and 5.
+public struct HookTask: Sendable, Equatable {
+    public enum Verb: String, Sendable {
+        case mount
+        case unmount
+    }
+
+    /// Descriptors the hook is given.
+    public enum Descriptor {
+        public static let channel: Int32 = 3
+        public static let userNamespace: Int32 = 4
+        public static let mountNamespace: Int32 = 5
+    }
+
+    public var verb: Verb
+    public var volume: String
+    public var mountpoint: String
+    public var readOnly: Bool
+
+    public init(verb: Verb, volume: String, mountpoint: String, readOnly: Bool) {
+        self.verb = verb
+        self.volume = volume
+        self.mountpoint = mountpoint
+        self.readOnly = readOnly
+    }
+
+    public var arguments: [String] { [verb.rawValue, volume, mountpoint, readOnly ? "ro" : "rw"] }
+
+    /// Reads a command line; nil where it is none of ours.
+    public init?(arguments: [String]) {
+        guard arguments.count == 4, let verb = Verb(rawValue: arguments[0]), ["ro", "rw"].contains(arguments[3]),
+            arguments[2].hasPrefix("/")
+        else { return nil }
+        self.init(verb: verb, volume: arguments[1], mountpoint: arguments[2], readOnly: arguments[3] == "ro")
+    }
+}

@@ -1,0 +1,132 @@
+import LinuxSystem
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+
+/// One connection: takes a request at a time, has it answered by the pool, writes the response.
+// SAFETY: NIO calls a handler on its channel's event loop only, and results of the pool hop back to it.
+final class PluginHandler: ChannelInboundHandler, @unchecked Sendable {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    /// Names and options of a volume fit many times.
+    private static let maximumBodyBytes = 1 << 20
+
+    /// How long the rest of a request that was refused is read and dropped.
+    private static let drainTime = TimeAmount.seconds(10)
+
+    private enum State {
+        case idle
+        case receiving(HTTPRequestHead, ByteBuffer)
+        case answering
+        /// A refusal was sent; what still comes is dropped until the connection is closed.
+        case refused
+    }
+
+    private let router: PluginRouter
+    private let pool: NIOThreadPool
+    private let userID: UInt32
+    private let logger: Logger
+    private var state = State.idle
+
+    init(router: PluginRouter, pool: NIOThreadPool, userID: UInt32, logger: Logger) {
+        self.router = router
+        self.pool = pool
+        self.userID = userID
+        self.logger = logger
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch (unwrapInboundIn(data), state) {
+        case (.head(let head), .idle):
+            state = .receiving(head, context.channel.allocator.buffer(capacity: 0))
+        case (.body(var part), .receiving(let head, var body)):
+            guard body.readableBytes + part.readableBytes <= Self.maximumBodyBytes else {
+                return refuse(context, 413, "the body is longer than \(Self.maximumBodyBytes) bytes")
+            }
+            // Out of the state first, or the buffer would be copied for each part.
+            state = .idle
+            body.writeBuffer(&part)
+            state = .receiving(head, body)
+        case (.end, .receiving(let head, let body)):
+            state = .answering
+            answer(context, head, Array(body.readableBytesView))
+        case (.end, .refused): context.close(promise: nil)
+        default: break
+        }
+    }
+
+    private func answer(_ context: ChannelHandlerContext, _ head: HTTPRequestHead, _ body: [UInt8]) {
+        guard let provider = context.channel as? any SocketOptionProvider else {
+            return refuse(context, 500, "the caller cannot be identified")
+        }
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        let found: EventLoopFuture<SocketPeer> = provider.unsafeGetSocketOption(level: .socket, name: .peerCredentials)
+        found.flatMap { [pool, router, userID, logger] peer -> EventLoopFuture<PluginResponse> in
+            guard peer.userID == userID else {
+                logger.warning("a stranger was turned away", metadata: ["uid": "\(peer.userID)"])
+                return bound.eventLoop.makeSucceededFuture(.refusal(403, "this plugin serves uid \(userID) only"))
+            }
+            let credentials = PeerCredentials(processID: peer.processID, userID: peer.userID, groupID: peer.groupID)
+            return pool.runIfActive(eventLoop: bound.eventLoop) {
+                router.respond(method: head.method.rawValue, path: head.uri, body: body, peer: credentials)
+            }
+        }.whenComplete { result in
+            let (handler, context) = bound.value
+            switch result {
+            case .success(let response): handler.send(response, context, keepAlive: head.isKeepAlive && response.status == 200)
+            case .failure(let error): handler.refuse(context, 500, "the plugin is ending: \(error)")
+            }
+        }
+    }
+
+    private func refuse(_ context: ChannelHandlerContext, _ status: Int, _ message: String) {
+        send(.refusal(status, message), context, keepAlive: false)
+    }
+
+    private func send(_ response: PluginResponse, _ context: ChannelHandlerContext, keepAlive: Bool) {
+        var isDraining = false
+        if case .receiving = state {
+            // The sender reads the answer only after its last byte: closed at once, it would see a broken pipe.
+            isDraining = true
+            context.eventLoop.scheduleTask(in: Self.drainTime) { [channel = context.channel] in channel.close(promise: nil) }
+        }
+        state = keepAlive ? .idle : .refused
+        var headers = HTTPHeaders()
+        headers.add(name: "Content-Type", value: PluginResponse.contentType)
+        headers.add(name: "Content-Length", value: "\(response.body.count)")
+        if !keepAlive { headers.add(name: "Connection", value: "close") }
+        let head = HTTPResponseHead(version: .http1_1, status: .init(statusCode: response.status), headers: headers)
+        context.write(wrapOutboundOut(.head(head)), promise: nil)
+        context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(bytes: response.body)))), promise: nil)
+        // Engines may hang up before they have read the answer: a failed write is no fault.
+        let channel = context.channel
+        let closesNow = !keepAlive && !isDraining
+        context.writeAndFlush(wrapOutboundOut(.end(nil))).whenComplete { _ in
+            if closesNow { channel.close(promise: nil) }
+        }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is IdleStateHandler.IdleStateEvent, case .answering = state { return }
+        if event is IdleStateHandler.IdleStateEvent { context.close(promise: nil) } else { context.fireUserInboundEventTriggered(event) }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        logger.debug("a connection failed", metadata: ["cause": "\(error)"])
+        context.close(promise: nil)
+    }
+}
+
+/// `struct ucred` of socket(7): who is at the other end of a unix socket.
+private struct SocketPeer: Sendable {
+    var processID: Int32 = 0
+    var userID: UInt32 = 0
+    var groupID: UInt32 = 0
+}
+
+extension NIOBSDSocket.Option {
+    /// SO_PEERCRED of Linux.
+    fileprivate static let peerCredentials = NIOBSDSocket.Option(rawValue: 17)
+}

@@ -1,0 +1,157 @@
+import Control
+import FileModel
+import Glibc
+import LinuxSystem
+import Logging
+
+/// The user and mount namespaces of a process, held open so that they can be joined after it has ended.
+public struct EngineNamespaces: ~Copyable, Sendable {
+    let user: FileDescriptor
+    let mount: FileDescriptor
+
+    /// Opens the namespaces of a peer while its connection is open, so that its pid cannot be another's.
+    public init(of peer: PeerCredentials) throws(SystemFailure) {
+        let process = "/proc/\(peer.processID)/ns"
+        let user = try explaining("\(process)/user", "the caller's namespace cannot be opened") { () throws(Errno) in
+            try FileDescriptor.open("\(process)/user", O_RDONLY)
+        }
+        let mount = try explaining("\(process)/mnt", "the caller's namespace cannot be opened") { () throws(Errno) in
+            try FileDescriptor.open("\(process)/mnt", O_RDONLY)
+        }
+        self.user = user
+        self.mount = mount
+    }
+
+    /// Whether this process is in the same user namespace.
+    var isOurUserNamespace: Bool { Self.isSame(user, "/proc/self/ns/user") }
+    var isOurMountNamespace: Bool { Self.isSame(mount, "/proc/self/ns/mnt") }
+
+    private static func isSame(_ descriptor: borrowing FileDescriptor, _ path: String) -> Bool {
+        var given = Glibc.stat()
+        var own = Glibc.stat()
+        return fstat(descriptor.rawValue, &given) == 0 && stat(path, &own) == 0 && given.st_ino == own.st_ino
+            && given.st_dev == own.st_dev
+    }
+}
+
+extension MountService {
+    /// Mounts a volume where a container engine's containers will look: in the engine's own namespaces. A living
+    /// mount there is left as it is. Returns the mount point.
+    public func mountForEngine(
+        _ name: VolumeName, _ namespaces: borrowing EngineNamespaces
+    ) throws(SystemFailure) -> String {
+        let record = try registry.record(name)
+        let volume = registry.paths.volume(record.name)
+        try registry.paths.prepare()
+        try SecureDirectory.make(volume.podmanMountpoint)
+        if namespaces.isOurUserNamespace && !KernelMount.isRealRoot() {
+            guard namespaces.isOurMountNamespace else {
+                throw SystemFailure(
+                    "volume \"\(name)\"", "the caller is in a mount namespace that nobody but root may mount in",
+                    fix: "run `berth serve` inside that namespace", errno: .notPermitted, status: .noPermission)
+            }
+            return try mountBeside(name, volume)
+        }
+        // First, so that a volume that cannot be opened never gets a mount.
+        let client = try supervisor.client(for: volume)
+        let hook = try Hook(self, .mount, volume, namespaces)
+        var event = try hook.event()
+        if case .alreadyMounted = event.message { return volume.podmanMountpoint }
+        guard case .mounted = event.message, let device = event.takeDescriptor() else {
+            throw hook.unexpected(event.message)
+        }
+        let session = SessionMarker.newSession()
+        let attachment = Attachment(
+            session: session, mountpoint: volume.podmanMountpoint, readOnly: false, identity: .oneToOne)
+        do throws(SystemFailure) {
+            try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
+        } catch {
+            try? hook.order(.giveUp)
+            throw error
+        }
+        try hook.order(.verify(session: session))
+        let last = try hook.event()
+        guard case .verified = last.message else { throw hook.unexpected(last.message) }
+        return volume.podmanMountpoint
+    }
+
+    /// Ends an engine's mount. Nothing there is no error.
+    public func unmountForEngine(
+        _ name: VolumeName, _ namespaces: borrowing EngineNamespaces
+    ) throws(SystemFailure) {
+        let volume = registry.paths.volume(name.description)
+        // What was written is safe before the engine is told that it is over.
+        if let client = try supervisor.running(volume) { try client.ask(.sync, timeout: .seconds(60)) }
+        if namespaces.isOurUserNamespace && !KernelMount.isRealRoot() {
+            guard let found = MountInfo.at(volume.podmanMountpoint, in: try MountInfo.all()), Self.volume(of: found) != nil
+            else { return }
+            return try Fusermount(environment: environment).unmount(volume.podmanMountpoint, lazy: true)
+        }
+        let hook = try Hook(self, .unmount, volume, namespaces)
+        let event = try hook.event()
+        guard case .unmounted = event.message else { throw hook.unexpected(event.message) }
+    }
+
+    /// An engine without a user namespace of its own: its containers see this namespace's mounts.
+    private func mountBeside(_ name: VolumeName, _ volume: VolumePaths) throws(SystemFailure) -> String {
+        if let found = MountInfo.at(volume.podmanMountpoint, in: try MountInfo.all()), Self.volume(of: found) == volume.name {
+            if (try? SessionMarker.session(at: volume.podmanMountpoint)) != nil { return volume.podmanMountpoint }
+            try Fusermount(environment: environment).unmount(volume.podmanMountpoint, lazy: true)
+        }
+        return try mount(name, at: volume.podmanMountpoint, readOnly: false)
+    }
+}
+
+/// A running `berth-hook`.
+private struct Hook: ~Copyable {
+    private static let timeout = Duration.seconds(20)
+
+    private let channel: FrameChannel
+    private let child: pid_t
+    private let mountpoint: String
+
+    init(
+        _ service: borrowing MountService, _ verb: HookTask.Verb, _ volume: VolumePaths,
+        _ namespaces: borrowing EngineNamespaces
+    ) throws(SystemFailure) {
+        let pair = try explaining("berth-hook", "no socket can be made") { () throws(Errno) in try UnixSocket.pair() }
+        let task = HookTask(verb: verb, volume: volume.name, mountpoint: volume.podmanMountpoint, readOnly: false)
+        var command = Command(
+            try ServerSupervisor.sibling("berth-hook", of: service.program, service.environment), task.arguments,
+            environment: ServerSupervisor.inherited(service.environment))
+        command.descriptors = [
+            .init(from: pair.second.rawValue, to: HookTask.Descriptor.channel),
+            .init(from: namespaces.user.rawValue, to: HookTask.Descriptor.userNamespace),
+            .init(from: namespaces.mount.rawValue, to: HookTask.Descriptor.mountNamespace),
+        ]
+        command.directory = "/"
+        let child = try Spawn.start(command)
+        self.child = child
+        mountpoint = volume.podmanMountpoint
+        channel = FrameChannel(pair.takeFirst(), name: "berth-hook")
+    }
+
+    deinit {
+        // It ends by itself when it has said its last word, or when its order does not come.
+        _ = Spawn.wait(for: child, timeout: Self.timeout) ?? { kill(child, SIGKILL); return Spawn.wait(for: child) }()
+    }
+
+    func order(_ order: HookOrder) throws(SystemFailure) {
+        try channel.send(order, timeout: Self.timeout)
+    }
+
+    /// What the hook says next. Its refusal is thrown with its own words.
+    func event() throws(SystemFailure) -> ReceivedFrame<HookEvent> {
+        guard let frame = try channel.receive(HookEvent.self, timeout: Self.timeout) else {
+            throw SystemFailure(mountpoint, "berth-hook ended without a word", status: .software)
+        }
+        if case .failed(let code, let message) = frame.message {
+            throw SystemFailure("berth-hook", message, errno: code == 0 ? nil : Errno(code), status: .unavailable)
+        }
+        return frame
+    }
+
+    func unexpected(_ event: HookEvent) -> SystemFailure {
+        SystemFailure(mountpoint, "berth-hook said \(event) out of turn", status: .software)
+    }
+}

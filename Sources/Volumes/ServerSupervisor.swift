@@ -1,0 +1,108 @@
+import CLinux
+import Control
+import FileModel
+import Glibc
+import LinuxSystem
+import Logging
+
+/// Finds a volume's server, or starts it. There is one at most: the server itself holds a lock.
+public struct ServerSupervisor: Sendable {
+    /// A database with a long log to replay, on a slow disk.
+    private static let startTimeout = Duration.seconds(60)
+
+    public let paths: SitePaths
+    private let environment: [String: String]
+    private let program: String
+
+    /// `environment` and `program` (the path of this process's own program) come from the composition root.
+    public init(paths: SitePaths, environment: [String: String], program: String) {
+        self.paths = paths
+        self.environment = environment
+        self.program = program
+    }
+
+    /// A connection to the volume's server, which is started where none runs.
+    public func client(for volume: VolumePaths) throws(SystemFailure) -> ServerClient {
+        if let client = try running(volume) { return client }
+        try paths.prepare()
+        let lock = try explaining(volume.startLock, "cannot be opened") { () throws(Errno) in
+            try FileDescriptor.open(volume.startLock, O_RDWR | O_CREAT | O_NOFOLLOW)
+        }
+        // Two clients at once must not start two servers. The lock goes with the descriptor.
+        while flock(lock.rawValue, LOCK_EX) != 0 {
+            guard errno == EINTR else { throw SystemFailure(volume.startLock, "cannot be locked", .current) }
+        }
+        if let client = try running(volume) { return client }
+        try startDetached(
+            "berthfs", ["serve", volume.name], log: volume.log, as: "the server of volume \"\(volume.name)\"")
+        return try ServerClient(socket: volume.controlSocket)
+    }
+
+    /// A connection to the server, or nil where none runs.
+    public func running(_ volume: VolumePaths) throws(SystemFailure) -> ServerClient? {
+        do {
+            return try ServerClient(socket: volume.controlSocket)
+        } catch where error.errno == .noEntry || error.errno == Errno(ECONNREFUSED) {
+            return nil
+        }
+    }
+
+    /// Another program of this build: beside this one, or where $BERTH_LIBEXEC or PATH has it.
+    static func sibling(
+        _ name: String, of program: String, _ environment: [String: String]
+    ) throws(SystemFailure) -> String {
+        let own = program.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+        let places = [environment["BERTH_LIBEXEC"], own].compactMap { $0 }.filter { $0.hasPrefix("/") }
+        if let found = places.map({ place -> String in "\(place)/\(name)" }).first(where: { access($0, X_OK) == 0 }) { return found }
+        if let found = Spawn.find(name, path: environment["PATH"]) { return found }
+        throw SystemFailure(
+            name, "is not beside \(program) and not in PATH", fix: "install all three programs of Berth in one directory",
+            errno: .noEntry, status: .unavailable)
+    }
+
+    /// What a background process needs of the environment; secrets of the caller's shell stay out.
+    static func inherited(_ environment: [String: String]) -> [String: String] {
+        environment.filter { key, _ in
+            ["HOME", "PATH", "TMPDIR", "LANG", "LD_LIBRARY_PATH"].contains(key) || key.hasPrefix("XDG_")
+                || key.hasPrefix("BERTH_")
+        }
+    }
+}
+
+extension ServerSupervisor {
+    /// Replaces this process by another program of the build. Returns only where that fails.
+    public func become(_ name: String, _ words: [String]) throws(SystemFailure) -> SystemFailure {
+        let path = try Self.sibling(name, of: program, environment)
+        var arguments: [UnsafeMutablePointer<CChar>?] = ([path] + words).map { strdup($0) } + [nil]
+        var variables: [UnsafeMutablePointer<CChar>?] = environment.map { strdup("\($0)=\($1)") } + [nil]
+        execve(path, &arguments, &variables)
+        return SystemFailure(path, "cannot be started", .current)
+    }
+
+    /// Starts a program of this build in the background and waits until it says that it is ready.
+    public func startDetached(
+        _ name: String, _ words: [String], log: String, as description: String
+    ) throws(SystemFailure) {
+        let ready = try ReadinessPipe()
+        let output = try explaining(log, "the log cannot be opened") { () throws(Errno) in
+            try FileDescriptor.open(log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW)
+        }
+        let null = try explaining("/dev/null", "cannot be opened") { () throws(Errno) in
+            try FileDescriptor.open("/dev/null", O_RDONLY)
+        }
+        let readyNumber: Int32 = 3
+        var command = Command(
+            try Self.sibling(name, of: program, environment), words + ["--ready-fd", "\(readyNumber)"],
+            environment: Self.inherited(environment))
+        command.descriptors = [
+            .init(from: null.rawValue, to: 0), .init(from: output.rawValue, to: 1), .init(from: output.rawValue, to: 2),
+            .init(from: ready.childEnd, to: readyNumber),
+        ]
+        command.newSession = true
+        command.directory = "/"
+        let child = try Spawn.start(command)
+        // Reaped by a thread that does nothing else: a long-lived parent must leave no zombies.
+        _ = WorkerThread(name: "berth-reap") { _ = Spawn.wait(for: child) }
+        try ready.wait(for: description, log: log, timeout: Self.startTimeout)
+    }
+}

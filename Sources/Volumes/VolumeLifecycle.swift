@@ -1,0 +1,44 @@
+import Control
+import FileModel
+import Glibc
+import LinuxSystem
+
+extension MountService {
+    /// A server that ends stores its last packs first.
+    private static let closeTimeout = Duration.seconds(60)
+
+    /// Removes a volume and its data. Refused while it is mounted anywhere.
+    public func remove(_ name: VolumeName) throws(SystemFailure) {
+        let record = try registry.record(name)
+        let volume = registry.paths.volume(record.name)
+        if let client = try supervisor.running(volume) {
+            let sessions = try client.status().sessions
+            guard sessions.isEmpty else { throw Self.inUse(record.name, sessions.map(\.mountpoint)) }
+            try stopServer(volume)
+        }
+        try registry.remove(record)
+    }
+
+    /// Ends a volume's server and waits until it has closed the volume. Its mounts end with it.
+    public func stopServer(_ volume: VolumePaths) throws(SystemFailure) {
+        guard let client = try supervisor.running(volume) else { return }
+        let process = try client.status().processID
+        try client.ask(.stop, timeout: .seconds(5))
+        guard ProcessWatch.waitForEnd(of: process, timeout: Self.closeTimeout) else {
+            throw SystemFailure(
+                "the server of volume \"\(volume.name)\"", "still stores data (pid \(process))",
+                fix: "wait, and try again", status: .temporaryFailure)
+        }
+    }
+
+    static func inUse(_ name: String, _ mountpoints: [String]) -> SystemFailure {
+        SystemFailure(
+            "volume \"\(name)\"", "is mounted at \(mountpoints.joined(separator: ", "))",
+            fix: "unmount it first (`berth umount DIR`, or end its containers)", errno: .busy, status: .temporaryFailure)
+    }
+
+    /// What the volume's server says, or nil where none runs.
+    public func status(of volume: VolumePaths) throws(SystemFailure) -> ServerStatus? {
+        try supervisor.running(volume)?.status()
+    }
+}

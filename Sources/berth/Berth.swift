@@ -1,0 +1,47 @@
+import ArgumentParser
+import FileModel
+import LinuxSystem
+import Volumes
+
+/// `berth`: what people type, and, as `berth serve`, the volume plugin.
+@main
+struct Berth: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "berth",
+        abstract: "Volumes that appear at the same path in every container, without root.",
+        version: Release.version,
+        subcommands: [
+            SetupCommand.self, ServeCommand.self, StatusCommand.self, StopCommand.self, VolumeCommand.self,
+            MountCommand.self, UmountCommand.self, DoctorCommand.self,
+        ])
+}
+
+/// What every command works with, read once from the process.
+struct Site {
+    let environment: [String: String]
+    let paths: SitePaths
+    let program: String
+    let mounts: MountService
+
+    init() throws(SystemFailure) {
+        environment = ProcessEnvironment.current()
+        paths = SitePaths(environment: environment)
+        guard let program = ProcessEnvironment.executablePath() else {
+            throw SystemFailure("/proc/self/exe", "cannot be read", fix: "mount /proc", status: .unavailable)
+        }
+        self.program = program
+        mounts = MountService(paths: paths, environment: environment, program: program)
+    }
+
+    var registry: VolumeRegistry { mounts.registry }
+}
+
+/// Runs a command's body; a failure becomes one line on standard error and an exit status of `sysexits.h`.
+func run(_ body: (Site) throws(SystemFailure) -> Void) throws {
+    do throws(SystemFailure) {
+        try body(try Site())
+    } catch {
+        ProcessEnvironment.complain("berth: \(error.message)")
+        throw ExitCode(error.status.rawValue)
+    }
+}

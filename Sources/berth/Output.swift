@@ -1,0 +1,52 @@
+import FoundationEssentials
+import Glibc
+import LinuxSystem
+
+/// What commands print.
+enum Output {
+    /// Prints a value as JSON, keys sorted, for scripts.
+    static func json(_ value: some Encodable) throws(SystemFailure) {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        do {
+            print(String(decoding: try encoder.encode(value), as: UTF8.self))
+        } catch {
+            throw SystemFailure("the answer", "cannot be written as JSON: \(error)", status: .software)
+        }
+    }
+
+    /// Prints rows in columns as wide as they need to be.
+    static func table(_ rows: [[String]]) {
+        let count = rows.map(\.count).max() ?? 0
+        let widths = (0..<count).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
+        for row in rows {
+            let cells = row.enumerated().map { index, cell in
+                index == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[index] - cell.count)
+            }
+            print(cells.joined(separator: "  "))
+        }
+    }
+
+    /// 1536 as "1.5 KiB".
+    static func bytes(_ count: UInt64) -> String {
+        var value = Double(count)
+        for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
+            if value < 1024 || unit == "TiB" {
+                let tenths = Int((value * 10).rounded())
+                return unit == "B" || tenths % 10 == 0 ? "\(tenths / 10) \(unit)" : "\(tenths / 10).\(tenths % 10) \(unit)"
+            }
+            value /= 1024
+        }
+        return "\(count) B"
+    }
+
+    /// RFC 3339, UTC.
+    static func timestamp() -> String {
+        var now = time(nil)
+        var parts = tm()
+        gmtime_r(&now, &parts)
+        var buffer = [CChar](repeating: 0, count: 32)
+        let count = strftime(&buffer, buffer.count, "%Y-%m-%dT%H:%M:%SZ", &parts)
+        return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}

@@ -1,0 +1,154 @@
+import Control
+import FileModel
+import Glibc
+import LinuxSystem
+import Logging
+import VolumePlugin
+import Volumes
+
+/// The volumes behind the plugin: one thing at a time per volume, and mounts made again when a server dies.
+///
+/// Invariants
+/// - `entries[name]` is made once and stays; its `lock` is held while the volume is mounted or unmounted.
+/// - `namespaces` is there from a mount for an engine until its unmount.
+// SAFETY: `entries` is guarded by `monitor`, every entry's members by its own lock.
+final class PluginDriver: VolumeDriver, @unchecked Sendable {
+    private final class Volume {
+        let lock = Monitor()
+        var namespaces: EngineNamespaces?
+        /// The server whose end is being waited for.
+        var watched: Int32?
+        var restarts: [ContinuousClock.Instant] = []
+    }
+
+    /// A server that dies more often than this in a minute has a reason that starting it again does not mend.
+    private static let restartsPerMinute = 5
+
+    private let service: MountService
+    private let logger: Logger
+    private let monitor = Monitor()
+    private var entries: [String: Volume] = [:]
+
+    init(_ service: MountService, logger: Logger) {
+        self.service = service
+        self.logger = logger
+    }
+
+    /// Takes note of servers that an earlier plugin left running.
+    func adopt() {
+        guard let found = try? service.registry.list() else { return }
+        for record in found.records {
+            guard let status = (try? service.status(of: service.registry.paths.volume(record.name))) ?? nil else { continue }
+            logger.info("adopted", metadata: ["volume": "\(record.name)", "pid": "\(status.processID)"])
+        }
+        for failure in found.failures { logger.error("a volume cannot be read", metadata: ["cause": "\(failure.message)"]) }
+    }
+
+    func create(_ name: String, _ options: [String: String]) throws(SystemFailure) {
+        let name = try VolumeName(name)
+        _ = try service.registry.create(name, try VolumeOptions(plugin: options), now: Output.timestamp())
+        logger.info("created", metadata: ["volume": "\(name)"])
+    }
+
+    func remove(_ name: String) throws(SystemFailure) {
+        let name = try VolumeName(name)
+        let volume = entry(name)
+        volume.lock.lock()
+        defer { volume.lock.unlock() }
+        try service.remove(name)
+        volume.namespaces = nil
+        logger.info("removed", metadata: ["volume": "\(name)"])
+    }
+
+    func mount(_ name: String, peer: PeerCredentials) throws(SystemFailure) -> String {
+        let name = try VolumeName(name)
+        let namespaces = try EngineNamespaces(of: peer)
+        let volume = entry(name)
+        volume.lock.lock()
+        defer { volume.lock.unlock() }
+        do throws(SystemFailure) {
+            let path = try service.mountForEngine(name, namespaces)
+            volume.namespaces = consume namespaces
+            watch(name, volume)
+            logger.info("mounted", metadata: ["volume": "\(name)", "mountpoint": "\(path)"])
+            return path
+        } catch {
+            logger.error("cannot be mounted", metadata: ["volume": "\(name)", "cause": "\(error.message)"])
+            throw error
+        }
+    }
+
+    func unmount(_ name: String, peer: PeerCredentials) {
+        do throws(SystemFailure) {
+            let name = try VolumeName(name)
+            let volume = entry(name)
+            volume.lock.lock()
+            defer { volume.lock.unlock() }
+            volume.namespaces = nil
+            try service.unmountForEngine(name, try EngineNamespaces(of: peer))
+            logger.info("unmounted", metadata: ["volume": "\(name)"])
+        } catch {
+            logger.error("cannot be unmounted", metadata: ["volume": "\(name)", "cause": "\(error.message)"])
+        }
+    }
+
+    func volume(_ name: String) throws(SystemFailure) -> PluginVolume {
+        view(try service.registry.record(try VolumeName(name)))
+    }
+
+    func volumes() throws(SystemFailure) -> [PluginVolume] {
+        try service.registry.list().records.map(view)
+    }
+
+    private func view(_ record: VolumeRecord) -> PluginVolume {
+        let paths = service.registry.paths.volume(record.name)
+        var status = record.options.words
+        status["store"] = record.storeURL(paths)
+        return PluginVolume(
+            name: record.name, mountpoint: paths.podmanMountpoint, createdAt: record.createdAt, status: status)
+    }
+
+    private func entry(_ name: VolumeName) -> Volume {
+        monitor.lock()
+        defer { monitor.unlock() }
+        if let volume = entries[name.description] { return volume }
+        let volume = Volume()
+        entries[name.description] = volume
+        return volume
+    }
+
+    /// Under the volume's lock: waits on a thread for the server's end.
+    private func watch(_ name: VolumeName, _ volume: Volume) {
+        guard let status = (try? service.status(of: service.registry.paths.volume(name.description))) ?? nil,
+            volume.watched != status.processID
+        else { return }
+        volume.watched = status.processID
+        _ = WorkerThread(name: "berth-watch") {
+            ProcessWatch.waitForEnd(of: status.processID)
+            self.serverEnded(name, process: status.processID)
+        }
+    }
+
+    private func serverEnded(_ name: VolumeName, process: Int32) {
+        let volume = entry(name)
+        volume.lock.lock()
+        defer { volume.lock.unlock() }
+        guard volume.watched == process else { return }
+        volume.watched = nil
+        guard let namespaces = volume.namespaces.take() else { return }
+        logger.error("the server died while mounted", metadata: ["volume": "\(name)", "pid": "\(process)"])
+        let minuteAgo = ContinuousClock.now - .seconds(60)
+        volume.restarts = volume.restarts.filter { $0 > minuteAgo } + [.now]
+        guard volume.restarts.count <= Self.restartsPerMinute else {
+            return logger.error("it dies too often to be started again", metadata: ["volume": "\(name)"])
+        }
+        do throws(SystemFailure) {
+            _ = try service.mountForEngine(name, namespaces)
+            volume.namespaces = consume namespaces
+            watch(name, volume)
+            logger.info("mounted again", metadata: ["volume": "\(name)"])
+        } catch {
+            logger.error("cannot be mounted again", metadata: ["volume": "\(name)", "cause": "\(error.message)"])
+        }
+    }
+}

@@ -1,0 +1,104 @@
+import ArgumentParser
+import Control
+import FileModel
+import Glibc
+import LinuxSystem
+import Logging
+import VolumePlugin
+import Volumes
+
+struct ServeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve", abstract: "Serve the volume plugin that podman talks to.",
+        discussion: "Volumes that are mounted stay mounted when it ends, and are taken over when it starts again.")
+
+    @Flag(help: "Return when the plugin answers, and leave it running in the background.")
+    var detach = false
+
+    @Option(help: .hidden)
+    var readyFd: Int32?
+
+    func run() throws {
+        if detach { return try runDetached() }
+        let reporter = ReadinessReporter(descriptor: readyFd)
+        Termination.block()
+        umask(0o077)
+        let server: PluginServer
+        do throws(SystemFailure) {
+            server = try Self.start(try Site())
+        } catch {
+            ProcessEnvironment.complain("berth: \(error.message)")
+            reporter.failed(error)
+            throw ExitCode(error.status.rawValue)
+        }
+        reporter.ready()
+        Termination.wait()
+        server.stop()
+    }
+
+    private func runDetached() throws {
+        try berth.run { site throws(SystemFailure) in
+            try site.paths.prepare()
+            if let process = PluginProcess.running(site.paths) {
+                return print("the volume plugin is running already (pid \(process))")
+            }
+            try site.mounts.supervisor.startDetached(
+                "berth", ["serve"], log: "\(site.paths.logs)/serve.log", as: "the volume plugin")
+            print("the volume plugin answers at \(site.paths.pluginSocket)")
+        }
+    }
+
+    private static func start(_ site: Site) throws(SystemFailure) -> PluginServer {
+        try site.paths.prepare()
+        LoggingSystem.bootstrap(StreamLogHandler.standardError)
+        let logger = Logger(label: "berth")
+        let socket: FileDescriptor
+        do {
+            socket = try UnixSocket.listen(at: site.paths.pluginSocket)
+        } catch where error.errno == Errno(EADDRINUSE) {
+            let process = PluginProcess.running(site.paths).map { " (pid \($0))" } ?? ""
+            throw SystemFailure(
+                "the volume plugin", "is running already\(process)", fix: "end it with `berth stop`", errno: error.errno,
+                status: .temporaryFailure)
+        }
+        site.registry.sweep()
+        let driver = PluginDriver(site.mounts, logger: logger)
+        driver.adopt()
+        let server = try PluginServer(socket, driver: driver, userID: geteuid(), logger: logger)
+        logger.info("serving the volume plugin", metadata: ["socket": "\(site.paths.pluginSocket)", "pid": "\(getpid())"])
+        return server
+    }
+}
+
+/// Signals that ask the process to end: blocked everywhere, waited for by the main thread.
+enum Termination {
+    private static func signals() -> sigset_t {
+        var set = sigset_t()
+        sigemptyset(&set)
+        for number in [SIGTERM, SIGINT, SIGHUP] { sigaddset(&set, number) }
+        return set
+    }
+
+    /// Before the first thread starts.
+    static func block() {
+        signal(SIGPIPE, SIG_IGN)
+        var set = signals()
+        pthread_sigmask(SIG_BLOCK, &set, nil)
+    }
+
+    static func wait() {
+        var set = signals()
+        var number: Int32 = 0
+        while sigwait(&set, &number) != 0 {}
+    }
+}
+
+/// The process that listens on the plugin's socket.
+enum PluginProcess {
+    /// Its pid, or nil where nobody answers.
+    static func running(_ paths: SitePaths) -> Int32? {
+        guard let socket = try? UnixSocket.connect(to: paths.pluginSocket, timeout: .seconds(2)) else { return nil }
+        // The kernel keeps who called listen.
+        return (try? UnixSocket.peer(of: socket))?.processID
+    }
+}

@@ -1,0 +1,81 @@
+import ArgumentParser
+import FileModel
+import Glibc
+import LinuxSystem
+import Volumes
+
+struct SetupCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "setup", abstract: "Prepare this account: directories, and podman's registration.",
+        discussion: "Needs no root. May be run again at any time.")
+
+    @Flag(help: "Show each change and make none.")
+    var dryRun = false
+
+    @Flag(help: "Take back what setup did. Volumes and their data stay.")
+    var undo = false
+
+    func run() throws {
+        try berth.run { site throws(SystemFailure) in
+            if undo { return try takeBack(site) }
+            try prepare(site)
+        }
+    }
+
+    private func prepare(_ site: Site) throws(SystemFailure) {
+        var changes = 0
+        for directory in site.paths.directories where !SecureDirectory.isSecure(directory) {
+            changes += 1
+            tell(access(directory, F_OK) == 0 ? "close \(directory) to other users" : "make \(directory)")
+            if !dryRun { try SecureDirectory.make(directory) }
+        }
+        changes += try apply(try EngineConfiguration(paths: site.paths).changesToRegister(), site)
+        if changes == 0 { print("nothing to change: this account is set up") }
+        let findings = Doctor(site.paths, environment: site.environment).findings().filter { $0.verdict != .pass && !$0.isAboutPlugin }
+        for finding in findings { print(finding.line) }
+        guard !dryRun else { return }
+        if PluginProcess.running(site.paths) == nil { print("next: berth serve --detach") }
+        if findings.contains(where: { $0.verdict == .fail }) {
+            throw SystemFailure(
+                "this machine", "lacks what is marked \"fail\" above", fix: "do what stands there, then run `berth doctor`",
+                status: .unavailable)
+        }
+    }
+
+    private func takeBack(_ site: Site) throws(SystemFailure) {
+        var changes = try apply(try EngineConfiguration(paths: site.paths).changesToUnregister(), site)
+        let volumes = try site.registry.list().records
+        if let process = PluginProcess.running(site.paths) {
+            print("the volume plugin still runs (pid \(process)); end it with: berth stop")
+        }
+        // Deepest first; only what is empty goes.
+        for directory in site.paths.directories.reversed() where Self.isEmpty(directory) {
+            changes += 1
+            tell("remove \(directory)")
+            if !dryRun { rmdir(directory) }
+        }
+        if changes == 0 { print("nothing to take back") }
+        if !volumes.isEmpty {
+            print("kept: \(volumes.map(\.name).joined(separator: ", ")) in \(site.paths.volumes); remove with: berth volume rm NAME")
+        }
+    }
+
+    private func apply(_ changes: [ConfigurationChange], _ site: Site) throws(SystemFailure) -> Int {
+        let configuration = EngineConfiguration(paths: site.paths)
+        for change in changes {
+            tell("\(change.summary): \(change.content == nil ? "remove " : "")\(change.path)")
+            if !dryRun { try configuration.apply(change) }
+        }
+        return changes.count
+    }
+
+    private func tell(_ what: String) {
+        print(dryRun ? "would \(what)" : what)
+    }
+
+    private static func isEmpty(_ directory: String) -> Bool {
+        var status = stat()
+        guard lstat(directory, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return false }
+        return (try? FileTree.names(in: directory))?.isEmpty ?? false
+    }
+}

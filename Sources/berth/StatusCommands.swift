@@ -1,0 +1,89 @@
+import ArgumentParser
+import Control
+import FileModel
+import Glibc
+import LinuxSystem
+import Volumes
+
+struct StatusCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Show the volume plugin, the servers and their mounts.")
+
+    @Flag(help: "Print as JSON.")
+    var json = false
+
+    private struct View: Encodable {
+        var plugin: Int32?
+        var pluginSocket: String
+        var volumes: [VolumeView]
+    }
+
+    func run() throws {
+        try berth.run { site throws(SystemFailure) in
+            var volumes: [VolumeView] = []
+            for record in try site.registry.list().records {
+                let status = (try? site.mounts.status(of: site.paths.volume(record.name))) ?? nil
+                volumes.append(VolumeView(record, site, status: status))
+            }
+            let view = View(
+                plugin: PluginProcess.running(site.paths), pluginSocket: site.paths.pluginSocket, volumes: volumes)
+            if json { return try Output.json(view) }
+            print("plugin   \(view.plugin.map { "pid \($0)" } ?? "not running; start it with: berth serve --detach")")
+            print("socket   \(view.pluginSocket)")
+            for volume in volumes {
+                print("volume   \(volume.name)  \(volume.server.map { "pid \($0)" } ?? "no server")")
+                for session in volume.sessions {
+                    print("           \(session.mountpoint)\(session.readOnly ? " (read-only)" : "")")
+                }
+            }
+        }
+    }
+}
+
+struct StopCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "stop", abstract: "End the volume plugin; with --all also the servers that nothing uses.")
+
+    private static let patience = Duration.seconds(20)
+
+    @Flag(help: "End the volumes' servers, too. One with mounts is left alone and named.")
+    var all = false
+
+    @Flag(help: "With --all: end servers with mounts as well. Programs that use them get errors.")
+    var force = false
+
+    func run() throws {
+        try berth.run { site throws(SystemFailure) in
+            try stopPlugin(site)
+            guard all else { return }
+            var busy: SystemFailure?
+            for record in try site.registry.list().records {
+                let volume = site.paths.volume(record.name)
+                guard let status = try site.mounts.status(of: volume) else { continue }
+                guard status.sessions.isEmpty || force else {
+                    let places = status.sessions.map(\.mountpoint).joined(separator: ", ")
+                    let failure = SystemFailure(
+                        "volume \"\(record.name)\"", "is mounted at \(places), and its server goes on",
+                        fix: "unmount it, or add --force", errno: .busy, status: .temporaryFailure)
+                    if let previous = busy { ProcessEnvironment.complain("berth: \(previous.message)") }
+                    busy = failure
+                    continue
+                }
+                try site.mounts.stopServer(volume)
+                print("ended the server of \(record.name)")
+            }
+            if let busy { throw busy }
+        }
+    }
+
+    private func stopPlugin(_ site: Site) throws(SystemFailure) {
+        guard let process = PluginProcess.running(site.paths) else { return print("the volume plugin is not running") }
+        kill(process, SIGTERM)
+        guard ProcessWatch.waitForEnd(of: process, timeout: Self.patience) else {
+            throw SystemFailure(
+                "the volume plugin", "did not end (pid \(process))", fix: "see \(site.paths.logs)/serve.log",
+                status: .temporaryFailure)
+        }
+        print("ended the volume plugin (pid \(process))")
+    }
+}
