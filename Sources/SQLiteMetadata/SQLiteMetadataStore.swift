@@ -46,11 +46,9 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
             throw SQLiteFailure(code: SQLITE_CANTOPEN, message: Errno.current.description)
         }
         Glibc.close(descriptor)
-        let connection = try SQLiteConnection(path: path, flags: SQLITE_OPEN_READWRITE)
-        berth_sqlite_defensive(connection.handle)
+        let connection = try connect(path)
         try connection.execute(
             """
-            PRAGMA locking_mode = EXCLUSIVE;
             PRAGMA journal_mode = WAL;
             PRAGMA synchronous = NORMAL;
             PRAGMA wal_autocheckpoint = 0;
@@ -63,14 +61,33 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         return connection
     }
 
-    private static func migrate(_ connection: SQLiteConnection) throws(SQLiteFailure) {
-        try connection.execute("BEGIN EXCLUSIVE")
-        let application = try connection.text("PRAGMA application_id").flatMap { Int32($0) } ?? 0
+    /// Opens an existing database for a look; nobody else can open it meanwhile.
+    static func openForCheck(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
+        let connection = try connect(path)
         let found = try connection.text("PRAGMA user_version").flatMap { Int($0) } ?? 0
+        guard found == Schema.version else {
+            throw SQLiteFailure(code: SQLITE_MISMATCH, message: "its schema is version \(found), not \(Schema.version)")
+        }
+        try connection.execute("BEGIN EXCLUSIVE; COMMIT; PRAGMA mmap_size = 2147418112; PRAGMA temp_store = FILE")
+        return connection
+    }
+
+    /// Opens a database and makes sure that it is ours before anything is changed in it.
+    private static func connect(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
+        let connection = try SQLiteConnection(path: path, flags: SQLITE_OPEN_READWRITE)
+        berth_sqlite_defensive(connection.handle)
+        try connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        let application = try connection.text("PRAGMA application_id").flatMap { Int32($0) } ?? 0
         let isEmpty = try connection.text("SELECT 1 FROM sqlite_master LIMIT 1") == nil
         guard isEmpty || application == Schema.applicationID else {
             throw SQLiteFailure(code: SQLITE_NOTADB, message: "it is another program's database")
         }
+        return connection
+    }
+
+    private static func migrate(_ connection: SQLiteConnection) throws(SQLiteFailure) {
+        try connection.execute("BEGIN EXCLUSIVE")
+        let found = try connection.text("PRAGMA user_version").flatMap { Int($0) } ?? 0
         guard found <= Schema.version else {
             throw SQLiteFailure(
                 code: SQLITE_MISMATCH, message: "its schema is version \(found), newer than this program's \(Schema.version)")
@@ -81,7 +98,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         try connection.execute("COMMIT")
     }
 
-    private static func explain(_ failure: SQLiteFailure, _ path: String) -> String {
+    static func explain(_ failure: SQLiteFailure, _ path: String) -> String {
         let cause = "metadata \(path): \(failure.message)"
         switch failure.code & 0xFF {
         case SQLITE_BUSY, SQLITE_LOCKED:

@@ -70,6 +70,7 @@ struct ServeCommand: ParsableCommand {
     private func serve(
         _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ logger: Logger
     ) throws(SystemFailure) -> ServedVolume {
+        let lock = try VolumeLock(paths)
         let volume = try OpenVolume(record, paths, logger: logger)
         let server = Server(volume: record.name, fileSystem: volume.fileSystem, logger: logger)
         Signals.onTermination { server.stop() }
@@ -81,7 +82,7 @@ struct ServeCommand: ParsableCommand {
         }
         listener.start()
         logger.info("serving", metadata: ["volume": "\(record.name)", "pid": "\(getpid())"])
-        return ServedVolume(volume: volume, server: server, listener: listener, logger: logger)
+        return ServedVolume(lock: lock, volume: volume, server: server, listener: listener, logger: logger)
     }
 
     private static func logger() -> Logger {
@@ -91,15 +92,17 @@ struct ServeCommand: ParsableCommand {
 }
 
 /// A volume in service.
-struct ServedVolume {
+struct ServedVolume: ~Copyable {
+    let lock: VolumeLock
     let volume: OpenVolume
     let server: Server
     let listener: ControlListener
     let logger: Logger
 
     /// Blocks until the server ends, then closes the volume.
-    func serveToEnd(storeSeconds: Double) throws(SystemFailure) {
+    borrowing func serveToEnd(storeSeconds: Double) throws(SystemFailure) {
         server.waitForEnd()
+        lock.noteClosing()
         listener.close()
         server.endSessions()
         if let unstored = volume.fileSystem.close(storeSeconds: storeSeconds) {
