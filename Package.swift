@@ -82,7 +82,9 @@ let package = Package(
         // Tests.
         .target(
             name: "TestSupport",
-            dependencies: ["CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"],
+            dependencies: [
+                "CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS",
+            ],
             path: "Tests/TestSupport", swiftSettings: strict),
         tests("FileModelTests", ["FileModel"]),
         tests("ControlTests", ["Control", "FileModel", "LinuxSystem"]),

@@ -48,7 +48,8 @@ public final class FrameChannel: Sendable {
             }
             let count = frame.withUnsafeBytes {
                 berth_send_with_fd(
-                    socket.rawValue, $0.baseAddress.map { $0 + sent }, $0.count - sent, sent == 0 ? descriptor ?? -1 : -1)
+                    socket.rawValue, $0.baseAddress.map { $0 + sent }, $0.count - sent,
+                    sent == 0 ? descriptor ?? -1 : -1)
             }
             if count < 0, errno == EINTR || errno == EAGAIN { continue }
             guard count >= 0 else { throw failed(.current) }
@@ -66,7 +67,8 @@ public final class FrameChannel: Sendable {
         let length = header.reduce(0) { $0 << 8 | Int($1) }
         guard length <= Self.maximumFrameBytes else {
             throw SystemFailure(
-                name, "sent a frame of \(length) bytes; at most \(Self.maximumFrameBytes) are taken", status: .dataError)
+                name, "sent a frame of \(length) bytes; at most \(Self.maximumFrameBytes) are taken", status: .dataError
+            )
         }
         var extra: FileDescriptor?
         guard let body = try read(length, until: deadline, timeout, &extra) else {

@@ -30,7 +30,8 @@ public struct ServerClient: Sendable {
     /// Who the server is and what it serves.
     public func status(timeout: Duration = .seconds(5)) throws(SystemFailure) -> ServerStatus {
         guard case .status(let status) = try ask(.status, timeout: timeout) else {
-            throw SystemFailure(channel.name, "answered a question for its status with something else", status: .dataError)
+            throw SystemFailure(
+                channel.name, "answered a question for its status with something else", status: .dataError)
         }
         return status
     }

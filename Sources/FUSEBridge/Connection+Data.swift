@@ -54,7 +54,8 @@ extension Connection {
                 let (end, overflow) = start.addingReportingOverflow(try unsigned(length))
                 guard !overflow else { throw .fileTooLarge }
                 try bridge.fileSystem.allocate(
-                    try Connection.spaceRequest(mode), start..<end, of: inode(number), caller: bridge.caller(of: request))
+                    try Connection.spaceRequest(mode), start..<end, of: inode(number),
+                    caller: bridge.caller(of: request))
                 return .done
             }
         }
@@ -72,7 +73,8 @@ extension Connection {
                 let limit = UInt64(1) << 31
                 let copied = try bridge.fileSystem.copyRange(
                     from: inode(source), at: try unsigned(sourceOffset), to: inode(target),
-                    at: try unsigned(targetOffset), count: min(UInt64(count), limit), caller: bridge.caller(of: request))
+                    at: try unsigned(targetOffset), count: min(UInt64(count), limit), caller: bridge.caller(of: request)
+                )
                 return .written(Int(copied))
             }
         }

@@ -11,7 +11,8 @@ extension Connection {
                 guard let kind = FileKind(rawValue: mode & fileTypeBits) else { throw .invalidArgument }
                 return try bridge.make(
                     text, in: parent,
-                    NewInode(kind: kind, permissions: mode & 0o7777, device: UInt32(truncatingIfNeeded: device)), request)
+                    NewInode(kind: kind, permissions: mode & 0o7777, device: UInt32(truncatingIfNeeded: device)),
+                    request)
             }
         }
         table.mkdir = { request, parent, text, mode in
@@ -57,7 +58,8 @@ extension Connection {
                 let names = RenameNames(
                     oldParent: inode(parent), oldName: try name(text), newParent: inode(newParent),
                     newName: try name(newText))
-                try bridge.fileSystem.rename(names, mode: try Connection.renameMode(flags), caller: bridge.caller(of: request))
+                try bridge.fileSystem.rename(
+                    names, mode: try Connection.renameMode(flags), caller: bridge.caller(of: request))
                 return .done
             }
         }

@@ -40,7 +40,9 @@ public final class Connection: @unchecked Sendable {
         handle = try Self.makeHandle(&operations, Unmanaged.passUnretained(self).toOpaque())
         var io = RequestHook.functions
         // From here on libfuse owns the descriptor's number and closes it with the session.
-        guard let copy = try? self.device.duplicate() else { throw ConnectionFailure(step: "duplicate", errno: .current) }
+        guard let copy = try? self.device.duplicate() else {
+            throw ConnectionFailure(step: "duplicate", errno: .current)
+        }
         let number = copy.take()
         guard fuse_session_custom_io(handle, &io, number) == 0 else {
             close(number)

@@ -50,9 +50,13 @@ extension Connection {
                 fileSystem.forget(inode.id, count: 1, session: session)
             }
         case .target(let bytes):
-            (bytes + [0]).withUnsafeBytes { _ = fuse_reply_readlink(request, $0.baseAddress?.assumingMemoryBound(to: CChar.self)) }
+            (bytes + [0]).withUnsafeBytes {
+                _ = fuse_reply_readlink(request, $0.baseAddress?.assumingMemoryBound(to: CChar.self))
+            }
         case .bytes(let bytes):
-            bytes.withUnsafeBytes { _ = fuse_reply_buf(request, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count) }
+            bytes.withUnsafeBytes {
+                _ = fuse_reply_buf(request, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count)
+            }
         case .buffer(let memory, let count):
             fuse_reply_buf(request, memory.baseAddress?.assumingMemoryBound(to: CChar.self), count)
             memory.deallocate()

@@ -67,7 +67,9 @@ final class RequestHook: @unchecked Sendable {
     private func writeEarly(_ number: Int32, _ parts: UnsafeMutablePointer<iovec>, _ count: Int32) -> Int {
         let flagsOffset = 12
         let isInit = isAnswerToInit(parts, count)
-        if isInit, offersKillPriv.load(ordering: .relaxed), let body = parts[1].iov_base, parts[1].iov_len > flagsOffset + 4 {
+        if isInit, offersKillPriv.load(ordering: .relaxed), let body = parts[1].iov_base,
+            parts[1].iov_len > flagsOffset + 4
+        {
             let flags = body.loadUnaligned(fromByteOffset: flagsOffset, as: UInt32.self)
             body.storeBytes(of: flags | Self.killPrivV2, toByteOffset: flagsOffset, as: UInt32.self)
         }

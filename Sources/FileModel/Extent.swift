@@ -22,7 +22,8 @@ public struct Extent: Hashable, Sendable {
         let start = max(fileOffset, range.lowerBound)
         let stop = min(end, range.upperBound)
         guard start < stop else { return nil }
-        return Extent(fileOffset: start, length: stop - start, pack: pack, packOffset: packOffset + (start - fileOffset))
+        return Extent(
+            fileOffset: start, length: stop - start, pack: pack, packOffset: packOffset + (start - fileOffset))
     }
 }
 

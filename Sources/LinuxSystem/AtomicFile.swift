@@ -26,9 +26,9 @@ public enum AtomicFile {
     public static func read(_ path: String, limit: Int = 1 << 20) throws(SystemFailure) -> [UInt8]? {
         do {
             return try FileDescriptor.open(path, O_RDONLY).readAll(limit: limit)
-        } catch where error == .noEntry {
+        } catch  where error == .noEntry {
             return nil
-        } catch where error == .fileTooLarge {
+        } catch  where error == .fileTooLarge {
             throw SystemFailure(path, "has more than \(limit) bytes", errno: error, status: .dataError)
         } catch {
             throw SystemFailure(path, "cannot be read", error, status: .noInput)

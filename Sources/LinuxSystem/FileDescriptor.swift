@@ -63,7 +63,9 @@ extension FileDescriptor {
     public borrowing func write(_ bytes: [UInt8]) throws(Errno) {
         var done = 0
         while done < bytes.count {
-            let count = bytes.withUnsafeBytes { Glibc.write(rawValue, $0.baseAddress.map { $0 + done }, $0.count - done) }
+            let count = bytes.withUnsafeBytes {
+                Glibc.write(rawValue, $0.baseAddress.map { $0 + done }, $0.count - done)
+            }
             if count < 0, errno == EINTR { continue }
             guard count >= 0 else { throw .current }
             done += count

@@ -150,7 +150,8 @@ private struct CapturedStreams: ~Copyable {
         }
     }
 
-    private static func read(_ number: Int32, _ buffer: inout [UInt8], into bytes: inout [UInt8], _ limit: Int) -> Bool {
+    private static func read(_ number: Int32, _ buffer: inout [UInt8], into bytes: inout [UInt8], _ limit: Int) -> Bool
+    {
         let count = Glibc.read(number, &buffer, buffer.count)
         guard count > 0 else { return count < 0 && errno == EINTR }
         bytes.append(contentsOf: buffer[..<min(count, max(0, limit - bytes.count))])

@@ -123,7 +123,7 @@ public enum UnixSocket {
         }
         do {
             _ = try connect(to: path, timeout: .seconds(1))
-        } catch where error.errno == Errno(ECONNREFUSED) {
+        } catch  where error.errno == Errno(ECONNREFUSED) {
             guard unlink(path) == 0 || errno == ENOENT else {
                 throw SystemFailure(path, "the socket of a dead process cannot be removed", .current)
             }

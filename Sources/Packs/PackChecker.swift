@@ -24,7 +24,8 @@ public struct PackChecker {
                 problems.add("pack \(record.id) holds \(index.rawLength) bytes, and extents name bytes up to \(rawEnd)")
             }
             if record.state == .stored, UInt64(index.rawLength) != record.rawLength {
-                problems.add("pack \(record.id) holds \(index.rawLength) bytes, and its record says \(record.rawLength)")
+                problems.add(
+                    "pack \(record.id) holds \(index.rawLength) bytes, and its record says \(record.rawLength)")
             }
             return data ? checkFrames(index, &problems) : 0
         } catch {

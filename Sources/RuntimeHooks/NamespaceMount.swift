@@ -28,7 +28,8 @@ public struct NamespaceMount {
             return .success
         } catch {
             // Should the starter be gone, nobody is left to tell.
-            try? channel.send(HookEvent.failed(code: error.errno?.rawValue ?? 0, message: error.message), timeout: Self.patience)
+            try? channel.send(
+                HookEvent.failed(code: error.errno?.rawValue ?? 0, message: error.message), timeout: Self.patience)
             return error.status
         }
     }
@@ -111,13 +112,14 @@ public struct NamespaceMount {
             if let session = try? SessionMarker.session(at: task.mountpoint) { return session }
             try detach()
         }
-        throw SystemFailure(task.mountpoint, "a dead mount there cannot be taken away", errno: .busy, status: .unavailable)
+        throw SystemFailure(
+            task.mountpoint, "a dead mount there cannot be taken away", errno: .busy, status: .unavailable)
     }
 
     private func detach() throws(SystemFailure) {
         do {
             try KernelMount.unmount(task.mountpoint, lazy: true)
-        } catch where error == .invalidArgument || error == .noEntry {
+        } catch  where error == .invalidArgument || error == .noEntry {
             // Not mounted any more: somebody else was faster.
         } catch {
             throw SystemFailure(task.mountpoint, "cannot be unmounted", error)
@@ -125,7 +127,8 @@ public struct NamespaceMount {
     }
 
     private func unmount() throws(SystemFailure) {
-        while let found = MountInfo.at(task.mountpoint, in: try MountInfo.all()), found.source == "berth:\(task.volume)" {
+        while let found = MountInfo.at(task.mountpoint, in: try MountInfo.all()), found.source == "berth:\(task.volume)"
+        {
             try detach()
         }
         try channel.send(HookEvent.unmounted, timeout: Self.patience)

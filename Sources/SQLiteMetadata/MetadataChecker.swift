@@ -146,7 +146,8 @@ public struct MetadataChecker {
             "WITH RECURSIVE reached(id) AS (SELECT 1 UNION SELECT e.inode FROM reached r JOIN entry e ON e.parent = r.id "
                 + "JOIN inode i ON i.id = e.inode WHERE i.mode & \(Self.typeBits) = \(Self.directory)) "
                 + "SELECT 'directory ' || d.id || ' cannot be reached from the root' FROM inode d "
-                + "WHERE d.mode & \(Self.typeBits) = \(Self.directory) AND d.nlink > 0 AND d.id NOT IN (SELECT id FROM reached)")
+                + "WHERE d.mode & \(Self.typeBits) = \(Self.directory) AND d.nlink > 0 AND d.id NOT IN (SELECT id FROM reached)"
+        )
     }
 
     private mutating func collectPacks() throws(SQLiteFailure) {
@@ -157,7 +158,9 @@ public struct MetadataChecker {
             switch statement.step() {
             case SQLITE_ROW:
                 guard let state = PackState(rawValue: statement.integer(1)) else {
-                    report.problems.add("pack \(PackID(packed: statement.integer(0))) is in state \(statement.integer(1)), which means nothing")
+                    report.problems.add(
+                        "pack \(PackID(packed: statement.integer(0))) is in state \(statement.integer(1)), which means nothing"
+                    )
                     continue
                 }
                 let record = PackRecord(

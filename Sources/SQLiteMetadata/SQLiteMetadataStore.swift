@@ -90,7 +90,8 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         let found = try connection.text("PRAGMA user_version").flatMap { Int($0) } ?? 0
         guard found <= Schema.version else {
             throw SQLiteFailure(
-                code: SQLITE_MISMATCH, message: "its schema is version \(found), newer than this program's \(Schema.version)")
+                code: SQLITE_MISMATCH,
+                message: "its schema is version \(found), newer than this program's \(Schema.version)")
         }
         for step in Schema.migrations[found...] { try connection.execute(step) }
         try connection.execute("PRAGMA application_id = \(Schema.applicationID)")

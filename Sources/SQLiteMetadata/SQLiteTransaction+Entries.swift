@@ -15,8 +15,10 @@ extension SQLiteTransaction {
         if let name { statement.bind(2, name.bytes) }
         statement.bind(3, Int64(limit))
         let rows = try all(statement) { row in
-            (name: FileName(trusted: row.bytes(13)), target: InodeID(rawValue: row.unsigned(12)),
-                inode: row.isNull(0) ? nil : Self.readInode(row))
+            (
+                name: FileName(trusted: row.bytes(13)), target: InodeID(rawValue: row.unsigned(12)),
+                inode: row.isNull(0) ? nil : Self.readInode(row)
+            )
         }
         var entries: [DirectoryEntry] = []
         entries.reserveCapacity(rows.count)

@@ -1,6 +1,7 @@
 /// Every statement, prepared once.
 final class Statements {
-    static let inodeColumns = "i.id, i.mode, i.uid, i.gid, i.nlink, i.size, i.mtime, i.allocated, i.atime, i.ctime, i.rdev, i.parent"
+    static let inodeColumns =
+        "i.id, i.mode, i.uid, i.gid, i.nlink, i.size, i.mtime, i.allocated, i.atime, i.ctime, i.rdev, i.parent"
 
     let selectInode: SQLiteStatement
     let putInode: SQLiteStatement

@@ -137,7 +137,8 @@ public final class FileSystem: @unchecked Sendable {
     func noteFailure() {
         guard let reason = metadata.failure else { return }
         if !hasReportedFailure.exchange(true, ordering: .acquiringAndReleasing) {
-            configuration.report("the volume is read-only from now on: \(reason); check the disk, then restart its server")
+            configuration.report(
+                "the volume is read-only from now on: \(reason); check the disk, then restart its server")
         }
     }
 

@@ -75,7 +75,8 @@ final class PluginHandler: ChannelInboundHandler, @unchecked Sendable {
         }.whenComplete { result in
             let (handler, context) = bound.value
             switch result {
-            case .success(let response): handler.send(response, context, keepAlive: head.isKeepAlive && response.status == 200)
+            case .success(let response):
+                handler.send(response, context, keepAlive: head.isKeepAlive && response.status == 200)
             case .failure(let error): handler.refuse(context, 500, "the plugin is ending: \(error)")
             }
         }
@@ -90,7 +91,9 @@ final class PluginHandler: ChannelInboundHandler, @unchecked Sendable {
         if case .receiving = state {
             // The sender reads the answer only after its last byte: closed at once, it would see a broken pipe.
             isDraining = true
-            context.eventLoop.scheduleTask(in: Self.drainTime) { [channel = context.channel] in channel.close(promise: nil) }
+            context.eventLoop.scheduleTask(in: Self.drainTime) { [channel = context.channel] in
+                channel.close(promise: nil)
+            }
         }
         state = keepAlive ? .idle : .refused
         var headers = HTTPHeaders()
@@ -110,7 +113,11 @@ final class PluginHandler: ChannelInboundHandler, @unchecked Sendable {
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if event is IdleStateHandler.IdleStateEvent, case .answering = state { return }
-        if event is IdleStateHandler.IdleStateEvent { context.close(promise: nil) } else { context.fireUserInboundEventTriggered(event) }
+        if event is IdleStateHandler.IdleStateEvent {
+            context.close(promise: nil)
+        } else {
+            context.fireUserInboundEventTriggered(event)
+        }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

@@ -47,7 +47,8 @@ struct PluginRouter: Sendable {
             return try JSONDecoder().decode(PluginRequest.self, from: Data(body))
         } catch {
             throw SystemFailure(
-                route.rawValue, "the body is not the JSON of a volume request", fix: "send {\"Name\": \"…\", \"Opts\": {…}}",
+                route.rawValue, "the body is not the JSON of a volume request",
+                fix: "send {\"Name\": \"…\", \"Opts\": {…}}",
                 status: .usage)
         }
     }

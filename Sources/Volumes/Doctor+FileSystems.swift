@@ -12,7 +12,9 @@ extension Doctor {
         else { return Finding(check, .warn, "cannot be found out", fix: "mount /proc") }
         let type = mount.fileSystem
         let detail = "\(path) is on \(type) (\(mount.mountpoint))"
-        if mount.options.contains("ro") { return Finding(check, .fail, "\(detail), which is read-only", fix: Self.elsewhere(what)) }
+        if mount.options.contains("ro") {
+            return Finding(check, .fail, "\(detail), which is read-only", fix: Self.elsewhere(what))
+        }
         switch type {
         case "nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "afs":
             return Finding(
@@ -24,7 +26,8 @@ extension Doctor {
         case "tmpfs", "ramfs":
             return what == "cache"
                 ? Finding(check, .warn, "\(detail): the cache takes memory", fix: Self.elsewhere(what))
-                : Finding(check, .warn, "\(detail): volumes are lost with the machine's memory", fix: Self.elsewhere(what))
+                : Finding(
+                    check, .warn, "\(detail): volumes are lost with the machine's memory", fix: Self.elsewhere(what))
         default: return Finding(check, .pass, detail)
         }
     }

@@ -55,7 +55,8 @@ public struct Doctor: Sendable {
         let isMissing = access(path, F_OK) != 0
         return Finding(
             path, .fail, isMissing ? "does not exist" : "cannot be opened by you",
-            fix: isMissing ? "ask the administrator for: modprobe fuse" : "ask the administrator for: chmod 0666 /dev/fuse")
+            fix: isMissing
+                ? "ask the administrator for: modprobe fuse" : "ask the administrator for: chmod 0666 /dev/fuse")
     }
 
     private func fusermount() -> Finding {
@@ -66,7 +67,9 @@ public struct Doctor: Sendable {
         }
         var status = stat()
         guard stat(path, &status) == 0, status.st_mode & S_ISUID != 0 || geteuid() == 0 else {
-            return Finding(check, .warn, "\(path) is not setuid root: `berth mount` does not work", fix: "ask for: chmod u+s \(path)")
+            return Finding(
+                check, .warn, "\(path) is not setuid root: `berth mount` does not work",
+                fix: "ask for: chmod u+s \(path)")
         }
         return Finding(check, .pass, path)
     }
@@ -77,7 +80,8 @@ public struct Doctor: Sendable {
             return Finding(check, .fail, "are switched off", fix: "ask for: sysctl -w user.max_user_namespaces=15000")
         }
         if Self.number("/proc/sys/kernel/unprivileged_userns_clone") == 0, geteuid() != 0 {
-            return Finding(check, .fail, "are for root only", fix: "ask for: sysctl -w kernel.unprivileged_userns_clone=1")
+            return Finding(
+                check, .fail, "are for root only", fix: "ask for: sysctl -w kernel.unprivileged_userns_clone=1")
         }
         if Self.number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1 {
             return Finding(
@@ -90,16 +94,20 @@ public struct Doctor: Sendable {
     private func subordinateIDs(_ file: String, _ helper: String) -> Finding {
         guard geteuid() != 0 else { return Finding(file, .pass, "root needs none") }
         guard let user = Account.named(id: geteuid()) else {
-            return Finding(file, .warn, "your uid \(geteuid()) has no name", fix: "ask the administrator for an account entry")
+            return Finding(
+                file, .warn, "your uid \(geteuid()) has no name", fix: "ask the administrator for an account entry")
         }
         let ranges = SubordinateIDs.load(file, user: user).ranges
         guard !ranges.isEmpty else {
             return Finding(
                 file, .warn, "has no range for \(user.name): containers see one user only",
-                fix: "ask for: usermod --add-\(file.hasSuffix("uid") ? "subuids" : "subgids") 100000-165535 \(user.name)")
+                fix:
+                    "ask for: usermod --add-\(file.hasSuffix("uid") ? "subuids" : "subgids") 100000-165535 \(user.name)"
+            )
         }
         guard Spawn.find(helper, path: environment["PATH"]) != nil else {
-            return Finding(file, .warn, "\(helper) is not installed", fix: "ask for the uidmap package (apt-get install uidmap)")
+            return Finding(
+                file, .warn, "\(helper) is not installed", fix: "ask for the uidmap package (apt-get install uidmap)")
         }
         return Finding(file, .pass, ranges.map { "\($0.count) ids from \($0.first)" }.joined(separator: ", "))
     }
@@ -119,13 +127,16 @@ public struct Doctor: Sendable {
     private func runtimeDirectory() -> Finding {
         let check = "runtime directory"
         let path = paths.runtime
-        if UnixSocket.maximumPathLength < paths.volume(String(repeating: "n", count: VolumeName.maximumLength)).controlSocket.utf8.count {
+        if UnixSocket.maximumPathLength
+            < paths.volume(String(repeating: "n", count: VolumeName.maximumLength)).controlSocket.utf8.count
+        {
             return Finding(
                 check, .warn, "\(path) is long: volumes with long names cannot have a socket there",
                 fix: "set BERTH_RUNTIME_DIR to a shorter directory of yours")
         }
         if access(path, F_OK) == 0, !SecureDirectory.isSecure(path) {
-            return Finding(check, .fail, "\(path) is not yours alone", fix: "run: chmod 700 \(path), or set BERTH_RUNTIME_DIR")
+            return Finding(
+                check, .fail, "\(path) is not yours alone", fix: "run: chmod 700 \(path), or set BERTH_RUNTIME_DIR")
         }
         return Finding(check, .pass, path)
     }
@@ -133,7 +144,8 @@ public struct Doctor: Sendable {
     private func podman() -> Finding {
         let check = "podman"
         guard let path = Spawn.find("podman", path: environment["PATH"]) else {
-            return Finding(check, .warn, "is not installed", fix: "ask for it (apt-get install podman), or use `berth mount`")
+            return Finding(
+                check, .warn, "is not installed", fix: "ask for it (apt-get install podman), or use `berth mount`")
         }
         let command = Command(path, ["--version"], environment: environment)
         guard let outcome = try? Spawn.run(command, timeout: .seconds(20)), outcome.succeeded else {

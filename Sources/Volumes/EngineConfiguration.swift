@@ -109,7 +109,8 @@ public struct EngineConfiguration: Sendable {
         }
         inherited[Self.pluginName] = nil
         let others = inherited.sorted { $0.key < $1.key }.map { "\(Self.quoted($0.key)) = \(Self.quoted($0.value))\n" }
-        return "# Written by `berth setup`; `berth setup --undo` removes it.\n\(Self.table)\n\(line)\n" + others.joined()
+        return "# Written by `berth setup`; `berth setup --undo` removes it.\n\(Self.table)\n\(line)\n"
+            + others.joined()
     }
 
     private func insertLine(_ text: String, _ path: String, _ current: String?) throws(SystemFailure) -> String {
@@ -123,7 +124,10 @@ public struct EngineConfiguration: Sendable {
             lines[index] = Substring(line)
             return lines.joined(separator: "\n")
         }
-        guard let header = lines.firstIndex(where: { $0.filter { $0 != " " && $0 != "\t" && $0 != "\r" }.hasPrefix(Self.table) })
+        guard
+            let header = lines.firstIndex(where: {
+                $0.filter { $0 != " " && $0 != "\t" && $0 != "\r" }.hasPrefix(Self.table)
+            })
         else {
             throw SystemFailure(
                 path, "has volume plugins in a form that cannot be added to safely",
@@ -133,11 +137,13 @@ public struct EngineConfiguration: Sendable {
         let result = lines.joined(separator: "\n")
         // Proof that nothing else changed its meaning.
         guard var after = try Self.plugins(result, path), let before = try Self.plugins(text, path) else {
-            throw SystemFailure(path, "cannot be changed safely", fix: "add to \(Self.table): \(line)", status: .configuration)
+            throw SystemFailure(
+                path, "cannot be changed safely", fix: "add to \(Self.table): \(line)", status: .configuration)
         }
         after[Self.pluginName] = nil
         guard after == before else {
-            throw SystemFailure(path, "cannot be changed safely", fix: "add to \(Self.table): \(line)", status: .configuration)
+            throw SystemFailure(
+                path, "cannot be changed safely", fix: "add to \(Self.table): \(line)", status: .configuration)
         }
         return result
     }
@@ -160,7 +166,8 @@ public struct EngineConfiguration: Sendable {
         do {
             root = try TOMLTable(string: text)
         } catch {
-            throw SystemFailure(path, "is not TOML that podman can read: \(error)", fix: "mend the file first", status: .configuration)
+            throw SystemFailure(
+                path, "is not TOML that podman can read: \(error)", fix: "mend the file first", status: .configuration)
         }
         guard let table = root["engine"]?.table?["volume_plugins"]?.table else { return nil }
         var plugins: [String: String] = [:]

@@ -83,7 +83,8 @@ extension MountService {
         // What was written is safe before the engine is told that it is over.
         if let client = try supervisor.running(volume) { try client.ask(.sync, timeout: .seconds(60)) }
         if namespaces.isOurUserNamespace && !KernelMount.isRealRoot() {
-            guard let found = MountInfo.at(volume.podmanMountpoint, in: try MountInfo.all()), Self.volume(of: found) != nil
+            guard let found = MountInfo.at(volume.podmanMountpoint, in: try MountInfo.all()),
+                Self.volume(of: found) != nil
             else { return }
             return try Fusermount(environment: environment).unmount(volume.podmanMountpoint, lazy: true)
         }
@@ -94,7 +95,9 @@ extension MountService {
 
     /// An engine without a user namespace of its own: its containers see this namespace's mounts.
     private func mountBeside(_ name: VolumeName, _ volume: VolumePaths) throws(SystemFailure) -> String {
-        if let found = MountInfo.at(volume.podmanMountpoint, in: try MountInfo.all()), Self.volume(of: found) == volume.name {
+        if let found = MountInfo.at(volume.podmanMountpoint, in: try MountInfo.all()),
+            Self.volume(of: found) == volume.name
+        {
             if (try? SessionMarker.session(at: volume.podmanMountpoint)) != nil { return volume.podmanMountpoint }
             try Fusermount(environment: environment).unmount(volume.podmanMountpoint, lazy: true)
         }
@@ -133,7 +136,11 @@ private struct Hook: ~Copyable {
 
     deinit {
         // It ends by itself when it has said its last word, or when its order does not come.
-        _ = Spawn.wait(for: child, timeout: Self.timeout) ?? { kill(child, SIGKILL); return Spawn.wait(for: child) }()
+        _ =
+            Spawn.wait(for: child, timeout: Self.timeout)
+            ?? {
+                kill(child, SIGKILL); return Spawn.wait(for: child)
+            }()
     }
 
     func order(_ order: HookOrder) throws(SystemFailure) {

@@ -48,7 +48,9 @@ public struct MountService: Sendable {
             throw SystemFailure(directory, "is not a mount of Berth", fix: "see `berth status`", status: .usage)
         }
         // What was written is safe before the unmount says so. A dead server has nothing to sync.
-        if let name = try? VolumeName(volume), let client = (try? supervisor.running(registry.paths.volume(name.description))) ?? nil {
+        if let name = try? VolumeName(volume),
+            let client = (try? supervisor.running(registry.paths.volume(name.description))) ?? nil
+        {
             try client.ask(.sync, timeout: .seconds(60))
         }
         try Fusermount(environment: environment).unmount(target, lazy: lazy)
@@ -103,12 +105,14 @@ public struct MountService: Sendable {
         }
         if let found = MountInfo.at(path, in: try MountInfo.all()) {
             throw SystemFailure(
-                "mount point \(path)", "has a mount already (\(found.source))", fix: "unmount it, or use another directory",
+                "mount point \(path)", "has a mount already (\(found.source))",
+                fix: "unmount it, or use another directory",
                 errno: .busy, status: .cannotCreate)
         }
         guard try FileTree.names(in: path).isEmpty else {
             throw SystemFailure(
-                "mount point \(path)", "is not empty", fix: "use an empty directory: a mount would hide what lies there",
+                "mount point \(path)", "is not empty",
+                fix: "use an empty directory: a mount would hide what lies there",
                 errno: .directoryNotEmpty, status: .cannotCreate)
         }
         return path

@@ -42,7 +42,7 @@ public struct ServerSupervisor: Sendable {
     public func running(_ volume: VolumePaths) throws(SystemFailure) -> ServerClient? {
         do {
             return try ServerClient(socket: volume.controlSocket)
-        } catch where error.errno == .noEntry || error.errno == Errno(ECONNREFUSED) {
+        } catch  where error.errno == .noEntry || error.errno == Errno(ECONNREFUSED) {
             return nil
         }
     }
@@ -53,10 +53,13 @@ public struct ServerSupervisor: Sendable {
     ) throws(SystemFailure) -> String {
         let own = program.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
         let places = [environment["BERTH_LIBEXEC"], own].compactMap { $0 }.filter { $0.hasPrefix("/") }
-        if let found = places.map({ place -> String in "\(place)/\(name)" }).first(where: { access($0, X_OK) == 0 }) { return found }
+        if let found = places.map({ place -> String in "\(place)/\(name)" }).first(where: { access($0, X_OK) == 0 }) {
+            return found
+        }
         if let found = Spawn.find(name, path: environment["PATH"]) { return found }
         throw SystemFailure(
-            name, "is not beside \(program) and not in PATH", fix: "install all three programs of Berth in one directory",
+            name, "is not beside \(program) and not in PATH",
+            fix: "install all three programs of Berth in one directory",
             errno: .noEntry, status: .unavailable)
     }
 

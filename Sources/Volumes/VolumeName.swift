@@ -12,7 +12,8 @@ public struct VolumeName: Hashable, Sendable, CustomStringConvertible {
         guard Self.isValid(text) else {
             throw SystemFailure(
                 "volume name \"\(text.prefix(80))\"", "is not allowed",
-                fix: "use 1 to \(Self.maximumLength) of a-z, A-Z, 0-9, '_', '.' and '-', beginning with a letter or digit",
+                fix:
+                    "use 1 to \(Self.maximumLength) of a-z, A-Z, 0-9, '_', '.' and '-', beginning with a letter or digit",
                 status: .usage)
         }
         description = text
@@ -21,12 +22,15 @@ public struct VolumeName: Hashable, Sendable, CustomStringConvertible {
     private static func isValid(_ text: String) -> Bool {
         let bytes = Array(text.utf8)
         guard let first = bytes.first, bytes.count <= maximumLength, isAlphanumeric(first) else { return false }
-        return bytes.allSatisfy { isAlphanumeric($0) || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "-") }
+        return bytes.allSatisfy {
+            isAlphanumeric($0) || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "-")
+        }
     }
 
     private static func isAlphanumeric(_ byte: UInt8) -> Bool {
         switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"):
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"):
             true
         default: false
         }

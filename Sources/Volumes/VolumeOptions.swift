@@ -21,7 +21,9 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public init() {}
 
     /// The words in the order in which messages list them.
-    public static let known = ["store=file:///DIR", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]", "inodes=COUNT"]
+    public static let known = [
+        "store=file:///DIR", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]", "inodes=COUNT",
+    ]
 
     /// Reads `key=value` words. An unknown word is refused with the known ones.
     public init(words: [String]) throws(SystemFailure) {
@@ -41,7 +43,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
             case "device", "type":
                 guard value.isEmpty || (key == "type" && value == "berth") else {
                     throw SystemFailure(
-                        "option \(key)=\(value)", "means nothing to a Berth volume", fix: "leave it out", status: .usage)
+                        "option \(key)=\(value)", "means nothing to a Berth volume", fix: "leave it out", status: .usage
+                    )
                 }
             case "o":
                 let words = value.split(separator: ",").map(String.init).filter { !$0.hasPrefix("timeout=") }

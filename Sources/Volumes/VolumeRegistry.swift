@@ -16,7 +16,8 @@ public struct VolumeRegistry: Sendable {
     }
 
     /// Makes a volume. One with the same options that exists already is answered as it is.
-    public func create(_ name: VolumeName, _ options: VolumeOptions, now: String) throws(SystemFailure) -> VolumeRecord {
+    public func create(_ name: VolumeName, _ options: VolumeOptions, now: String) throws(SystemFailure) -> VolumeRecord
+    {
         if let existing = try find(name) {
             guard existing.options == options else { throw Self.differs(existing, options) }
             return existing
@@ -66,7 +67,8 @@ public struct VolumeRegistry: Sendable {
         }
         guard record.format == VolumeRecord.currentFormat, record.name == name.description else {
             throw SystemFailure(
-                path, "has format \(record.format) and name \"\(record.name)\", and this program reads format \(VolumeRecord.currentFormat) of \"\(name)\"",
+                path,
+                "has format \(record.format) and name \"\(record.name)\", and this program reads format \(VolumeRecord.currentFormat) of \"\(name)\"",
                 fix: "use the program that wrote it", status: .dataError)
         }
         return record
@@ -103,7 +105,8 @@ public struct VolumeRegistry: Sendable {
 
     /// Removes what a crash left of volumes half made or half removed.
     public func sweep() {
-        for entry in (try? FileTree.names(in: paths.volumes)) ?? [] where entry.hasPrefix(".new-") || entry.hasPrefix(".old-") {
+        for entry in (try? FileTree.names(in: paths.volumes)) ?? []
+        where entry.hasPrefix(".new-") || entry.hasPrefix(".old-") {
             FileTree.remove("\(paths.volumes)/\(entry)")
         }
     }

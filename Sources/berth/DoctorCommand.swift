@@ -4,7 +4,8 @@ import Volumes
 
 struct DoctorCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "doctor", abstract: "Look at what Berth needs of this machine, and say how to mend what is missing.")
+        commandName: "doctor",
+        abstract: "Look at what Berth needs of this machine, and say how to mend what is missing.")
 
     @Flag(help: "Print as JSON.")
     var json = false

@@ -38,10 +38,14 @@ final class PluginDriver: VolumeDriver, @unchecked Sendable {
     func adopt() {
         guard let found = try? service.registry.list() else { return }
         for record in found.records {
-            guard let status = (try? service.status(of: service.registry.paths.volume(record.name))) ?? nil else { continue }
+            guard let status = (try? service.status(of: service.registry.paths.volume(record.name))) ?? nil else {
+                continue
+            }
             logger.info("adopted", metadata: ["volume": "\(record.name)", "pid": "\(status.processID)"])
         }
-        for failure in found.failures { logger.error("a volume cannot be read", metadata: ["cause": "\(failure.message)"]) }
+        for failure in found.failures {
+            logger.error("a volume cannot be read", metadata: ["cause": "\(failure.message)"])
+        }
     }
 
     func create(_ name: String, _ options: [String: String]) throws(SystemFailure) {

@@ -55,17 +55,19 @@ struct ServeCommand: ParsableCommand {
         let socket: FileDescriptor
         do {
             socket = try UnixSocket.listen(at: site.paths.pluginSocket)
-        } catch where error.errno == Errno(EADDRINUSE) {
+        } catch  where error.errno == Errno(EADDRINUSE) {
             let process = PluginProcess.running(site.paths).map { " (pid \($0))" } ?? ""
             throw SystemFailure(
-                "the volume plugin", "is running already\(process)", fix: "end it with `berth stop`", errno: error.errno,
+                "the volume plugin", "is running already\(process)", fix: "end it with `berth stop`",
+                errno: error.errno,
                 status: .temporaryFailure)
         }
         site.registry.sweep()
         let driver = PluginDriver(site.mounts, logger: logger)
         driver.adopt()
         let server = try PluginServer(socket, driver: driver, userID: geteuid(), logger: logger)
-        logger.info("serving the volume plugin", metadata: ["socket": "\(site.paths.pluginSocket)", "pid": "\(getpid())"])
+        logger.info(
+            "serving the volume plugin", metadata: ["socket": "\(site.paths.pluginSocket)", "pid": "\(getpid())"])
         return server
     }
 }

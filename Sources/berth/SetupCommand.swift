@@ -31,13 +31,16 @@ struct SetupCommand: ParsableCommand {
         }
         changes += try apply(try EngineConfiguration(paths: site.paths).changesToRegister(), site)
         if changes == 0 { print("nothing to change: this account is set up") }
-        let findings = Doctor(site.paths, environment: site.environment).findings().filter { $0.verdict != .pass && !$0.isAboutPlugin }
+        let findings = Doctor(site.paths, environment: site.environment).findings().filter {
+            $0.verdict != .pass && !$0.isAboutPlugin
+        }
         for finding in findings { print(finding.line) }
         guard !dryRun else { return }
         if PluginProcess.running(site.paths) == nil { print("next: berth serve --detach") }
         if findings.contains(where: { $0.verdict == .fail }) {
             throw SystemFailure(
-                "this machine", "lacks what is marked \"fail\" above", fix: "do what stands there, then run `berth doctor`",
+                "this machine", "lacks what is marked \"fail\" above",
+                fix: "do what stands there, then run `berth doctor`",
                 status: .unavailable)
         }
     }
@@ -56,7 +59,9 @@ struct SetupCommand: ParsableCommand {
         }
         if changes == 0 { print("nothing to take back") }
         if !volumes.isEmpty {
-            print("kept: \(volumes.map(\.name).joined(separator: ", ")) in \(site.paths.volumes); remove with: berth volume rm NAME")
+            print(
+                "kept: \(volumes.map(\.name).joined(separator: ", ")) in \(site.paths.volumes); remove with: berth volume rm NAME"
+            )
         }
     }
 

@@ -46,7 +46,9 @@ struct VolumeCommand: ParsableCommand {
                 } else if records.isEmpty && failures.isEmpty {
                     print("no volumes; make one with: berth volume create NAME")
                 } else {
-                    let rows = records.map { [$0.name, $0.options.path ?? "-", $0.storeURL(site.paths.volume($0.name))] }
+                    let rows = records.map {
+                        [$0.name, $0.options.path ?? "-", $0.storeURL(site.paths.volume($0.name))]
+                    }
                     Output.table([["NAME", "PATH", "STORE"]] + rows)
                 }
                 for failure in failures { ProcessEnvironment.complain("berth: \(failure.message)") }
@@ -165,7 +167,9 @@ struct VolumeView: Encodable {
     var rows: [[String]] {
         var rows = [["name", name], ["created", createdAt]]
         rows += options.sorted { $0.key < $1.key }.map { ["option \($0.key)", $0.value] }
-        rows += [["store", store], ["metadata", metadata], ["cache", cache], ["mount point for podman", podmanMountpoint]]
+        rows += [
+            ["store", store], ["metadata", metadata], ["cache", cache], ["mount point for podman", podmanMountpoint],
+        ]
         rows.append(["server", server.map { "pid \($0)" } ?? "not running"])
         if let files, let bytes { rows.append(["holds", "\(files) inodes, \(Output.bytes(bytes)) of data"]) }
         rows += sessions.map { ["mounted at", $0.mountpoint + ($0.readOnly ? " (read-only)" : "")] }

@@ -22,7 +22,8 @@ struct OpenVolume {
         do throws(Errno) {
             packs = try PackStore(
                 PackStoreConfiguration(
-                    stagingDirectory: paths.staging, cacheDirectory: paths.cache, cacheLimit: Self.cacheLimit(paths.cache),
+                    stagingDirectory: paths.staging, cacheDirectory: paths.cache,
+                    cacheLimit: Self.cacheLimit(paths.cache),
                     compression: record.packCompression, epoch: try Self.nextEpoch(metadata)),
                 store: store)
         } catch {

@@ -53,7 +53,7 @@ struct ServeCommand: ParsableCommand {
         let socket: FileDescriptor
         do {
             socket = try UnixSocket.listen(at: paths.controlSocket)
-        } catch where error.errno == Errno(EADDRINUSE) {
+        } catch  where error.errno == Errno(EADDRINUSE) {
             throw SystemFailure(
                 "volume \"\(name)\"", "has a server already (\(paths.controlSocket))",
                 fix: "use `berth mount`, which asks it for one more mount, or `berth stop --all`", errno: error.errno,
@@ -107,7 +107,8 @@ struct ServedVolume: ~Copyable {
         server.endSessions()
         if let unstored = volume.fileSystem.close(storeSeconds: storeSeconds) {
             logger.error("not everything is in the store; it stays in staging", metadata: ["cause": "\(unstored)"])
-            throw SystemFailure("the store", unstored, fix: "serve the volume again when the store is back", status: .temporaryFailure)
+            throw SystemFailure(
+                "the store", unstored, fix: "serve the volume again when the store is back", status: .temporaryFailure)
         }
         logger.info("closed")
     }

@@ -96,7 +96,9 @@ final class Server: @unchecked Sendable {
         } catch {
             throw SystemFailure(attachment.mountpoint, error.description, status: .systemError)
         }
-        try add(Served(connection: connection, mountpoint: attachment.mountpoint, isReadOnly: attachment.readOnly), attachment)
+        try add(
+            Served(connection: connection, mountpoint: attachment.mountpoint, isReadOnly: attachment.readOnly),
+            attachment)
         let ready = Latch()
         // Detached on purpose: it ends with its session, and `sessions` says when that is.
         _ = WorkerThread(name: "berth-session") {

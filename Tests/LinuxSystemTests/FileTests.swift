@@ -20,7 +20,9 @@ struct FileTests {
         try AtomicFile.replace(path, Array("two".utf8), mode: 0o600)
         #expect(try AtomicFile.read(path) == Array("two".utf8))
         #expect(mode(path) == 0o600)
-        #expect(try Spawn.run(Command("/bin/ls", [directory.path], environment: [:]), timeout: .seconds(5)).output == "file\n")
+        #expect(
+            try Spawn.run(Command("/bin/ls", [directory.path], environment: [:]), timeout: .seconds(5)).output
+                == "file\n")
     }
 
     @Test("replacing a symbolic link's target keeps the link")

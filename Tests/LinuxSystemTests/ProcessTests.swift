@@ -10,7 +10,8 @@ struct ProcessTests {
     @Test("a program's output, errors and exit status are kept apart")
     func run() throws {
         let outcome = try Spawn.run(
-            Command("/bin/sh", ["-c", "echo out; echo err >&2; exit 7"], environment: environment), timeout: .seconds(10))
+            Command("/bin/sh", ["-c", "echo out; echo err >&2; exit 7"], environment: environment),
+            timeout: .seconds(10))
         #expect(outcome.end == .exited(7))
         #expect(outcome.output == "out\n")
         #expect(outcome.errors == "err\n")
@@ -19,7 +20,8 @@ struct ProcessTests {
     @Test("more output than the limit is dropped, and the program still ends")
     func limit() throws {
         let outcome = try Spawn.run(
-            Command("/bin/sh", ["-c", "head -c 300000 /dev/zero"], environment: environment), timeout: .seconds(10), limit: 10)
+            Command("/bin/sh", ["-c", "head -c 300000 /dev/zero"], environment: environment), timeout: .seconds(10),
+            limit: 10)
         #expect(outcome.succeeded)
         #expect(outcome.output.utf8.count == 10)
     }

@@ -52,7 +52,8 @@ struct SiteTests {
 
     @Test("a mountinfo line is read with its octal escapes and any number of optional fields")
     func mountInfo() throws {
-        let line = #"36 35 98:0 /mnt1 /mnt\0402\134x rw,noatime master:1 shared:7 - fuse.berth berth:data rw,errors=continue"#
+        let line =
+            #"36 35 98:0 /mnt1 /mnt\0402\134x rw,noatime master:1 shared:7 - fuse.berth berth:data rw,errors=continue"#
         let info = try #require(MountInfo(line: line))
         #expect(info.mountpoint == #"/mnt 2\x"#)
         #expect(info.propagation == ["master:1", "shared:7"])

@@ -1,0 +1,36 @@
+# Berth. `make demo` shows it at work, `make test` runs everything.
+
+SHELL := /bin/bash
+PROGRAMS := .build/release
+# Programs that need no Swift on the machine they run on. `-s`: without symbols they are a third as large.
+RELEASE := swift build -c release -Xswiftc -static-stdlib -Xlinker -s
+SOURCES := Package.swift Sources Tests
+
+.PHONY: build demo test format lint clean
+
+build: dependencies-build
+	@$(RELEASE)
+
+.PHONY: dependencies-build dependencies-test
+dependencies-build:
+	@packaging/install-dependencies.sh build
+
+dependencies-test:
+	@packaging/install-dependencies.sh test
+
+demo: build
+	@packaging/demo.sh "$(CURDIR)/$(PROGRAMS)"
+
+# The programs under test are the ones that are shipped. Suites that mount and run containers take turns.
+test: dependencies-test lint
+	@$(RELEASE)
+	@BERTH_PROGRAMS="$(CURDIR)/$(PROGRAMS)" BERTH_PACKAGING="$(CURDIR)/packaging" swift test
+
+format:
+	@swift format --in-place --recursive $(SOURCES)
+
+lint:
+	@swift format lint --strict --recursive --parallel $(SOURCES)
+
+clean:
+	@rm -rf .build

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Installs what building, running and testing Berth needs on Debian 12, and lets ordinary users open /dev/fuse.
+# Does nothing where all is there; needs root or sudo only for what is missing.
+#
+# usage: install-dependencies.sh [build|test]     build: to build and run the demo; test (default): to run the tests, too
+set -euo pipefail
+
+build=(pkg-config libfuse3-dev libsqlite3-dev libseccomp-dev libzstd-dev libxxhash-dev
+    fuse3 podman crun runc uidmap slirp4netns busybox-static catatonit)
+test=(attr acl curl procps util-linux)
+
+packages=("${build[@]}")
+[ "${1:-test}" = build ] || packages+=("${test[@]}")
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif sudo -n true 2>/dev/null || [ -t 0 ]; then
+        sudo "$@"
+    else
+        echo "install-dependencies: this needs root: $*" >&2
+        exit 77
+    fi
+}
+
+missing=()
+for package in "${packages[@]}"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "installing: ${missing[*]}"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# As every distribution's udev rules do for fuse; slirp4netns wants the other.
+for device in /dev/fuse /dev/net/tun; do
+    [ -e "$device" ] || continue
+    [ "$(stat -c %a "$device")" = 666 ] || as_root chmod 0666 "$device"
+done
+
+if ! command -v swift >/dev/null; then
+    echo "install-dependencies: swift is missing; install Swift 6.3 from swift.org and put it in PATH" >&2
+    exit 69
+fi
