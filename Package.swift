@@ -37,7 +37,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
-        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
         // C libraries: each is imported by one module only.
@@ -63,7 +62,7 @@ let package = Package(
 
         // The control plane.
         module("Control", ["CLinux", "FileModel", "LinuxSystem"]),
-        module("Volumes", ["CLinux", "Control", "FileModel", "LinuxSystem", "TOMLKit", logging]),
+        module("Volumes", ["CLinux", "Control", "FileModel", "LinuxSystem", logging]),
         module("VolumePlugin", ["FileModel", "LinuxSystem", "Volumes", logging] + nio),
         module("RuntimeHooks", ["CLinux", "Control", "FileModel", "LinuxSystem"]),
 
@@ -86,7 +85,16 @@ let package = Package(
                 "CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS",
             ],
             path: "Tests/TestSupport", swiftSettings: strict),
+        tests("ArchitectureTests", ["LinuxSystem"]),
+        tests("CommandTests", ["LinuxSystem"]),
+        tests("ContainerTests", ["LinuxSystem"]),
         tests("FileModelTests", ["FileModel"]),
+        tests("MetadataTests", ["FileModel", "LinuxSystem", "Metadata", "SQLiteMetadata"]),
+        tests("MountTests", ["CLinux", "FileModel", "LinuxSystem"]),
+        tests("PacksTests", ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"]),
+        tests("VFSTests", ["CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"]),
+        tests("VolumePluginTests", ["LinuxSystem", "VolumePlugin", logging]),
+        tests("VolumesTests", ["Control", "FileModel", "LinuxSystem", "Volumes"]),
         tests("ControlTests", ["Control", "FileModel", "LinuxSystem"]),
         tests("LinuxSystemTests", ["FileModel", "LinuxSystem"]),
     ],

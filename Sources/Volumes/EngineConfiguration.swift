@@ -1,7 +1,6 @@
 import FileModel
 import Glibc
 import LinuxSystem
-import TOMLKit
 
 /// One change to a file that `berth setup` makes, or undoes.
 public struct ConfigurationChange: Equatable, Sendable {
@@ -19,7 +18,6 @@ public struct ConfigurationChange: Equatable, Sendable {
 /// line goes into every file of the user that has the table, and into a file of our own where none has it. That
 /// file repeats what the system's files register.
 public struct EngineConfiguration: Sendable {
-    private static let table = "[engine.volume_plugins]"
     private static let mark = "# added by berth setup"
     private static let pluginName = "berth"
 
@@ -45,12 +43,12 @@ public struct EngineConfiguration: Sendable {
         var changes: [ConfigurationChange] = []
         var hasTable = false
         for path in try userFiles() {
-            guard let text = try read(path), let plugins = try Self.plugins(text, path) else { continue }
+            guard let text = try read(path), let plugins = try PluginTable(in: text, path: path)?.entries else { continue }
             hasTable = true
             if plugins[Self.pluginName] == paths.pluginSocket { continue }
             changes.append(
                 ConfigurationChange(
-                    path: path, content: try insertLine(text, path, plugins[Self.pluginName]),
+                    path: path, content: try insertLine(text, path),
                     summary: "register the volume plugin in the table that is there"))
         }
         guard !hasTable else { return changes }
@@ -104,46 +102,37 @@ public struct EngineConfiguration: Sendable {
     private func ownContent() throws(SystemFailure) -> String {
         var inherited: [String: String] = [:]
         for path in systemFiles {
-            guard let text = try read(path), let plugins = try Self.plugins(text, path) else { continue }
+            guard let text = try read(path), let plugins = try PluginTable(in: text, path: path)?.entries else { continue }
             inherited = plugins
         }
         inherited[Self.pluginName] = nil
         let others = inherited.sorted { $0.key < $1.key }.map { "\(Self.quoted($0.key)) = \(Self.quoted($0.value))\n" }
-        return "# Written by `berth setup`; `berth setup --undo` removes it.\n\(Self.table)\n\(line)\n"
+        return "# Written by `berth setup`; `berth setup --undo` removes it.\n\(PluginTable.header)\n\(line)\n"
             + others.joined()
     }
 
-    private func insertLine(_ text: String, _ path: String, _ current: String?) throws(SystemFailure) -> String {
+    private func insertLine(_ text: String, _ path: String) throws(SystemFailure) -> String {
+        guard let table = try PluginTable(in: text, path: path) else { return text }
         var lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-        if let current {
+        if let current = table.entries[Self.pluginName] {
             guard let index = lines.firstIndex(where: Self.isOurLine) else {
                 throw SystemFailure(
                     path, "registers a volume plugin named berth at \(current), which is not this user's",
                     fix: "remove that line, then run `berth setup` again", status: .configuration)
             }
             lines[index] = Substring(line)
-            return lines.joined(separator: "\n")
+        } else {
+            lines.insert(Substring(line), at: table.headerLine + 1)
         }
-        guard
-            let header = lines.firstIndex(where: {
-                $0.filter { $0 != " " && $0 != "\t" && $0 != "\r" }.hasPrefix(Self.table)
-            })
-        else {
-            throw SystemFailure(
-                path, "has volume plugins in a form that cannot be added to safely",
-                fix: "write them as a table \(Self.table), then run `berth setup` again", status: .configuration)
-        }
-        lines.insert(Substring(line), at: header + 1)
         let result = lines.joined(separator: "\n")
         // Proof that nothing else changed its meaning.
-        guard var after = try Self.plugins(result, path), let before = try Self.plugins(text, path) else {
-            throw SystemFailure(
-                path, "cannot be changed safely", fix: "add to \(Self.table): \(line)", status: .configuration)
-        }
+        var after = try PluginTable(in: result, path: path)?.entries ?? [:]
+        var before = table.entries
         after[Self.pluginName] = nil
+        before[Self.pluginName] = nil
         guard after == before else {
             throw SystemFailure(
-                path, "cannot be changed safely", fix: "add to \(Self.table): \(line)", status: .configuration)
+                path, "cannot be changed safely", fix: "add to \(PluginTable.header): \(line)", status: .configuration)
         }
         return result
     }
@@ -158,21 +147,6 @@ public struct EngineConfiguration: Sendable {
             throw SystemFailure(path, "is not UTF-8 text", fix: "mend the file first", status: .configuration)
         }
         return text
-    }
-
-    /// The entries of the table, or nil where the file has none.
-    private static func plugins(_ text: String, _ path: String) throws(SystemFailure) -> [String: String]? {
-        let root: TOMLTable
-        do {
-            root = try TOMLTable(string: text)
-        } catch {
-            throw SystemFailure(
-                path, "is not TOML that podman can read: \(error)", fix: "mend the file first", status: .configuration)
-        }
-        guard let table = root["engine"]?.table?["volume_plugins"]?.table else { return nil }
-        var plugins: [String: String] = [:]
-        for key in table.keys { plugins[key] = table[key]?.string ?? "" }
-        return plugins
     }
 
     private static func quoted(_ text: String) -> String {

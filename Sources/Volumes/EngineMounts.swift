@@ -81,7 +81,8 @@ extension MountService {
     ) throws(SystemFailure) {
         let volume = registry.paths.volume(name.description)
         // What was written is safe before the engine is told that it is over.
-        if let client = try supervisor.running(volume) { try client.ask(.sync, timeout: .seconds(60)) }
+        let client = try supervisor.running(volume)
+        try client?.ask(.sync, timeout: Self.syncTimeout)
         if namespaces.isOurUserNamespace && !KernelMount.isRealRoot() {
             guard let found = MountInfo.at(volume.podmanMountpoint, in: try MountInfo.all()),
                 Self.volume(of: found) != nil
@@ -91,6 +92,7 @@ extension MountService {
         let hook = try Hook(self, .unmount, volume, namespaces)
         let event = try hook.event()
         guard case .unmounted = event.message else { throw hook.unexpected(event.message) }
+        if let client { try Self.waitForEnd(ofSessionsAt: volume.podmanMountpoint, client) }
     }
 
     /// An engine without a user namespace of its own: its containers see this namespace's mounts.

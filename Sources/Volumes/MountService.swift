@@ -48,13 +48,25 @@ public struct MountService: Sendable {
             throw SystemFailure(directory, "is not a mount of Berth", fix: "see `berth status`", status: .usage)
         }
         // What was written is safe before the unmount says so. A dead server has nothing to sync.
-        if let name = try? VolumeName(volume),
-            let client = (try? supervisor.running(registry.paths.volume(name.description))) ?? nil
-        {
-            try client.ask(.sync, timeout: .seconds(60))
+        let client = (try? VolumeName(volume)).flatMap { name in
+            (try? supervisor.running(registry.paths.volume(name.description))) ?? nil
         }
+        if let client { try client.ask(.sync, timeout: Self.syncTimeout) }
         try Fusermount(environment: environment).unmount(target, lazy: lazy)
+        if !lazy, let client { try Self.waitForEnd(ofSessionsAt: target, client) }
     }
+
+    /// The kernel says that it has unmounted before the server has read so: whoever stops the server or removes the
+    /// volume next must not find the session still there.
+    static func waitForEnd(ofSessionsAt mountpoint: String, _ client: ServerClient) throws(SystemFailure) {
+        let deadline = Deadline(after: endTimeout)
+        while try client.status().sessions.contains(where: { $0.mountpoint == mountpoint }), !deadline.hasPassed {
+            usleep(2_000)
+        }
+    }
+
+    static let syncTimeout = Duration.seconds(60)
+    private static let endTimeout = Duration.seconds(5)
 
     /// The volume that a mount shows, or nil where it is none of ours.
     public static func volume(of mount: MountInfo) -> String? {

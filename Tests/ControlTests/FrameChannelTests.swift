@@ -1,6 +1,7 @@
 import FileModel
 import Glibc
 import LinuxSystem
+import TestSupport
 import Testing
 
 @testable import Control
@@ -34,21 +35,26 @@ struct FrameChannelTests {
         try left.send(ServerRequest.attach(attachment), passing: pipe.second.rawValue)
         try left.send(ServerRequest.status)
 
-        var first = try #require(try right.receive(ServerRequest.self, timeout: .seconds(1)))
-        #expect(first.message == .attach(attachment))
-        let passed = try #require(first.takeDescriptor())
+        // Not #require: it takes no values that cannot be copied.
+        guard var first = try right.receive(ServerRequest.self, timeout: .seconds(1)) else {
+            throw TestFailure("nothing came")
+        }
+        #expect(first.message == ServerRequest.attach(attachment))
+        guard let passed = first.takeDescriptor() else { throw TestFailure("no descriptor came") }
         try passed.write([42])
         var byte: UInt8 = 0
         #expect(read(pipe.first.rawValue, &byte, 1) == 1 && byte == 42)
 
-        var second = try #require(try right.receive(ServerRequest.self, timeout: .seconds(1)))
-        #expect(second.message == .status)
-        #expect(second.takeDescriptor() == nil)
+        guard var second = try right.receive(ServerRequest.self, timeout: .seconds(1)) else {
+            throw TestFailure("nothing came")
+        }
+        #expect(second.message == ServerRequest.status)
+        if second.takeDescriptor() != nil { Issue.record("a descriptor came") }
     }
 
     @Test("the other end's hanging up between messages is nil, within one an error")
     func hangUp() throws {
-        #expect(try raw([]).receive(ServerRequest.self) == nil)
+        if try raw([]).receive(ServerRequest.self) != nil { Issue.record("a message came") }
         #expect(throws: SystemFailure.self) { _ = try raw([0, 0]).receive(ServerRequest.self) }
         #expect(throws: SystemFailure.self) { _ = try raw([0, 0, 0, 9, 1]).receive(ServerRequest.self) }
     }

@@ -1,0 +1,92 @@
+import FileModel
+import LinuxSystem
+
+/// The `[engine.volume_plugins]` table of a containers.conf, found line by line.
+///
+/// Only the plain form is understood: the table's header on a line of its own, and a `name = "path"` per line.
+/// Anything else that speaks of volume plugins is refused, never guessed at: the file is the user's.
+struct PluginTable {
+    static let header = "[engine.volume_plugins]"
+    private static let key = "volume_plugins"
+
+    /// The line of the header.
+    let headerLine: Int
+    /// Names and paths.
+    let entries: [String: String]
+
+    /// Nil where the file has no such table.
+    init?(in text: String, path: String) throws(SystemFailure) {
+        var found: Int?
+        var isInside = false
+        var entries: [String: String] = [:]
+        for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+            let words = Self.withoutComment(line)
+            if words.isEmpty { continue }
+            if words.hasPrefix("[") {
+                isInside = words.filter { $0 != " " && $0 != "\t" } == Self.header
+                if isInside && found != nil { throw Self.unclear(path, number) }
+                if isInside { found = number } else if words.contains(Self.key) { throw Self.unclear(path, number) }
+                continue
+            }
+            guard isInside else {
+                if words.contains(Self.key) { throw Self.unclear(path, number) }
+                continue
+            }
+            guard let (name, value) = Self.entry(words) else { throw Self.unclear(path, number) }
+            entries[name] = value
+        }
+        guard let found else { return nil }
+        headerLine = found
+        self.entries = entries
+    }
+
+    private static func unclear(_ path: String, _ number: Int) -> SystemFailure {
+        SystemFailure(
+            "\(path), line \(number + 1)", "has volume plugins in a form that cannot be changed safely",
+            fix: "write them as a table \(header) with one name = \"path\" a line, then run `berth setup` again",
+            status: .configuration)
+    }
+
+    /// The line less its comment and the space around it. A '#' in quotes is no comment.
+    private static func withoutComment(_ line: Substring) -> Substring {
+        var quote: Character?
+        var end = line.endIndex
+        for index in line.indices {
+            let character = line[index]
+            if let open = quote {
+                if character == open { quote = nil }
+            } else if character == "\"" || character == "'" {
+                quote = character
+            } else if character == "#" {
+                end = index
+                break
+            }
+        }
+        return trimmed(line[..<end])
+    }
+
+    private static func trimmed(_ text: Substring) -> Substring {
+        var text = text
+        while let first = text.first, first.isWhitespace { text.removeFirst() }
+        while let last = text.last, last.isWhitespace { text.removeLast() }
+        return text
+    }
+
+    /// `name = "value"`, with either in either kind of quotes and no escapes.
+    private static func entry(_ line: Substring) -> (String, String)? {
+        let parts = line.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        guard parts.count == 2, let name = unquoted(trimmed(parts[0]), mayBeBare: true),
+            let value = unquoted(trimmed(parts[1]), mayBeBare: false)
+        else { return nil }
+        return (name, value)
+    }
+
+    private static func unquoted(_ text: Substring, mayBeBare: Bool) -> String? {
+        for quote in ["\"", "'"] where text.count >= 2 && text.hasPrefix(quote) && text.hasSuffix(quote) {
+            let inner = text.dropFirst().dropLast()
+            return inner.contains(quote) || inner.contains("\\") ? nil : String(inner)
+        }
+        let isBare = !text.isEmpty && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_" || $0 == "-") }
+        return mayBeBare && isBare ? String(text) : nil
+    }
+}

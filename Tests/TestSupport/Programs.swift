@@ -1,0 +1,52 @@
+import FileModel
+import Glibc
+import LinuxSystem
+
+/// Something a test needs did not work.
+public struct TestFailure: Error, CustomStringConvertible {
+    public let description: String
+
+    public init(_ description: String) {
+        self.description = description
+    }
+}
+
+/// The programs under test and the scripts that prepare a machine for them.
+public enum Programs {
+    private static let checkout: String = {
+        // Tests/TestSupport/Programs.swift
+        let parts = #filePath.split(separator: "/").dropLast(3)
+        return "/" + parts.joined(separator: "/")
+    }()
+
+    public static func packaging(_ script: String) -> String { "\(checkout)/packaging/\(script)" }
+
+    /// Where `berth`, `berthfs` and `berth-hook` were built.
+    public static func built() throws -> String {
+        let environment = ProcessEnvironment.current()
+        let places = [environment["BERTH_PROGRAMS"], "\(checkout)/.build/debug"].compactMap { $0 }
+        guard let found = places.first(where: { access("\($0)/berthfs", X_OK) == 0 }) else {
+            throw TestFailure("berthfs is in none of \(places); build it first: swift build")
+        }
+        return found
+    }
+
+    /// A copy that ordinary users can start: the checkout may lie where they cannot look. Made once per process.
+    public static func shared() throws -> String {
+        switch copy {
+        case .success(let directory): return directory
+        case .failure(let error): throw error
+        }
+    }
+
+    private static let copy: Result<String, any Error> = Result {
+        let directory = "/tmp/berth-programs-\(getpid())"
+        let script = "set -e; rm -rf '\(directory)'; mkdir -m 0755 '\(directory)'; "
+            + "cp '\(try built())'/berth '\(try built())'/berthfs '\(try built())'/berth-hook '\(directory)/'; chmod 0755 '\(directory)'/*"
+        try Shell.root.run(script)
+        atexit_b { FileTree.remove("/tmp/berth-programs-\(getpid())") }
+        return directory
+    }
+
+    private static func atexit_b(_ body: @escaping @convention(c) () -> Void) { atexit(body) }
+}
