@@ -44,12 +44,18 @@ struct OpenVolume {
 
     static func store(_ record: VolumeRecord, _ paths: VolumePaths) throws(SystemFailure) -> DirectoryStore {
         let root = record.storeDirectory(paths)
+        let fix = "mount its file system, or make it yours again"
         do {
-            return try DirectoryStore(root: root)
+            let store = try DirectoryStore(root: root)
+            // Now, and not at the first read that misses the cache.
+            guard access(root, R_OK | W_OK | X_OK) == 0 else {
+                throw SystemFailure("store \(root)", "cannot be used", .current, fix: fix, status: .unavailable)
+            }
+            return store
+        } catch let error as SystemFailure {
+            throw error
         } catch {
-            throw SystemFailure(
-                "store \(root)", "cannot be used: \(error)", fix: "mount its file system, or make it yours again",
-                status: .unavailable)
+            throw SystemFailure("store \(root)", "cannot be used: \(error)", fix: fix, status: .unavailable)
         }
     }
 
