@@ -92,7 +92,9 @@ let package = Package(
         tests("MetadataTests", ["FileModel", "LinuxSystem", "Metadata", "SQLiteMetadata"]),
         tests("MountTests", ["CLinux", "FileModel", "LinuxSystem"]),
         tests("PacksTests", ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"]),
-        tests("VFSTests", ["CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"]),
+        tests(
+            "VFSTests",
+            ["CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"]),
         tests("VolumePluginTests", ["LinuxSystem", "VolumePlugin", logging]),
         tests("VolumesTests", ["Control", "FileModel", "LinuxSystem", "Volumes"]),
         tests("ControlTests", ["Control", "FileModel", "LinuxSystem"]),

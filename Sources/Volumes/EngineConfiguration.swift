@@ -43,7 +43,9 @@ public struct EngineConfiguration: Sendable {
         var changes: [ConfigurationChange] = []
         var hasTable = false
         for path in try userFiles() {
-            guard let text = try read(path), let plugins = try PluginTable(in: text, path: path)?.entries else { continue }
+            guard let text = try read(path), let plugins = try PluginTable(in: text, path: path)?.entries else {
+                continue
+            }
             hasTable = true
             if plugins[Self.pluginName] == paths.pluginSocket { continue }
             changes.append(
@@ -102,7 +104,9 @@ public struct EngineConfiguration: Sendable {
     private func ownContent() throws(SystemFailure) -> String {
         var inherited: [String: String] = [:]
         for path in systemFiles {
-            guard let text = try read(path), let plugins = try PluginTable(in: text, path: path)?.entries else { continue }
+            guard let text = try read(path), let plugins = try PluginTable(in: text, path: path)?.entries else {
+                continue
+            }
             inherited = plugins
         }
         inherited[Self.pluginName] = nil

@@ -86,7 +86,8 @@ struct PluginTable {
             let inner = text.dropFirst().dropLast()
             return inner.contains(quote) || inner.contains("\\") ? nil : String(inner)
         }
-        let isBare = !text.isEmpty && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_" || $0 == "-") }
+        let isBare =
+            !text.isEmpty && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_" || $0 == "-") }
         return mayBeBare && isBare ? String(text) : nil
     }
 }

@@ -23,7 +23,8 @@ struct BadInputTests {
             ("colour=blue", "the options are store="), ("size=many", "is not a size"), ("size=-1", "is not a size"),
             ("size=99999999999T", "too large"), ("inodes=x", "is not a number"), ("compression=lz4", "zstd, none"),
             ("path=data", "absolute path"), ("path=/a/../b", "absolute path"), ("store=/x", "file:///"),
-            ("store=file://x", "file:///"), ("size", "the options are store="), ("store=file:///no/such/dir", "make the store's directory first"),
+            ("store=file://x", "file:///"), ("size", "the options are store="),
+            ("store=file:///no/such/dir", "make the store's directory first"),
         ])
     func options(option: String, says: String) throws {
         let site = try UserSite()
@@ -89,11 +90,16 @@ struct BadInputTests {
     func databases() throws {
         let site = try UserSite()
         let database = "'\(site.home)/.local/share/berth/volumes/a/meta.db'"
-        try site.shell.run("berth volume create a && berth mount a m && echo x > m/f && berth umount m && berth stop --all && cp \(database) good")
+        try site.shell.run(
+            "berth volume create a && berth mount a m && echo x > m/f && berth umount m && berth stop --all && cp \(database) good"
+        )
         let cases = [
             ("head -c 100000 /dev/urandom > \(database)", "not a database"),
             ("rm -f \(database)* && sqlite3 \(database) 'CREATE TABLE t(x)'", "another program's database"),
-            ("rm -f \(database)* && cp good \(database) && sqlite3 \(database) 'PRAGMA user_version=99'", "newer than this program"),
+            (
+                "rm -f \(database)* && cp good \(database) && sqlite3 \(database) 'PRAGMA user_version=99'",
+                "newer than this program"
+            ),
         ]
         for (damage, says) in cases {
             try site.shell.run(damage)
@@ -104,13 +110,16 @@ struct BadInputTests {
             #expect(try site.shell.run("md5sum < \(database)") == before)
             #expect(try site.shell.attempt("mountpoint -q m").end != .exited(0))
         }
-        try site.shell.run("rm -f \(database)*; cp good \(database); berth mount a m; test $(cat m/f) = x; berth umount m")
+        try site.shell.run(
+            "rm -f \(database)*; cp good \(database); berth mount a m; test $(cat m/f) = x; berth umount m")
     }
 
     @Test("a corrupt record names the file and does not hide the other volumes")
     func record() throws {
         let site = try UserSite()
-        try site.shell.run("berth volume create a; berth volume create b; echo '{' > '\(site.home)/.local/share/berth/volumes/a/volume.json'")
+        try site.shell.run(
+            "berth volume create a; berth volume create b; echo '{' > '\(site.home)/.local/share/berth/volumes/a/volume.json'"
+        )
         let outcome = try site.shell.attempt("berth volume ls")
         #expect(outcome.end == .exited(65))
         #expect(outcome.output.contains("b "))
@@ -120,16 +129,21 @@ struct BadInputTests {
     @Test("a flipped bit in a pack is EIO for the reader, a line in the log, and found by check --data")
     func flippedBit() throws {
         let site = try UserSite()
-        try site.shell.run("berth volume create a && berth mount a m && head -c 3000000 /dev/urandom > m/f && berth umount m && berth stop --all")
+        try site.shell.run(
+            "berth volume create a && berth mount a m && head -c 3000000 /dev/urandom > m/f && berth umount m && berth stop --all"
+        )
         #expect(try site.shell.run("berth volume check a --data").contains("a: whole"))
         try site.shell.run(
-            "rm -rf '\(site.home)/.cache/berth/a'; p=$(find '\(site.home)/.local/share/berth/volumes/a/store' -type f -size +1M | head -1); chmod u+w $p; printf '\\x55' | dd of=$p bs=1 seek=700000 conv=notrunc 2>/dev/null")
+            "rm -rf '\(site.home)/.cache/berth/a'; p=$(find '\(site.home)/.local/share/berth/volumes/a/store' -type f -size +1M | head -1); chmod u+w $p; printf '\\x55' | dd of=$p bs=1 seek=700000 conv=notrunc 2>/dev/null"
+        )
         let check = try site.shell.attempt("berth volume check a --data")
         #expect(check.end == .exited(65))
         #expect(check.output.contains("frame"))
         let outcome = try site.shell.attempt("berth mount a m && cat m/f > /dev/null")
         #expect(outcome.errors.contains("Input/output error"))
-        #expect(try site.shell.run("cat '\(site.home)/.local/share/berth/logs/a.log'; berth umount m").contains("data cannot be read"))
+        #expect(
+            try site.shell.run("cat '\(site.home)/.local/share/berth/logs/a.log'; berth umount m").contains(
+                "data cannot be read"))
     }
 
     @Test("a foreign user is kept out by the directory, and turned away where that was opened")
@@ -138,7 +152,8 @@ struct BadInputTests {
         try site.shell.run("berth serve --detach")
         var stranger = Shell(user: "nobody", environment: site.shell.environment)
         stranger.directory = "/"
-        let curl = "curl -sS --max-time 5 --unix-socket '\(site.runtime)/plugin.sock' -d '{}' http://plugin/VolumeDriver.List -w '%{http_code}'"
+        let curl =
+            "curl -sS --max-time 5 --unix-socket '\(site.runtime)/plugin.sock' -d '{}' http://plugin/VolumeDriver.List -w '%{http_code}'"
         #expect(try stranger.attempt(curl).end != .exited(0))
         try site.shell.run("chmod 0711 '\(site.runtime)'; chmod 0666 '\(site.runtime)/plugin.sock'")
         let answer = try stranger.run(curl)

@@ -16,7 +16,10 @@ struct CommandTests {
         let first = try site.shell.run("berth setup")
         #expect(first.contains("next: berth serve --detach"))
         #expect(try site.shell.run("berth setup").hasPrefix("nothing to change"))
-        #expect(try site.shell.run("stat -c %a '\(site.runtime)' '\(site.home)/.local/share/berth' '\(site.home)/.cache/berth'") == "700\n700\n700")
+        #expect(
+            try site.shell.run(
+                "stat -c %a '\(site.runtime)' '\(site.home)/.local/share/berth' '\(site.home)/.cache/berth'")
+                == "700\n700\n700")
         try site.shell.run("berth setup --undo")
         #expect(try site.shell.run("cd '\(site.home)' && find . -name '*berth*'") == "")
     }
@@ -24,7 +27,9 @@ struct CommandTests {
     @Test("setup works without XDG_RUNTIME_DIR and BERTH_RUNTIME_DIR, as in a Slurm job")
     func setupInJob() throws {
         let site = try UserSite()
-        let text = try site.shell.run("unset BERTH_RUNTIME_DIR XDG_RUNTIME_DIR; berth setup && berth serve --detach && berth status && berth stop && berth setup --undo")
+        let text = try site.shell.run(
+            "unset BERTH_RUNTIME_DIR XDG_RUNTIME_DIR; berth setup && berth serve --detach && berth status && berth stop && berth setup --undo"
+        )
         #expect(text.contains("the volume plugin answers at"))
     }
 
@@ -52,7 +57,9 @@ struct CommandTests {
         let site = try UserSite()
         try site.shell.run("berth volume create one -o size=10M -o path=/data -o compression=none -o inodes=1000")
         try site.shell.run("mkdir s && berth volume create two -o store=file://\(site.directory)/s")
-        #expect(try site.shell.run("berth volume create one -o size=10M -o path=/data -o compression=none -o inodes=1000") == "one")
+        #expect(
+            try site.shell.run("berth volume create one -o size=10M -o path=/data -o compression=none -o inodes=1000")
+                == "one")
         #expect(try site.shell.run("berth volume ls").contains("two"))
         let json = try site.shell.run("berth volume inspect one --json")
         #expect(json.contains("\"size\" : \"10485760\""))
@@ -91,7 +98,8 @@ struct CommandTests {
         let site = try UserSite()
         try site.shell.run("berth volume create a")
         let text = try site.shell.run(
-            "berthfs a m -f & pid=$!; for i in $(seq 100); do mountpoint -q m && break; sleep 0.1; done; echo x > m/f; cat m/f; kill $pid; wait $pid; mountpoint -q m || echo unmounted")
+            "berthfs a m -f & pid=$!; for i in $(seq 100); do mountpoint -q m && break; sleep 0.1; done; echo x > m/f; cat m/f; kill $pid; wait $pid; mountpoint -q m || echo unmounted"
+        )
         #expect(text == "x\nunmounted")
     }
 
@@ -99,7 +107,10 @@ struct CommandTests {
     func doctor() throws {
         let site = try UserSite()
         let text = try site.shell.run("berth setup >/dev/null; berth doctor")
-        for check in ["/dev/fuse", "fusermount3", "user namespaces", "/etc/subuid", "propagation of /", "file system of home", "file system of cache", "podman"] {
+        for check in [
+            "/dev/fuse", "fusermount3", "user namespaces", "/etc/subuid", "propagation of /", "file system of home",
+            "file system of cache", "podman",
+        ] {
             #expect(text.contains("pass  \(check)") || text.contains("warn  \(check)"), "\(check)")
         }
         #expect(try site.shell.run("berth doctor --json").contains("\"verdict\" : \"pass\""))

@@ -50,7 +50,8 @@ final class PodmanHost: Sendable {
         // The pause process belongs to this test alone: its pid file lies in our directory.
         _ = try? Shell.root.attempt(
             "cd '\(site.directory)/x' && for f in libpod/tmp/pause.pid libpod/pause.pid; do [ -f $f ] && kill -9 $(cat $f); done; "
-                + "for p in $(pgrep -f '^([^ ]*/)?berthfs serve' ); do grep -qs 'XDG_RUNTIME_DIR=\(site.directory)/x' /proc/$p/environ && kill -9 $p; done; true")
+                + "for p in $(pgrep -f '^([^ ]*/)?berthfs serve' ); do grep -qs 'XDG_RUNTIME_DIR=\(site.directory)/x' /proc/$p/environ && kill -9 $p; done; true"
+        )
     }
 
     /// Setup, plugin and image, in front of every script.

@@ -7,7 +7,8 @@ import Testing
 @Suite("never an empty volume", .serialized)
 struct RefusalTests {
     /// Breaks something after a first good run, and expects the next run to fail with these words.
-    private func expectRefusal(_ damage: String, says: String, sourceLocation: SourceLocation = #_sourceLocation) throws {
+    private func expectRefusal(_ damage: String, says: String, sourceLocation: SourceLocation = #_sourceLocation) throws
+    {
         let host = try PodmanHost()
         let outcome = try host.attempt(
             """
@@ -19,7 +20,9 @@ struct RefusalTests {
             $RUN -v data:/data $IMAGE sh -c 'echo STARTED; ls /data'
             """)
         #expect(outcome.end != .exited(0), sourceLocation: sourceLocation)
-        #expect(outcome.end != .exited(97) && outcome.end != .exited(98) && outcome.end != .exited(99), "\(outcome)", sourceLocation: sourceLocation)
+        #expect(
+            outcome.end != .exited(97) && outcome.end != .exited(98) && outcome.end != .exited(99), "\(outcome)",
+            sourceLocation: sourceLocation)
         #expect(!outcome.output.contains("STARTED"), "\(outcome)", sourceLocation: sourceLocation)
         #expect(outcome.errors.contains(says), "\(outcome.errors)", sourceLocation: sourceLocation)
     }
@@ -31,7 +34,8 @@ struct RefusalTests {
 
     @Test("the database is damaged")
     func damagedDatabase() throws {
-        try expectRefusal("head -c 50000 /dev/urandom > $volume/meta.db; rm -f $volume/meta.db-wal", says: "not a database")
+        try expectRefusal(
+            "head -c 50000 /dev/urandom > $volume/meta.db; rm -f $volume/meta.db-wal", says: "not a database")
     }
 
     @Test("the store's directory cannot be used")
@@ -42,7 +46,8 @@ struct RefusalTests {
     @Test("the volume is in use by another server")
     func otherServer() throws {
         try expectRefusal(
-            "mkdir -m 0700 r2; (BERTH_RUNTIME_DIR=$PWD/r2 berthfs serve data 2>/dev/null &); sleep 1", says: "is in use by another process")
+            "mkdir -m 0700 r2; (BERTH_RUNTIME_DIR=$PWD/r2 berthfs serve data 2>/dev/null &); sleep 1",
+            says: "is in use by another process")
     }
 
     @Test("something lies at the mount point")

@@ -41,7 +41,8 @@ public enum Programs {
 
     private static let copy: Result<String, any Error> = Result {
         let directory = "/tmp/berth-programs-\(getpid())"
-        let script = "set -e; rm -rf '\(directory)'; mkdir -m 0755 '\(directory)'; "
+        let script =
+            "set -e; rm -rf '\(directory)'; mkdir -m 0755 '\(directory)'; "
             + "cp '\(try built())'/berth '\(try built())'/berthfs '\(try built())'/berth-hook '\(directory)/'; chmod 0755 '\(directory)'/*"
         try Shell.root.run(script)
         atexit_b { FileTree.remove("/tmp/berth-programs-\(getpid())") }

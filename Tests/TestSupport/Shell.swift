@@ -25,7 +25,10 @@ public struct Shell: Sendable {
     public func attempt(_ script: String, timeout: Duration = .seconds(120)) throws -> Outcome {
         var words = wrapper
         if let user, geteuid() == 0 {
-            words += ["bash", "-c", "exec setpriv --reuid $1 --regid $(id -g $1) --init-groups -- bash -c \"$2\"", "bash", user, script]
+            words += [
+                "bash", "-c", "exec setpriv --reuid $1 --regid $(id -g $1) --init-groups -- bash -c \"$2\"", "bash",
+                user, script,
+            ]
         } else {
             words += ["bash", "-c", script]
         }

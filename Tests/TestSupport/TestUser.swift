@@ -55,8 +55,11 @@ public final class UserSite: Sendable {
     }
 
     deinit {
-        _ = try? shell.attempt("berth stop --all --force; for m in '\(directory)'/m*; do fusermount3 -uz \"$m\"; done 2>/dev/null")
-        _ = try? Shell.root.attempt("for m in '\(directory)'/m*; do umount -l \"$m\" 2>/dev/null; done; rm -rf --one-file-system '\(directory)'")
+        _ = try? shell.attempt(
+            "berth stop --all --force; for m in '\(directory)'/m*; do fusermount3 -uz \"$m\"; done 2>/dev/null")
+        _ = try? Shell.root.attempt(
+            "for m in '\(directory)'/m*; do umount -l \"$m\" 2>/dev/null; done; rm -rf --one-file-system '\(directory)'"
+        )
     }
 
     /// A directory to mount at.

@@ -1,0 +1,67 @@
+import LinuxSystem
+import TestSupport
+import Testing
+
+/// The import arrows of `docs/ARCHITECTURE.md`: they point down only.
+@Suite("architecture")
+struct ArrowTests {
+    /// What each module may import of the project.
+    private static let allowed: [String: Set<String>] = [
+        "FileModel": [],
+        "LinuxSystem": ["CLinux", "FileModel"],
+        "Metadata": ["FileModel"],
+        "SQLiteMetadata": ["CSQLite", "FileModel", "LinuxSystem", "Metadata"],
+        "ObjectStorage": ["CLinux", "FileModel", "LinuxSystem"],
+        "Packs": ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "ObjectStorage"],
+        "VFS": ["FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs"],
+        "FUSEBridge": ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "VFS"],
+        "Sandbox": ["CSeccomp", "FileModel"],
+        "Control": ["CLinux", "FileModel", "LinuxSystem"],
+        "Volumes": ["CLinux", "Control", "FileModel", "LinuxSystem", "Logging"],
+        "VolumePlugin": ["FileModel", "LinuxSystem", "Logging", "NIOCore", "NIOHTTP1", "NIOPosix", "Volumes"],
+        "RuntimeHooks": ["CLinux", "Control", "FileModel", "LinuxSystem"],
+        "berth": [
+            "ArgumentParser", "CLinux", "Control", "FileModel", "LinuxSystem", "Logging", "VolumePlugin", "Volumes",
+        ],
+        "berth-hook": ["Control", "FileModel", "LinuxSystem", "RuntimeHooks"],
+        "berthfs": [
+            "ArgumentParser", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Logging", "Metadata",
+            "ObjectStorage", "Packs", "SQLiteMetadata", "Sandbox", "VFS", "Volumes",
+        ],
+    ]
+
+    private static let everywhere: Set<String> = ["Glibc", "Synchronization", "FoundationEssentials"]
+
+    @Test("every import follows an arrow of the design")
+    func arrows() throws {
+        for file in try SourceFile.all(below: "Sources") {
+            let permitted = Self.allowed[file.module]
+            #expect(permitted != nil || file.isHeader, "\(file.module) is no module of the design")
+            for imported in file.imports {
+                #expect(
+                    permitted?.contains(imported) == true || Self.everywhere.contains(imported),
+                    "\(file.path) imports \(imported)")
+            }
+        }
+    }
+
+    @Test("full Foundation is imported nowhere, and each C library by one module")
+    func libraries() throws {
+        var importers: [String: Set<String>] = [:]
+        for file in try SourceFile.all(below: "Sources") {
+            #expect(!file.imports.contains("Foundation"), "\(file.path)")
+            for library in ["CFUSE", "CSeccomp", "CSQLite", "CXXHash", "CZstd"] where file.imports.contains(library) {
+                importers[library, default: []].insert(file.module)
+            }
+        }
+        #expect(importers.values.allSatisfy { $0.count == 1 }, "\(importers)")
+        #expect(importers.count == 5)
+    }
+
+    @Test("a program under test links no full Foundation and no ICU")
+    func linked() throws {
+        let text = try Shell.root.run(
+            "cd '\(try Programs.built())'; for p in berth berthfs berth-hook; do ldd $p; done")
+        #expect(!text.contains("libFoundation.so") && !text.contains("libicu") && !text.contains("_FoundationICU"))
+    }
+}
