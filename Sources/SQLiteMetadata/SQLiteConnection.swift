@@ -10,6 +10,8 @@ struct SQLiteFailure: Error {
 /// One open database. Not thread-safe: the owner holds a lock around every call.
 final class SQLiteConnection {
     let handle: OpaquePointer
+    /// False after `close`: its statements are finalized then.
+    private(set) var isOpen = true
 
     init(path: String, flags: Int32) throws(SQLiteFailure) {
         var opened: OpaquePointer?
@@ -23,7 +25,13 @@ final class SQLiteConnection {
         sqlite3_extended_result_codes(handle, 1)
     }
 
-    deinit {
+    deinit { close() }
+
+    /// Ends every statement and lets go of the file and its locks. Nothing may be run after it.
+    func close() {
+        guard isOpen else { return }
+        isOpen = false
+        while let statement = sqlite3_next_stmt(handle, nil) { sqlite3_finalize(statement) }
         sqlite3_close_v2(handle)
     }
 
@@ -37,7 +45,7 @@ final class SQLiteConnection {
         var statement: OpaquePointer?
         let code = sqlite3_prepare_v3(handle, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &statement, nil)
         guard code == SQLITE_OK, let statement else { throw failure(code) }
-        return SQLiteStatement(statement)
+        return SQLiteStatement(statement, self)
     }
 
     func failure(_ code: Int32) -> SQLiteFailure {
@@ -64,13 +72,15 @@ final class SQLiteConnection {
 /// A prepared statement. Bound BLOBs are not copied: they must live until the statement is reset.
 final class SQLiteStatement {
     private let statement: OpaquePointer
+    private let connection: SQLiteConnection
 
-    init(_ statement: OpaquePointer) {
+    init(_ statement: OpaquePointer, _ connection: SQLiteConnection) {
         self.statement = statement
+        self.connection = connection
     }
 
     deinit {
-        sqlite3_finalize(statement)
+        if connection.isOpen { sqlite3_finalize(statement) }
     }
 
     func step() -> Int32 { sqlite3_step(statement) }

@@ -181,6 +181,8 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         } catch {
             throw .io
         }
+        // Now, and not when the last reference goes: whoever opens the volume next needs the lock.
+        connection.close()
     }
 
     // MARK: For tests

@@ -45,9 +45,9 @@ public enum Programs {
             "set -e; rm -rf '\(directory)'; mkdir -m 0755 '\(directory)'; "
             + "cp '\(try built())'/berth '\(try built())'/berthfs '\(try built())'/berth-hook '\(directory)/'; chmod 0755 '\(directory)'/*"
         try Shell.root.run(script)
-        atexit_b { FileTree.remove("/tmp/berth-programs-\(getpid())") }
+        removeAtExit { FileTree.remove("/tmp/berth-programs-\(getpid())") }
         return directory
     }
 
-    private static func atexit_b(_ body: @escaping @convention(c) () -> Void) { atexit(body) }
+    private static func removeAtExit(_ body: @escaping @convention(c) () -> Void) { atexit(body) }
 }

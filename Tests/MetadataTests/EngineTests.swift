@@ -1,0 +1,118 @@
+import FileModel
+import Glibc
+import LinuxSystem
+import Metadata
+import SQLiteMetadata
+import TestSupport
+import Testing
+
+@Suite("metadata in SQLite")
+struct EngineTests {
+    private let directory = TemporaryDirectory()
+
+    private func open() throws -> SQLiteMetadataStore { try SQLiteMetadataStore(path: "\(directory.path)/meta.db") }
+
+    private func file(_ id: InodeID, size: UInt64 = 0) -> Inode {
+        Inode(id: id, kind: .regular, permissions: 0o644, userID: 0, groupID: 0, linkCount: 1, size: size, time: Timestamp(nanoseconds: 1))
+    }
+
+    @Test("what a body did is there after commit and a new opening, and ids are never given twice")
+    func durable() throws {
+        var store = try open()
+        let id = try store.transaction { transaction throws(Errno) in
+            let id = try transaction.allocateInodeID()
+            try transaction.insert(file(id))
+            try transaction.link(FileName(trusted: [0xFF, 0x00 + 1]), in: .root, to: id)
+            try transaction.setAttribute([1, 2], to: [], of: id)
+            return id
+        }
+        try store.close()
+        store = try open()
+        try store.transaction { transaction throws(Errno) in
+            #expect(try transaction.entry(FileName(trusted: [0xFF, 1]), in: .root) == id)
+            #expect(try transaction.attribute([1, 2], of: id) == [])
+            #expect(try transaction.usage().files == 1)
+            try transaction.remove(id)
+            #expect(try transaction.allocateInodeID() > id)
+        }
+        try store.close()
+    }
+
+    @Test("extents are replaced, split and counted, and a rehearsed body leaves nothing")
+    func extents() throws {
+        let store = try open()
+        let pack = PackID(epoch: 1, sequence: 1)
+        func extent(_ offset: UInt64, _ length: UInt64, _ start: UInt64) -> Extent {
+            Extent(fileOffset: offset, length: length, pack: pack, packOffset: start)
+        }
+        let id = try store.transaction { transaction throws(Errno) in
+            let id = try transaction.allocateInodeID()
+            try transaction.insert(file(id, size: 100))
+            try transaction.putPack(PackRecord(id: pack, state: .staged))
+            #expect(try transaction.replaceExtents(of: id, in: 0..<100, with: [extent(0, 100, 0)]) == 100)
+            return id
+        }
+        let body = { (transaction: any MetadataTransaction) throws(Errno) -> [Extent] in
+            #expect(try transaction.replaceExtents(of: id, in: 40..<60, with: [extent(45, 5, 200)]) == -15)
+            #expect(try transaction.pack(pack)?.liveBytes == 85)
+            return try transaction.extents(of: id, overlapping: 0..<100)
+        }
+        let expected = [extent(0, 40, 0), extent(45, 5, 200), extent(60, 40, 60)]
+        #expect(try store.rehearse(body) == expected)
+        #expect(try store.transaction(body) == expected)
+        try store.transaction { transaction throws(Errno) in
+            #expect(try transaction.usage().bytes == 85)
+            #expect(try transaction.firstExtent(of: id, from: 41)?.fileOffset == 45)
+            try transaction.remove(id)
+            #expect(try transaction.usage() == Usage(files: 0, bytes: 0))
+            #expect(try transaction.pack(pack)?.liveBytes == 0)
+        }
+        try store.close()
+    }
+
+    @Test("a body that throws has changed nothing that the next one sees")
+    func refusal() throws {
+        let store = try open()
+        #expect(throws: Errno.noSpace) {
+            try store.transaction { transaction throws(Errno) in
+                _ = try transaction.usage()
+                throw .noSpace
+            }
+        }
+        #expect(try store.transaction { transaction throws(Errno) in try transaction.usage() } == Usage(files: 0, bytes: 0))
+        try store.close()
+    }
+
+    @Test("a small file with a 20-byte name takes at most 150 bytes of database")
+    func size() throws {
+        let store = try open()
+        let pack = PackID(epoch: 1, sequence: 1)
+        let count = 100_000
+        for batch in 0..<100 {
+            try store.transaction { transaction throws(Errno) in
+                if batch == 0 { try transaction.putPack(PackRecord(id: pack, state: .staged)) }
+                for number in 0..<count / 100 {
+                    let id = try transaction.allocateInodeID()
+                    try transaction.insert(file(id, size: 4096))
+                    let digits = "\(batch * 1000 + number)"
+                    let name = "ligand-" + String(repeating: "0", count: 13 - digits.count) + digits
+                    try transaction.link(FileName(trusted: Array(name.utf8)), in: .root, to: id)
+                    let extent = Extent(fileOffset: 0, length: 4096, pack: pack, packOffset: UInt64(batch * 1000 + number) * 4096)
+                    _ = try transaction.replaceExtents(of: id, in: 0..<4096, with: [extent])
+                }
+            }
+        }
+        try store.close()
+        var status = stat()
+        try #require(stat("\(directory.path)/meta.db", &status) == 0)
+        #expect(Int(status.st_size) / count <= 150, "\(Int(status.st_size) / count) bytes for a file")
+    }
+
+    @Test("a second opening is refused with what to do")
+    func exclusive() throws {
+        let store = try open()
+        let failure = #expect(throws: MetadataOpenFailure.self) { _ = try open() }
+        #expect(failure?.description.contains("another server has this volume open") == true)
+        try store.close()
+    }
+}
