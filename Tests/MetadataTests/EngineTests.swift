@@ -13,7 +13,9 @@ struct EngineTests {
     private func open() throws -> SQLiteMetadataStore { try SQLiteMetadataStore(path: "\(directory.path)/meta.db") }
 
     private func file(_ id: InodeID, size: UInt64 = 0) -> Inode {
-        Inode(id: id, kind: .regular, permissions: 0o644, userID: 0, groupID: 0, linkCount: 1, size: size, time: Timestamp(nanoseconds: 1))
+        Inode(
+            id: id, kind: .regular, permissions: 0o644, userID: 0, groupID: 0, linkCount: 1, size: size,
+            time: Timestamp(nanoseconds: 1))
     }
 
     @Test("what a body did is there after commit and a new opening, and ids are never given twice")
@@ -79,7 +81,8 @@ struct EngineTests {
                 throw .noSpace
             }
         }
-        #expect(try store.transaction { transaction throws(Errno) in try transaction.usage() } == Usage(files: 0, bytes: 0))
+        #expect(
+            try store.transaction { transaction throws(Errno) in try transaction.usage() } == Usage(files: 0, bytes: 0))
         try store.close()
     }
 
@@ -97,7 +100,8 @@ struct EngineTests {
                     let digits = "\(batch * 1000 + number)"
                     let name = "ligand-" + String(repeating: "0", count: 13 - digits.count) + digits
                     try transaction.link(FileName(trusted: Array(name.utf8)), in: .root, to: id)
-                    let extent = Extent(fileOffset: 0, length: 4096, pack: pack, packOffset: UInt64(batch * 1000 + number) * 4096)
+                    let extent = Extent(
+                        fileOffset: 0, length: 4096, pack: pack, packOffset: UInt64(batch * 1000 + number) * 4096)
                     _ = try transaction.replaceExtents(of: id, in: 0..<4096, with: [extent])
                 }
             }

@@ -27,7 +27,8 @@ final class MemoryStore: ObjectStore {
         }
     }
 
-    func get(_ name: ObjectName, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ObjectStoreError) {
+    func get(_ name: ObjectName, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(ObjectStoreError)
+    {
         guard let object = objects.withLock({ $0[name] }) else { throw .missing }
         guard Int(offset) + buffer.count <= object.count else { throw .short }
         buffer.copyBytes(from: object[Int(offset)..<Int(offset) + buffer.count])
@@ -77,7 +78,9 @@ struct PackTests {
     func roundTrip(compression: Compression) throws {
         var generator = SeededGenerator(seed: 42)
         for length in [1, 11, 65535, 65536, 65537, 200_000, 1 << 20] {
-            let raw = (0..<length).map { _ in UInt8.random(in: 0...(Bool.random(using: &generator) ? 3 : 255), using: &generator) }
+            let raw = (0..<length).map { _ in
+                UInt8.random(in: 0...(Bool.random(using: &generator) ? 3 : 255), using: &generator)
+            }
             let runs = length < 11 ? [] : runs
             let object = raw.withUnsafeBytes { PackEncoder(compression: compression).encode(id, $0, runs: runs) }
             let index = try object.withUnsafeBytes { try PackIndex(decoding: id, $0) }
@@ -141,7 +144,9 @@ struct StoreTests {
         var part = [UInt8](repeating: 0, count: 100)
         try part.withUnsafeMutableBytes { try store.get(name, at: 500, into: $0) }
         #expect(part == Array(bytes[500..<600]))
-        #expect(throws: ObjectStoreError.short) { try part.withUnsafeMutableBytes { try store.get(name, at: 9_950, into: $0) } }
+        #expect(throws: ObjectStoreError.short) {
+            try part.withUnsafeMutableBytes { try store.get(name, at: 9_950, into: $0) }
+        }
         #expect(try store.list() == [name])
         try store.delete(name)
         try store.delete(name)
@@ -149,7 +154,8 @@ struct StoreTests {
         #expect(store.capacity() != nil)
     }
 
-    @Test("names cannot leave a store", arguments: ["", "/a", "a/", "../a", "a/../b", "a//b", ".a", "a/.b", "a b", "ü"])
+    @Test(
+        "names cannot leave a store", arguments: ["", "/a", "a/", "../a", "a/../b", "a//b", ".a", "a/.b", "a b", "ü"])
     func names(name: String) {
         #expect(ObjectName(name) == nil)
     }

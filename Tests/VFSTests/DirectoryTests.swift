@@ -33,7 +33,9 @@ struct DirectoryTests {
             if offset == before { break }
             step += 1
             try make("come\(step)")
-            if step > 1 { try volume.fileSystem.unlink(try FileName("come\(step - 1)"), in: .root, caller: volume.caller) }
+            if step > 1 {
+                try volume.fileSystem.unlink(try FileName("come\(step - 1)"), in: .root, caller: volume.caller)
+            }
         }
         #expect(seen.filter { $0.starts(with: Array("stay".utf8)) }.count == 200_000)
         try volume.close()

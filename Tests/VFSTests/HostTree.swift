@@ -51,7 +51,8 @@ struct HostTree: TestedTree {
             return withFile(path, O_WRONLY) { code(fallocate($0, 0, off_t(offset), off_t(length))) }
         case .copy(let source, let start, let target, let offset, let length):
             return copy(source, start, target, offset, length)
-        case .setAttribute(let path, let value): return code(lsetxattr(full(path), "user.a", value, value.utf8.count, 0))
+        case .setAttribute(let path, let value):
+            return code(lsetxattr(full(path), "user.a", value, value.utf8.count, 0))
         case .changeMode(let path, let mode): return code(chmod(full(path), mode))
         }
     }
@@ -89,7 +90,8 @@ struct HostTree: TestedTree {
                 var target = [CChar](repeating: 0, count: 4096)
                 let length = readlink(full(path), &target, target.count)
                 content = String(decoding: target[..<max(0, length)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            default: content = checksum(try LinuxSystem.FileDescriptor.open(full(path), O_RDONLY).readAll(limit: 16 << 20))
+            default:
+                content = checksum(try LinuxSystem.FileDescriptor.open(full(path), O_RDONLY).readAll(limit: 16 << 20))
             }
             picture[path] =
                 "\(String(status.st_mode, radix: 8)) \(status.st_nlink) \(status.st_mode & S_IFMT == S_IFDIR ? 0 : status.st_size) \(attribute) \(content)"

@@ -22,7 +22,9 @@ struct RandomTests {
             let found = VolumeTree(volume: volume).perform(operation)
             history.append("\(operation) = \(expected)")
             guard found == expected else {
-                Issue.record("seed \(seed), step \(step): \(operation) is \(found), the host says \(expected)\n\(history.suffix(12).joined(separator: "\n"))")
+                Issue.record(
+                    "seed \(seed), step \(step): \(operation) is \(found), the host says \(expected)\n\(history.suffix(12).joined(separator: "\n"))"
+                )
                 break
             }
             if reopens && Int.random(in: 0..<25, using: &generator) == 0 {
@@ -32,7 +34,8 @@ struct RandomTests {
         }
         let (ours, theirs) = (try VolumeTree(volume: volume).picture(), try host.picture())
         for path in Set(ours.keys).union(theirs.keys).sorted() where ours[path] != theirs[path] {
-            Issue.record("seed \(seed): \(path) is \(ours[path] ?? "missing"), the host has \(theirs[path] ?? "nothing")")
+            Issue.record(
+                "seed \(seed): \(path) is \(ours[path] ?? "missing"), the host has \(theirs[path] ?? "nothing")")
         }
         try volume.close()
         let report = try MetadataChecker.check(path: volume.database)

@@ -179,7 +179,8 @@ struct VolumeTree: TestedTree {
         while done < bytes.count {
             let count = try bytes.withUnsafeMutableBytes { raw in
                 try fileSystem.read(
-                    inode.id, at: UInt64(done), into: UnsafeMutableRawBufferPointer(rebasing: raw[done...]), session: session)
+                    inode.id, at: UInt64(done), into: UnsafeMutableRawBufferPointer(rebasing: raw[done...]),
+                    session: session)
             }
             guard count > 0 else { throw Errno.io }
             done += count
