@@ -15,7 +15,7 @@ public struct MetadataOpenFailure: Error, CustomStringConvertible {
 /// - `lock` guards `transaction` and `connection`; bodies run one after the other.
 /// - An SQLite transaction is always open between `init` and `close`: bodies add to it, `commit` ends it
 ///   and begins the next. A crash therefore keeps a prefix of the operations.
-/// - After a fault nothing is committed any more: what is on disk is the last good commit.
+/// - After a fault nothing is committed any more: what is on disk is the last good commit, and bodies read that.
 // SAFETY: every access to the non-Sendable members is between lock.lock() and lock.unlock().
 public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     /// 32 MiB. A log that grows further slows reads; a smaller one checkpoints under load too often.
@@ -26,6 +26,8 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     private let current: SQLiteTransaction
     private let log: FileDescriptorBox
     private var isClosed = false
+    /// After a fault: the caches hold what the last good commit holds.
+    private var isSettled = false
 
     /// Opens or makes the database at `path`. The caller has made sure that the file system supports locks.
     public init(path: String) throws(MetadataOpenFailure) {
@@ -120,7 +122,8 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     ) throws(Errno) -> Result {
         lock.lock()
         defer { lock.unlock() }
-        guard !isClosed, current.fault == nil else { throw .io }
+        guard !isClosed else { throw .io }
+        if current.fault != nil { try settleFault() }
         current.changesOfBody = 0
         do {
             return try body(current)
@@ -150,12 +153,35 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         do {
             try connection.execute("COMMIT")
             current.isDirty = false
-            if log.size >= Self.checkpointBytes { try connection.checkpoint() }
+            if log.size >= Self.checkpointBytes { try checkpoint() }
             try connection.execute("BEGIN IMMEDIATE")
         } catch {
             if current.fault == nil { current.fault = error.message }
             throw .io
         }
+    }
+
+    /// Without room for it the log goes on growing, and nothing is lost.
+    private func checkpoint() throws(SQLiteFailure) {
+        do {
+            try connection.checkpoint()
+        } catch  where error.code & 0xFF == SQLITE_FULL {
+        }
+    }
+
+    /// Goes back to the last good commit, once, so that what can be read is read and is right: SQLite may have taken
+    /// back a part of what the caches hold. Nothing can be changed from then on.
+    private func settleFault() throws(Errno) {
+        guard !isSettled else { return }
+        do {
+            // Where SQLite has rolled back by itself there is no transaction to end.
+            if sqlite3_get_autocommit(connection.handle) == 0 { try connection.execute("ROLLBACK") }
+            try connection.execute("PRAGMA query_only = ON")
+            try current.reload()
+        } catch {
+            throw .io
+        }
+        isSettled = true
     }
 
     /// Without the lock: other bodies run while the disk writes.

@@ -47,15 +47,27 @@ final class SQLiteTransaction: MetadataTransaction {
     init(connection: SQLiteConnection) throws(SQLiteFailure) {
         self.connection = connection
         statements = try Statements(connection)
+        (used, nextInode) = try Self.counters(connection)
+        try loadPacks()
+    }
+
+    /// Forgets everything that is not in the tables, for good.
+    func reload() throws(SQLiteFailure) {
+        forgetCache()
+        (used, nextInode) = try Self.counters(connection)
+        packRecords.removeAll()
+        try loadPacks()
+        isDirty = false
+    }
+
+    private static func counters(_ connection: SQLiteConnection) throws(SQLiteFailure) -> (Usage, UInt64) {
         let files = try connection.text("SELECT used FROM quota WHERE name = 'files'").flatMap { UInt64($0) }
         let bytes = try connection.text("SELECT used FROM quota WHERE name = 'bytes'").flatMap { UInt64($0) }
         let next = try connection.text("SELECT value FROM setting WHERE key = 'next_inode'").flatMap { UInt64($0) }
         guard let files, let bytes, let next else {
             throw SQLiteFailure(code: SQLITE_CORRUPT, message: "the counters of the volume are missing")
         }
-        used = Usage(files: files, bytes: bytes)
-        nextInode = next
-        try loadPacks()
+        return (Usage(files: files, bytes: bytes), next)
     }
 
     private func loadPacks() throws(SQLiteFailure) {

@@ -29,6 +29,7 @@ extension FileSystem {
     /// Answers EEXIST for a name that is taken and ENOSPC past the volume's limits.
     public func create(_ name: FileName, in parent: InodeID, _ new: NewInode, caller: Caller) throws(Errno) -> Inode {
         guard new.target.count <= Self.maximumTargetLength else { throw .nameTooLong }
+        try requireRoom()
         let now = configuration.now()
         let mayInherit = hasAttributes.load(ordering: .relaxed)
         let inode = try write(caller.session) { transaction throws(Errno) in
@@ -53,6 +54,7 @@ extension FileSystem {
         let now = configuration.now()
         let mayInherit = hasAttributes.load(ordering: .relaxed)
         let new = NewInode(kind: .regular, permissions: permissions)
+        try requireRoom()
         let inode = try write(caller.session) { transaction throws(Errno) in
             let directory = try transaction.liveDirectory(parent)
             try checkRoom(forInodes: 1, transaction)
@@ -118,6 +120,7 @@ extension FileSystem {
     public func link(
         _ id: InodeID, as name: FileName, in parent: InodeID, caller: Caller
     ) throws(Errno) -> Inode {
+        try requireRoom()
         let now = configuration.now()
         let (inode, wasOrphan) = try write(caller.session) { transaction throws(Errno) in
             var directory = try transaction.liveDirectory(parent)

@@ -100,6 +100,7 @@ extension FileSystem {
         _ bytes: UnsafeRawBufferPointer, to id: InodeID, at offset: UInt64, appends: Bool, caller: Caller
     ) throws(Errno) -> UInt64 {
         guard !bytes.isEmpty else { return offset }
+        try requireRoom()
         // The kernel lets one append at a time into a file, of its own session only.
         guard appends && isShared else { return try place(bytes, id, offset, appends, caller) }
         return try appendLock.withLock { () throws(Errno) in try place(bytes, id, offset, appends, caller) }

@@ -50,6 +50,7 @@ extension FileSystem {
         guard !name.isEmpty, name.count <= Self.maximumAttributeName else { throw .outOfRange }
         guard value.count <= Self.maximumAttributeValue else { throw .tooBig }
         guard name != Self.sessionAttribute else { throw .notPermitted }
+        try requireRoom()
         let list = isAccessControl(name) ? try decodeList(value, caller.session) : nil
         let now = configuration.now()
         try write(caller.session) { transaction throws(Errno) in

@@ -12,16 +12,19 @@ public struct FileSystemConfiguration: Sendable {
     public var inodeLimit: UInt64?
     /// The wall clock; a test hands in its own.
     public var now: @Sendable () -> Timestamp
+    /// Whether the disk of the metadata and of staging has room for more. Asked with every commit.
+    public var hasRoom: @Sendable () -> Bool
     /// Takes faults, one line each: what the administrator of the volume must know.
     public var report: @Sendable (String) -> Void
 
     public init(
         sizeLimit: UInt64? = nil, inodeLimit: UInt64? = nil, now: @escaping @Sendable () -> Timestamp = Timestamp.now,
-        report: @escaping @Sendable (String) -> Void
+        hasRoom: @escaping @Sendable () -> Bool = { true }, report: @escaping @Sendable (String) -> Void
     ) {
         self.sizeLimit = sizeLimit
         self.inodeLimit = inodeLimit
         self.now = now
+        self.hasRoom = hasRoom
         self.report = report
     }
 }
@@ -55,6 +58,8 @@ public final class FileSystem: @unchecked Sendable {
     var emptyPacks: Set<PackID> = []
     var removedPacks: Set<PackID> = []
     private let hasReportedFailure = Atomic<Bool>(false)
+    /// The disk was short of room at the last look.
+    private let isDiskShort = Atomic<Bool>(false)
 
     /// Opens the volume: makes the root of a new one, finishes what a crash left.
     public init(
@@ -133,6 +138,14 @@ public final class FileSystem: @unchecked Sendable {
         }
     }
 
+    /// Answers ENOSPC while the disk has no room to spare: what makes the volume larger stops while there is some
+    /// left for the metadata, so that files can be removed and the volume stays writable.
+    func requireRoom() throws(Errno) {
+        guard isDiskShort.load(ordering: .relaxed) else { return }
+        guard configuration.hasRoom() else { throw .noSpace }
+        isDiskShort.store(false, ordering: .relaxed)
+    }
+
     /// Says once why the volume takes no more changes.
     func noteFailure() {
         guard let reason = metadata.failure else { return }
@@ -196,6 +209,7 @@ public final class FileSystem: @unchecked Sendable {
     }
 
     private func commit(_ mustBeDurable: Bool) -> Errno? {
+        if !configuration.hasRoom() { isDiskShort.store(true, ordering: .relaxed) }
         do {
             // Most bytes first, while requests go on; the rest inside, while none can. Where bytes are lost the
             // failure shows inside again, and ends the metadata's life.

@@ -51,9 +51,18 @@ public struct MountService: Sendable {
         let client = (try? VolumeName(volume)).flatMap { name in
             (try? supervisor.running(registry.paths.volume(name.description))) ?? nil
         }
-        if let client { try client.ask(.sync, timeout: Self.syncTimeout) }
+        var unsafe: SystemFailure?
+        if let client {
+            do { try client.ask(.sync, timeout: Self.syncTimeout) } catch { unsafe = error }
+        }
+        // A volume that takes no changes any more is unmounted all the same: keeping the mount saves nothing.
         try Fusermount(environment: environment).unmount(target, lazy: lazy)
         if !lazy, let client { try Self.waitForEnd(ofSessionsAt: target, client) }
+        if let unsafe {
+            throw SystemFailure(
+                target, "is unmounted, and what was written last may be lost: \(unsafe.message)",
+                fix: "see `berth volume inspect \(volume)` and the log", errno: unsafe.errno, status: .inputOutputError)
+        }
     }
 
     /// The kernel says that it has unmounted before the server has read so: whoever stops the server or removes the

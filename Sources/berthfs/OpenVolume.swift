@@ -17,6 +17,7 @@ struct OpenVolume {
 
     init(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
+        let directory = paths.directory
         let store = try Self.store(record, paths)
         metadata = try Self.metadata(paths)
         do throws(Errno) {
@@ -36,6 +37,7 @@ struct OpenVolume {
                 metadata: metadata, packs: packs,
                 configuration: FileSystemConfiguration(
                     sizeLimit: record.options.size, inodeLimit: record.options.inodes,
+                    hasRoom: { Self.hasRoom(directory) },
                     report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }))
         } catch {
             throw SystemFailure(subject, error.description, status: .dataError)
@@ -80,6 +82,17 @@ struct OpenVolume {
     }
 
     private static let epochKey = "epoch"
+
+    /// What the metadata keeps for itself: the log that two checkpoints may hold, and the writes of one commit
+    /// interval. A small disk is asked for a twentieth.
+    private static let reservedBytes: UInt64 = 256 << 20
+
+    private static func hasRoom(_ directory: String) -> Bool {
+        var status = statvfs()
+        guard statvfs(directory, &status) == 0 else { return true }
+        let unit = UInt64(status.f_frsize)
+        return UInt64(status.f_bavail) * unit >= min(reservedBytes, UInt64(status.f_blocks) * unit / 20)
+    }
 
     /// 16 GiB, and never more than a quarter of what is free: the file system holds other things, too.
     private static func cacheLimit(_ directory: String) -> Int {

@@ -62,6 +62,34 @@ struct EngineTests {
         try store.close()
     }
 
+    @Test("after a fault the last good commit can be read, and nothing can be changed")
+    func fault() throws {
+        let store = try open()
+        let name = FileName(trusted: [1])
+        func make(_ name: FileName) throws -> InodeID {
+            try store.transaction { transaction throws(Errno) in
+                let id = try transaction.allocateInodeID()
+                try transaction.insert(file(id))
+                try transaction.link(name, in: .root, to: id)
+                return id
+            }
+        }
+        let kept = try make(name)
+        try store.commit(prepare: {})
+        let lost = try make(FileName(trusted: [2]))
+        #expect(throws: Errno.io) { try store.commit { () throws(Errno) in throw .io } }
+        #expect(store.failure != nil)
+        try store.transaction { transaction throws(Errno) in
+            #expect(try transaction.entry(name, in: .root) == kept)
+            #expect(try transaction.inode(kept) == file(kept))
+            #expect(try transaction.inode(lost) == nil)
+            #expect(try transaction.entry(FileName(trusted: [2]), in: .root) == nil)
+            #expect(try transaction.usage().files == 1)
+        }
+        #expect(throws: Errno.io) { try make(FileName(trusted: [3])) }
+        #expect(throws: Errno.io) { try store.commit(prepare: {}) }
+    }
+
     @Test("extents are replaced, split and counted, and a rehearsed body leaves nothing")
     func extents() throws {
         let store = try open()
