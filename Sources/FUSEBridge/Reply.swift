@@ -11,8 +11,8 @@ enum Reply {
     case entry(Inode)
     /// There is no such name, and the kernel may remember that.
     case noEntry
-    /// A new file that is open at once; the session holds it.
-    case created(Inode)
+    /// A new file that is open at once; the session holds it. See `DirectWriters`.
+    case created(Inode, isDirect: Bool)
     /// NUL-terminated for the kernel by the reply itself.
     case target([UInt8])
     case bytes([UInt8])
@@ -42,13 +42,7 @@ extension Connection {
             var entry = fuse_entry_param()
             entry.entry_timeout = timeout
             fuse_reply_entry(request, &entry)
-        case .created(let inode):
-            var entry = self.entry(of: inode)
-            var file = fuse_file_info()
-            file.keep_cache = 1
-            if fuse_reply_create(request, &entry, &file) != 0 {
-                fileSystem.forget(inode.id, count: 1, session: session)
-            }
+        case .created(let inode, let isDirect): sendCreated(inode, isDirect, to: request)
         case .target(let bytes):
             (bytes + [0]).withUnsafeBytes {
                 _ = fuse_reply_readlink(request, $0.baseAddress?.assumingMemoryBound(to: CChar.self))
@@ -72,6 +66,20 @@ extension Connection {
             var answer = Self.record(of: statistics)
             fuse_reply_statfs(request, &answer)
         }
+    }
+
+    private func sendCreated(_ inode: Inode, _ isDirect: Bool, to request: fuse_req_t) {
+        var entry = self.entry(of: inode)
+        var file = fuse_file_info()
+        file.keep_cache = 1
+        if isDirect {
+            file.direct_io = 1
+            file.fh = Self.directHandle
+            directWriters.opened(inode.id)
+        }
+        guard fuse_reply_create(request, &entry, &file) != 0 else { return }
+        if isDirect { directWriters.closed(inode.id) }
+        fileSystem.forget(inode.id, count: 1, session: session)
     }
 
     /// How long the kernel may trust a name or attributes. Without a bound while nobody else can change them.

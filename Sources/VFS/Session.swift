@@ -15,7 +15,7 @@ public enum Invalidation: Sendable, Equatable {
 ///
 /// Invariants
 /// - `lookups[id]` is how often the kernel was told of `id` less how often it forgot it; never 0.
-// SAFETY: `lookups` is guarded by `monitor`; the rest is constant.
+// SAFETY: `lookups` is guarded by `monitor`; `willWait` is set before any request; the rest is constant.
 public final class Session: @unchecked Sendable {
     public let name: String
     public let identity: Identity
@@ -24,6 +24,8 @@ public final class Session: @unchecked Sendable {
     let invalidate: @Sendable ([Invalidation]) -> Void
     private let monitor = Monitor()
     private var lookups: [InodeID: UInt64] = [:]
+    /// Called by a thread that answers a request and is about to wait for a store or a disk.
+    private(set) var willWait: @Sendable () -> Void = {}
 
     public init(
         name: String, identity: Identity, isReadOnly: Bool, invalidate: @escaping @Sendable ([Invalidation]) -> Void
@@ -33,6 +35,9 @@ public final class Session: @unchecked Sendable {
         self.isReadOnly = isReadOnly
         self.invalidate = invalidate
     }
+
+    /// Sets what a request does before it waits for something slow. Call it before the first request.
+    public func whenWaiting(_ body: @escaping @Sendable () -> Void) { willWait = body }
 
     /// The kernel is about to be told of `id`.
     public func retain(_ id: InodeID) {
