@@ -27,7 +27,6 @@ extension Connection {
 
     private func read(_ id: InodeID, _ size: Int, _ offset: off_t) throws(Errno) -> Reply {
         let start = try unsigned(offset)
-        directWriters.willRead(id)
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 16)
         do throws(Errno) {
             let count = try fileSystem.read(id, at: start, into: buffer, session: session)
@@ -44,7 +43,7 @@ extension Connection {
         let wanted = try unsigned(offset)
         let start = try fileSystem.write(bytes, to: id, at: wanted, appends: flags & O_APPEND != 0, caller: caller)
         // Another session made the file longer than this kernel knew: its page cache holds the bytes elsewhere.
-        if start != wanted || directWriters.mayBeCached(id) { queue.add([.data(id)]) }
+        if start != wanted { queue.add([.data(id)]) }
         return .written(bytes.count)
     }
 

@@ -38,12 +38,6 @@ extension Connection {
                 try bridge.create(text, in: inode(parent), mode, flags: file?.pointee.flags ?? 0, request)
             }
         }
-        table.release = { request, number, file in
-            answer(request) { bridge throws(Errno) in
-                if file?.pointee.fh == Connection.directHandle { bridge.directWriters.closed(inode(number)) }
-                return .done
-            }
-        }
         addRemovals(&table)
     }
 
@@ -109,9 +103,6 @@ extension Connection {
             throw .stale
         }
     }
-
-    /// The handle of a new file that is written past the page cache; all others are 0.
-    static let directHandle: UInt64 = 1
 }
 
 /// S_IFMT, which two C modules declare.

@@ -21,7 +21,6 @@ public final class Connection: @unchecked Sendable {
     let session: Session
     let queue = InvalidationQueue()
     let hook = RequestHook()
-    let directWriters = DirectWriters()
     private var handle: OpaquePointer?
     private var loop: RequestLoop?
 

@@ -11,7 +11,7 @@ enum Reply {
     case entry(Inode)
     /// There is no such name, and the kernel may remember that.
     case noEntry
-    /// A new file that is open at once; the session holds it. See `DirectWriters`.
+    /// A new file that is open at once; the session holds it. `isDirect`: written past the page cache.
     case created(Inode, isDirect: Bool)
     /// NUL-terminated for the kernel by the reply itself.
     case target([UInt8])
@@ -72,14 +72,10 @@ extension Connection {
         var entry = self.entry(of: inode)
         var file = fuse_file_info()
         file.keep_cache = 1
-        if isDirect {
-            file.direct_io = 1
-            file.fh = Self.directHandle
-            directWriters.opened(inode.id)
+        file.direct_io = isDirect ? 1 : 0
+        if fuse_reply_create(request, &entry, &file) != 0 {
+            fileSystem.forget(inode.id, count: 1, session: session)
         }
-        guard fuse_reply_create(request, &entry, &file) != 0 else { return }
-        if isDirect { directWriters.closed(inode.id) }
-        fileSystem.forget(inode.id, count: 1, session: session)
     }
 
     /// How long the kernel may trust a name or attributes. Without a bound while nobody else can change them.

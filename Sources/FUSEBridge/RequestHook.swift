@@ -2,6 +2,7 @@ import CFUSE
 import CLinux
 import FileModel
 import Glibc
+import LinuxSystem
 import Synchronization
 
 /// Reads requests and writes replies for libfuse, and mends on the way what libfuse 3.14 does not know.
@@ -10,8 +11,8 @@ import Synchronization
 ///   create; no real name can hold a slash, so `create` tells them apart (`linux/fuse.h` 7.37).
 /// - FUSE_HANDLE_KILLPRIV_V2: without it the kernel asks for security.capability before every write. The bit is
 ///   added to the answer of INIT where the kernel offers it.
-/// - FUSE_DIRECT_IO_ALLOW_MMAP, which kernels offer since they keep direct writes and cached pages of one file apart
-///   (6.7); see `DirectWriters`. It is accepted the same way.
+/// - FUSE_DIRECT_IO_ALLOW_MMAP, accepted the same way: it lets a new file be written past the page cache, which spares
+///   the kernel's question for security.capability before the first write, and read and mapped through it by others.
 /// - The moment INIT is answered, which libfuse does not report.
 // SAFETY: `state` and `initUnique` are atomic; `ready` is written before the loop starts and read in it.
 final class RequestHook: @unchecked Sendable {
@@ -21,8 +22,10 @@ final class RequestHook: @unchecked Sendable {
     private let isReady = Atomic<Bool>(false)
     private var ready: @Sendable () -> Void = {}
 
-    /// Whether a file may be written directly through one handle and read through the page cache by others.
+    /// Whether a file may be written directly through one handle and read through the page cache by others. Kernels
+    /// before 6.18 leave a page in the cache that a reader fetched while a direct write was under way.
     var canMixDirect: Bool { offersDirect.load(ordering: .relaxed) }
+    private static let mixesDirectSafely = KernelRelease.current().map { $0 >= KernelRelease(6, 18) } ?? false
 
     func whenReady(_ body: @escaping @Sendable () -> Void) {
         ready = body
@@ -71,7 +74,8 @@ final class RequestHook: @unchecked Sendable {
         offersKillPriv.store(flags & Self.killPrivV2 != 0, ordering: .relaxed)
         guard flags & Self.initExtended != 0, request.count >= flagsOffset + 8 else { return }
         let more = request.loadUnaligned(fromByteOffset: flagsOffset + 4, as: UInt32.self)
-        offersDirect.store(more & Self.directAllowsMapping != 0, ordering: .relaxed)
+        offersDirect.store(
+            more & Self.directAllowsMapping != 0 && Self.mixesDirectSafely, ordering: .relaxed)
     }
 
     // `linux/fuse.h` 7.39: fuse_init_in and fuse_init_out both have `flags` here; `flags2` holds bits 32 and up.
