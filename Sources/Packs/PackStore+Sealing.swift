@@ -9,7 +9,8 @@ public protocol PackLedger: AnyObject, Sendable {
     func packRecord(_ id: PackID) throws(Errno) -> PackRecord?
     /// The pack is an object of the store now.
     func packStored(_ id: PackID, rawLength: UInt64, storedLength: UInt64) throws(Errno)
-    /// The pack is gone.
+    /// No extent names the pack, and its record goes. Returns once that is durable: only then may its bytes go, or
+    /// a crash would bring back a file without them.
     func packRemoved(_ id: PackID) throws(Errno)
 }
 

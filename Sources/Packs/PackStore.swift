@@ -82,18 +82,24 @@ public final class PackStore: @unchecked Sendable {
         return try record(pack.id, UInt64(offset))
     }
 
-    /// Writes over bytes of an open pack in place. False where the pack is not open, or the bytes may be
-    /// shared: append then.
+    /// Writes over bytes of an open pack in place. False where the pack is not open, or the bytes are committed
+    /// or may be shared: append then.
     public func rewrite(_ bytes: UnsafeRawBufferPointer, in id: PackID, at offset: UInt64) throws(Errno) -> Bool {
         guard let pack = stagedPack(id), pack.retainForRewrite(at: Int(offset)) else { return false }
-        defer { pack.release() }
+        defer { pack.releaseRewrite() }
         try pack.write(bytes, at: Int(offset))
         return true
     }
 
-    /// The bytes of these packs are about to be named by a second inode.
+    /// The bytes of these packs are about to be named by a second inode: none is rewritten in place any more.
     public func freeze(_ packs: Set<PackID>) {
         for id in packs { stagedPack(id)?.freezeWritten() }
+    }
+
+    /// All that was written is about to be committed. Rewritten in place it would be newer after a crash than
+    /// operations before the rewrite.
+    public func freezeAll() {
+        for pack in monitor.withLock({ Array(staged.values) }) { pack.freezeWritten() }
     }
 
     private func reserve(

@@ -22,11 +22,15 @@ final class StagedPack: @unchecked Sendable {
     private var isOpen = true
     private var users = 0
     private var isDirty = false
+    /// Stays: the kernel reports a failed write once, and which bytes were lost nobody can say.
+    private var syncFailure: Errno?
     private var runs: [PackRun] = []
     private var writtenRuns = 0
-    /// Bytes from here on were written by this process and belong to one inode only, so that they can
-    /// be rewritten in place. Cloned bytes move it past them.
+    /// Bytes from here on were written since the last commit and belong to one inode only, so that they can
+    /// be rewritten in place: a crash takes them back whole. A commit moves it to the end, and so does a clone.
     private var rewritableFrom: Int
+    /// Those of `users` that write over bytes of before.
+    private var rewriters = 0
 
     static func rawPath(_ directory: String, _ id: PackID) -> String { directory + "/\(id).raw" }
     static func runsPath(_ directory: String, _ id: PackID) -> String { directory + "/\(id).runs" }
@@ -82,13 +86,22 @@ final class StagedPack: @unchecked Sendable {
         }
     }
 
-    /// True when bytes at `offset` may be written again in place. Call `release` after if so.
+    /// True when bytes at `offset` may be written again in place. Call `releaseRewrite` after if so.
     func retainForRewrite(at offset: Int) -> Bool {
         monitor.lock()
         defer { monitor.unlock() }
         guard isOpen, offset >= rewritableFrom else { return false }
         users += 1
+        rewriters += 1
         return true
+    }
+
+    func releaseRewrite() {
+        monitor.lock()
+        rewriters -= 1
+        if rewriters == 0 { monitor.signalAll() }
+        monitor.unlock()
+        release()
     }
 
     func release() {
@@ -99,9 +112,13 @@ final class StagedPack: @unchecked Sendable {
         monitor.unlock()
     }
 
-    /// From now on no byte that is in the pack is rewritten in place: two inodes may share some.
+    /// From now on no byte that is in the pack is rewritten in place. Waits for those that are being rewritten;
+    /// who does that takes no other lock meanwhile.
     func freezeWritten() {
-        monitor.withLock { rewritableFrom = length }
+        monitor.lock()
+        rewritableFrom = length
+        while rewriters > 0 { monitor.wait() }
+        monitor.unlock()
     }
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno) {
@@ -115,17 +132,26 @@ final class StagedPack: @unchecked Sendable {
         }
     }
 
-    /// Makes what was written and released before the call durable.
+    /// Makes what was written before the call durable.
     func synchronize() throws(Errno) {
         monitor.lock()
-        let wasDirty = isDirty
-        isDirty = false
+        if let syncFailure {
+            monitor.unlock()
+            throw syncFailure
+        }
+        // A writer's extent may be recorded already, and the writer not yet gone: its bytes belong to the commit.
+        let mayBeDirty = isDirty || users > 0
+        isDirty = users > 0
         let pending = Array(runs[writtenRuns...])
         writtenRuns = runs.count
         monitor.unlock()
-        guard wasDirty else { return }
+        guard mayBeDirty else { return }
         appendRuns(pending)
-        guard fdatasync(descriptor) == 0 else { throw .current }
+        guard fdatasync(descriptor) == 0 else {
+            let error = Errno.current
+            monitor.withLock { syncFailure = error }
+            throw error
+        }
     }
 
     // MARK: Sealing

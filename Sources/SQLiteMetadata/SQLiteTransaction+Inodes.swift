@@ -50,13 +50,13 @@ extension SQLiteTransaction {
 
     func addOrphan(_ inode: InodeID) throws(Errno) {
         changed()
-        pendingOrphans[inode] = true
+        pendingOrphans[inode] = pendingOrphans[inode] == .removed ? .restored : .added
     }
 
     func removeOrphan(_ inode: InodeID) throws(Errno) {
         changed()
         // An orphan that came and went between two commits never reaches the table.
-        pendingOrphans[inode] = pendingOrphans[inode] == true ? nil : false
+        pendingOrphans[inode] = pendingOrphans[inode] == .added ? nil : .removed
     }
 
     func orphans(limit: Int) throws(Errno) -> [InodeID] {
@@ -102,8 +102,8 @@ extension SQLiteTransaction {
     }
 
     private func flushOrphans() throws(Errno) {
-        for (id, isOrphan) in pendingOrphans {
-            let statement = isOrphan ? statements.putOrphan : statements.deleteOrphan
+        for (id, mark) in pendingOrphans {
+            let statement = mark == .removed ? statements.deleteOrphan : statements.putOrphan
             statement.bind(1, id.rawValue)
             try run(statement)
         }

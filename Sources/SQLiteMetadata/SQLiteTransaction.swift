@@ -23,8 +23,15 @@ final class SQLiteTransaction: MetadataTransaction {
     let statements: Statements
     var cache: [InodeID: CachedInode] = [:]
     var dirtyInodes: [InodeID] = []
-    /// Marks to be set (true) or taken away (false) at the next flush.
-    var pendingOrphans: [InodeID: Bool] = [:]
+    enum OrphanMark {
+        case added
+        case removed
+        /// Taken away and set again: the table may hold it.
+        case restored
+    }
+
+    /// Marks to be set or taken away at the next flush.
+    var pendingOrphans: [InodeID: OrphanMark] = [:]
     var packRecords: [PackID: PackRecord] = [:]
     var dirtyPacks: Set<PackID> = []
     var used: Usage

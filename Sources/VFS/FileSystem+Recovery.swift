@@ -29,6 +29,7 @@ final class PacksInMetadata: PackLedger {
     func packRemoved(_ id: PackID) throws(Errno) {
         try metadata.transaction { transaction throws(Errno) in try transaction.removePack(id) }
         committer.noteChange()
+        try committer.synchronize()
     }
 }
 

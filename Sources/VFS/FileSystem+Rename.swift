@@ -29,10 +29,11 @@ extension FileSystem {
     /// Moves a name, in one step. What had the new name loses it, or gets the old one in an exchange.
     public func rename(_ names: RenameNames, mode: RenameMode, caller: Caller) throws(Errno) {
         let now = configuration.now()
-        let orphan = try write(caller.session) { transaction throws(Errno) in
+        let (moved, orphan) = try write(caller.session) { transaction throws(Errno) in
             let move = try Move(names, mode, transaction)
-            guard !move.isNothing else { return Inode?.none }
-            return try self.carryOut(move, now, transaction)
+            guard !move.isNothing else { return ([InodeID](), Inode?.none) }
+            // What was renamed has a new time of change, what was replaced fewer links: other names show both.
+            return ([move.source.id] + (move.target.map { [$0.id] } ?? []), try self.carryOut(move, now, transaction))
         }
         if let orphan { orphaned(orphan.id) }
         announce(
@@ -40,7 +41,7 @@ extension FileSystem {
             [
                 .entry(parent: names.oldParent, name: names.oldName), .attributes(names.oldParent),
                 .entry(parent: names.newParent, name: names.newName), .attributes(names.newParent),
-            ])
+            ] + moved.map { .attributes($0) })
     }
 
     /// Answers the inode that lost its last name.

@@ -77,16 +77,11 @@ extension FileSystem {
         from source: InodeID, at sourceOffset: UInt64, to target: InodeID, at targetOffset: UInt64, count: UInt64,
         caller: Caller
     ) throws(Errno) -> UInt64 {
-        let (length, extents) = try read { transaction throws(Errno) in
-            try Self.sourceExtents(source, sourceOffset, count, transaction)
-        }
-        guard length > 0 else { return 0 }
-        guard targetOffset <= Self.maximumFileSize - length else { throw .fileTooLarge }
-        // From now on these bytes have two owners: they must not be rewritten in place.
-        packs.freeze(Set(extents.map(\.pack)))
         let now = configuration.now()
-        try write(caller.session) { transaction throws(Errno) in
+        let length = try write(caller.session) { transaction throws(Errno) in
             let (length, extents) = try Self.sourceExtents(source, sourceOffset, count, transaction)
+            guard length > 0 else { return length }
+            guard targetOffset <= Self.maximumFileSize - length else { throw .fileTooLarge }
             guard var inode = try transaction.inode(target) else { throw .stale }
             guard inode.kind == .regular else { throw .invalidArgument }
             let range = targetOffset..<targetOffset + length
@@ -95,14 +90,22 @@ extension FileSystem {
                 copy.fileOffset = extent.fileOffset - sourceOffset + targetOffset
                 return copy
             }
-            try self.checkRoom(forBytes: moved.reduce(0) { $0 + $1.length }, transaction)
+            let replaced = try transaction.extents(of: target, overlapping: range)
+                .reduce(0) { $0 + ($1.clipped(to: range)?.length ?? 0) }
+            let added = moved.reduce(0) { $0 + $1.length }
+            try self.checkRoom(forBytes: added > replaced ? added - replaced : 0, transaction)
+            // Here, because only here no write can come between the look and the copy. These bytes have two owners
+            // from now on. A body that runs again freezes them again.
+            self.packs.freeze(Set(extents.map(\.pack)))
             let growth = try transaction.replaceExtents(of: target, in: range, with: moved)
             inode.allocated = UInt64(Int64(inode.allocated) + growth)
             inode.size = max(inode.size, range.upperBound)
             self.touchData(&inode, now, caller)
             try transaction.update(inode)
             try self.dropCapabilities(inode, transaction)
+            return length
         }
+        guard length > 0 else { return 0 }
         announce(caller.session, [.data(target)])
         return length
     }

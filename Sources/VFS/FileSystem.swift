@@ -197,9 +197,13 @@ public final class FileSystem: @unchecked Sendable {
 
     private func commit(_ mustBeDurable: Bool) -> Errno? {
         do {
-            // Most bytes first, while requests go on; the rest inside, while none can.
-            try packs.synchronize()
-            try metadata.commit { () throws(Errno) in try packs.synchronize() }
+            // Most bytes first, while requests go on; the rest inside, while none can. Where bytes are lost the
+            // failure shows inside again, and ends the metadata's life.
+            try? packs.synchronize()
+            try metadata.commit { () throws(Errno) in
+                packs.freezeAll()
+                try packs.synchronize()
+            }
             if mustBeDurable { try metadata.synchronize() }
             return nil
         } catch {

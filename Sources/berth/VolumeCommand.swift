@@ -120,6 +120,11 @@ struct VolumeCommand: ParsableCommand {
         func run() throws {
             try berth.run { site throws(SystemFailure) in
                 let record = try site.registry.record(try VolumeName(name))
+                // A server lingers after the last unmount; one that serves nothing makes way.
+                let volume = site.paths.volume(record.name)
+                if let status = try site.mounts.status(of: volume), status.sessions.isEmpty {
+                    try site.mounts.stopServer(volume)
+                }
                 // berthfs alone reads volumes: this command line becomes it.
                 let words = ["check", record.name] + (data ? ["--data"] : []) + (json ? ["--json"] : [])
                 throw try site.mounts.supervisor.become("berthfs", words)

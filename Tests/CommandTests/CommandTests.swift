@@ -93,6 +93,14 @@ struct CommandTests {
         try site.shell.run("berth umount m2 && berth umount m")
     }
 
+    @Test("a volume can be checked right after its last unmount, and not while it is mounted")
+    func checked() throws {
+        let site = try UserSite()
+        try site.shell.run("berth volume create v; berth mount v m; cp /etc/passwd m/f")
+        #expect(try site.shell.attempt("berth volume check v").end == .exited(75))
+        #expect(try site.shell.run("berth umount m; berth volume check v --data").contains("v: whole"))
+    }
+
     @Test("berthfs NAME DIR -f serves until it is interrupted")
     func foreground() throws {
         let site = try UserSite()

@@ -40,6 +40,28 @@ struct EngineTests {
         try store.close()
     }
 
+    @Test("an orphan that got a name and lost it again between two commits leaves no mark when it goes")
+    func orphanMarks() throws {
+        let store = try open()
+        let id = try store.transaction { transaction throws(Errno) in
+            let id = try transaction.allocateInodeID()
+            var nameless = file(id)
+            nameless.linkCount = 0
+            try transaction.insert(nameless)
+            try transaction.addOrphan(id)
+            return id
+        }
+        try store.commit(prepare: {})
+        try store.transaction { transaction throws(Errno) in
+            try transaction.removeOrphan(id)
+            try transaction.addOrphan(id)
+            try transaction.remove(id)
+        }
+        try store.commit(prepare: {})
+        #expect(try store.transaction { transaction throws(Errno) in try transaction.orphans(limit: 10) } == [])
+        try store.close()
+    }
+
     @Test("extents are replaced, split and counted, and a rehearsed body leaves nothing")
     func extents() throws {
         let store = try open()

@@ -119,4 +119,14 @@ struct NameTests {
             "ls m2/gone 2>/dev/null; touch m/gone; sleep 1.1; test -e m2/gone; rm m2/gone; sleep 1.1; test ! -e m/gone; berth umount m2"
         )
     }
+
+    @Test("a mount that was alone learns that a second one replaced another name of a file")
+    func replacedElsewhere() throws {
+        let volume = try MountedVolume()
+        // Alone, its kernel may keep what it saw for good.
+        try volume.site.shell.run(
+            "touch m/a m/b; ln m/b m/c; stat m/c >/dev/null; mkdir m2; berth mount v m2; mv m2/a m2/b")
+        try eventually("one link is left", within: .seconds(3)) { try volume.stat("c").st_nlink == 1 }
+        try volume.site.shell.run("berth umount m2")
+    }
 }
