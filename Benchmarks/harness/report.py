@@ -42,10 +42,19 @@ def cell(samples):
     return text if len(values) == 1 else f"{text} ({number(min(values))}-{number(max(values))})"
 
 
-def ratio(found, one, other):
+def speed_ratio(found, one, other):
+    """How many times faster one system is than the other; None where that means nothing."""
     if not found.get(one) or not found.get(other):
-        return "-"
-    return f"{number(median(found[one]) / median(found[other]))} x"
+        return None
+    unit = found[one][0].unit
+    if unit in ("/s", "MB/s"):
+        return median(found[one]) / median(found[other])
+    return median(found[other]) / median(found[one]) if unit == "s" else None
+
+
+def ratio(found, one, other):
+    value = speed_ratio(found, one, other)
+    return "-" if value is None else f"{number(value)} x"
 
 
 COMPARED = [("juicefs-sqlite", "berth/sqlite"), ("juicefs-redis", "berth/redis"), ("memfs", "berth/memfs"),
@@ -53,7 +62,7 @@ COMPARED = [("juicefs-sqlite", "berth/sqlite"), ("juicefs-redis", "berth/redis")
 
 
 def table(samples, systems):
-    """Medians with spread, and Berth's ratio to the others."""
+    """Medians with least and most, and how many times faster Berth is than the others."""
     compared = [(name, title) for name, title in COMPARED if name in systems and "berth" in systems]
     lines = [["load", "clients", "unit", *systems, *(title for _, title in compared)]]
     for (load, clients), found in grouped(samples).items():
@@ -63,9 +72,22 @@ def table(samples, systems):
     return align(lines)
 
 
-def align(lines):
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+def align(lines, right=None):
+    """Columns of text; all but the first to the right, where `right` does not name them."""
+    columns = range(len(lines[0]))
+    right = columns[1:] if right is None else right
+    widths = [max(len(line[column]) for line in lines) for column in columns]
     return "\n".join(
-        "  ".join(text.ljust(width) if column == 0 else text.rjust(width)
-                  for column, (text, width) in enumerate(zip(line, widths))).rstrip()
+        "  ".join(line[column].rjust(widths[column]) if column in right else line[column].ljust(widths[column])
+                  for column in columns).rstrip()
         for line in lines)
+
+
+def requests(samples):
+    """The opcodes of each operation, for every system."""
+    lines = [["operation", "system", "awaited", "requests of one operation, as the kernel counts them"]]
+    for sample in samples:
+        if sample.unit == "requests":
+            lines.append([sample.load.removeprefix("requests "), sample.system, f"{sample.value:.2f}",
+                          sample.detail["requests"]])
+    return align(lines, right=(2,)) if len(lines) > 1 else ""

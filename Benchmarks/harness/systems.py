@@ -18,6 +18,7 @@ class System:
 
     name = ""
     serves_requests = True
+    has_store = False
 
     def __init__(self, site, area):
         self.site = site
@@ -86,6 +87,7 @@ def end_process(process, seconds=10):
 
 class Berth(System):
     name = "berth"
+    has_store = True
     volume = "data"
 
     def make(self):
@@ -146,6 +148,7 @@ def database_files(database):
 class JuiceFS(System):
     """Default settings; only the usage report is off, which would call out to the network."""
 
+    has_store = True
     process = None
 
     def metadata_url(self):
