@@ -86,7 +86,7 @@ let package = Package(
 
         // What `make bench` measures with.
         benchmark("berth-load", "Load", []),
-        benchmark("berth-memfs", "MemoryFS", ["CFUSE", "FileModel", "LinuxSystem"]),
+        benchmark("berth-memfs", "MemoryFS", ["CFUSE", "FUSEBridge", "FileModel", "LinuxSystem"]),
 
         // Tests.
         .target(

@@ -1,15 +1,16 @@
+import FUSEBridge
 import FileModel
 import Glibc
 import LinuxSystem
 
 /// A tree of files in memory behind one lock: the least a file system can do for each request.
 // SAFETY: every member and every node is guarded by `monitor`; what leaves it is copied.
-final class MemoryTree: @unchecked Sendable {
+final class MemoryTree: Endpoint, @unchecked Sendable {
     private let monitor = Monitor()
     private var nodes: [UInt64: Node] = [:]
     private var last: UInt64 = 1
 
-    init() {
+    override init() {
         let root = Node(number: 1, mode: S_IFDIR | 0o755, user: getuid(), group: getgid())
         root.lookups = 1
         nodes[1] = root

@@ -44,11 +44,13 @@ enum Requests {
                 fuse_reply_entry(request, &made)
             }
         }
-        table.create = { request, parent, text, mode, _ in
+        table.create = { request, parent, text, mode, opened in
             answer(request) { tree throws(Errno) in
                 var made = try make(request, tree, Name(text), in: parent, S_IFREG | mode & 0o7777)
+                let flags = opened?.pointee.flags ?? 0
                 var file = fuse_file_info()
                 file.keep_cache = 1
+                file.direct_io = tree.hook.canMixDirect && flags & O_ACCMODE == O_WRONLY ? 1 : 0
                 fuse_reply_create(request, &made, &file)
             }
         }

@@ -1,10 +1,8 @@
 import CFUSE
+import FUSEBridge
 import FileModel
 import Glibc
 import LinuxSystem
-
-/// Threads that wait for requests, as Berth has them.
-private let threads: UInt32 = 16
 
 /// Serves until the file system is unmounted.
 private func serve(_ device: consuming FileDescriptor, _ tree: MemoryTree) throws(SystemFailure) {
@@ -18,20 +16,13 @@ private func serve(_ device: consuming FileDescriptor, _ tree: MemoryTree) throw
     }
     guard let session else { throw SystemFailure("berth-memfs", "libfuse makes no session", .current) }
     defer { fuse_session_destroy(session) }
-    var io = Handshake.functions
-    guard fuse_session_custom_io(session, &io, device.take()) == 0 else {
+    var io = RequestHook.functions
+    let number = device.take()
+    guard fuse_session_custom_io(session, &io, number) == 0 else {
         throw SystemFailure("berth-memfs", "libfuse does not take the descriptor", .current)
     }
-    loop(session)
-}
-
-/// The one place where requests are received: keep it as Berth's.
-private func loop(_ session: OpaquePointer) {
-    let settings = fuse_loop_cfg_create()
-    fuse_loop_cfg_set_max_threads(settings, threads)
-    fuse_loop_cfg_set_idle_threads(settings, threads)
-    _ = berth_loop(session, settings)
-    fuse_loop_cfg_destroy(settings)
+    // Berth's own way to receive requests: what differs is what answers them.
+    RequestLoop(session, device: number).run()
 }
 
 private func fail(_ message: String, _ status: Int32) -> Never {

@@ -12,7 +12,7 @@ import VFS
 /// - `handle` lives as long as this object; it is used by the loop's threads and the invalidation thread.
 /// - `fileSystem.detach` follows the end of the loop, so no request meets a detached session.
 // SAFETY: `handle`, `loop` and `session` are set before any thread starts, and never again.
-public final class Connection: @unchecked Sendable {
+public final class Connection: Endpoint, @unchecked Sendable {
     /// The kernel's readahead and background writes in flight.
     private static let backgroundRequests: UInt32 = 64
     static let maximumTransfer: UInt32 = 1 << 20
@@ -20,7 +20,6 @@ public final class Connection: @unchecked Sendable {
     let fileSystem: FileSystem
     let session: Session
     let queue = InvalidationQueue()
-    let hook = RequestHook()
     private var handle: OpaquePointer?
     private var loop: RequestLoop?
 
@@ -31,6 +30,7 @@ public final class Connection: @unchecked Sendable {
         self.fileSystem = fileSystem
         let queue = self.queue
         session = Session(name: name, identity: identity, isReadOnly: isReadOnly) { queue.add($0) }
+        super.init()
         var operations = Self.operations()
         handle = try Self.makeHandle(&operations, Unmanaged.passUnretained(self).toOpaque())
         var io = RequestHook.functions

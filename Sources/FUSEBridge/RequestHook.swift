@@ -15,7 +15,7 @@ import Synchronization
 ///   the kernel's question for security.capability before the first write, and read and mapped through it by others.
 /// - The moment INIT is answered, which libfuse does not report.
 // SAFETY: `state` and `initUnique` are atomic; `ready` is written before the loop starts and read in it.
-final class RequestHook: @unchecked Sendable {
+package final class RequestHook: @unchecked Sendable {
     private let initUnique = Atomic<UInt64>(0)
     private let offersKillPriv = Atomic<Bool>(false)
     private let offersDirect = Atomic<Bool>(false)
@@ -24,33 +24,33 @@ final class RequestHook: @unchecked Sendable {
 
     /// Whether a file may be written directly through one handle and read through the page cache by others. Kernels
     /// before 6.18 leave a page in the cache that a reader fetched while a direct write was under way.
-    var canMixDirect: Bool { offersDirect.load(ordering: .relaxed) }
+    package var canMixDirect: Bool { offersDirect.load(ordering: .relaxed) }
     private static let mixesDirectSafely = KernelRelease.current().map { $0 >= KernelRelease(6, 18) } ?? false
 
     func whenReady(_ body: @escaping @Sendable () -> Void) {
         ready = body
     }
 
-    /// What libfuse calls. The user data is the connection.
-    static var functions: fuse_custom_io {
+    /// What libfuse calls. The user data is an `Endpoint`.
+    package static var functions: fuse_custom_io {
         var io = fuse_custom_io()
         io.read = { number, buffer, length, userdata in
             let count = Glibc.read(number, buffer, length)
             guard count > 0, let buffer, let userdata else { return count }
-            RequestHook.connection(userdata).hook.received(UnsafeMutableRawBufferPointer(start: buffer, count: count))
+            RequestHook.hook(of: userdata).received(UnsafeMutableRawBufferPointer(start: buffer, count: count))
             return count
         }
         io.writev = { number, parts, partCount, userdata in
             guard let parts, let userdata else { return Glibc.writev(number, parts, partCount) }
-            let hook = RequestHook.connection(userdata).hook
+            let hook = RequestHook.hook(of: userdata)
             if hook.isReady.load(ordering: .relaxed) { return Glibc.writev(number, parts, partCount) }
             return hook.writeEarly(number, parts, partCount)
         }
         return io
     }
 
-    private static func connection(_ userdata: UnsafeMutableRawPointer) -> Connection {
-        Unmanaged<Connection>.fromOpaque(userdata).takeUnretainedValue()
+    private static func hook(of userdata: UnsafeMutableRawPointer) -> RequestHook {
+        Unmanaged<Endpoint>.fromOpaque(userdata)._withUnsafeGuaranteedRef { $0.hook }
     }
 
     @inline(__always)
@@ -119,4 +119,12 @@ final class RequestHook: @unchecked Sendable {
         let header = start.loadUnaligned(as: fuse_out_header.self)
         return header.error == 0 && header.unique == initUnique.load(ordering: .acquiring)
     }
+}
+
+/// What libfuse's user data must be for the hook to be found: the object that answers a session's requests.
+// SAFETY: `hook` is constant and safe itself; subclasses say why they are.
+open class Endpoint: @unchecked Sendable {
+    package let hook = RequestHook()
+
+    public init() {}
 }

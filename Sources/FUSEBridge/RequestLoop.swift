@@ -16,7 +16,7 @@ import Synchronization
 /// - At most one thread leads. Only the leader receives, and only it passes the lead on.
 /// - No thread sleeps in a read: the descriptor does not block, and `stop` ends every wait.
 // SAFETY: `handle` and the descriptors outlive the threads; `isStopping` is guarded by `monitor`, `leader` is atomic.
-final class RequestLoop: @unchecked Sendable {
+package final class RequestLoop: @unchecked Sendable {
     /// More threads than cores, because a cache miss waits for the store.
     private static let threadCount = 16
     /// How long the leader looks for another request before it sleeps. About what two wake-ups cost; so short that
@@ -35,7 +35,7 @@ final class RequestLoop: @unchecked Sendable {
     private static let nobody: UInt = 0
 
     /// Takes a libfuse session whose descriptor is `device`. Nothing is received before `run`.
-    init(_ handle: OpaquePointer, device: Int32) {
+    package init(_ handle: OpaquePointer, device: Int32) {
         self.handle = handle
         self.device = device
         wakeup = berth_event_descriptor()
@@ -45,7 +45,7 @@ final class RequestLoop: @unchecked Sendable {
     deinit { close(wakeup) }
 
     /// Serves until the connection ends or `stop` is called. Blocks.
-    func run() {
+    package func run() {
         let threads = (1..<Self.threadCount).map { _ in
             WorkerThread(name: "berth-request") { [unowned self] in self.work() }
         }
@@ -54,13 +54,13 @@ final class RequestLoop: @unchecked Sendable {
     }
 
     /// Ends `run` once the requests under way are answered. Safe from any thread, before `run` too.
-    func stop() {
+    package func stop() {
         fuse_session_exit(handle)
         _ = berth_event_raise(wakeup)
     }
 
     /// Called by a thread that answers a request, before it waits for something: another one leads from here on.
-    func passOn() {
+    package func passOn() {
         guard leader.load(ordering: .relaxed) == Self.thisThread else { return }
         monitor.lock()
         leader.store(Self.nobody, ordering: .relaxed)

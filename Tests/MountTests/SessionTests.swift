@@ -62,7 +62,9 @@ struct SessionTests {
         try volume.site.shell.run(
             "mkdir m2 m/d; berth mount v m2; for m in m m2 m m2; do bash -c '\(load)' - $m & done; wait; berth umount m2",
             timeout: .seconds(110))
-        #expect(try volume.site.shell.run("berth umount m; berth stop --all >/dev/null; berth volume check v").contains("whole"))
+        #expect(
+            try volume.site.shell.run("berth umount m; berth stop --all >/dev/null; berth volume check v").contains(
+                "whole"))
     }
 
     @Test("a second mount sees each change within a second, and nothing older after it")
