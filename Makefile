@@ -1,22 +1,25 @@
-# Berth. `make demo` shows it at work, `make test` runs everything.
+# Berth. `make demo` shows it at work, `make test` runs everything, `make bench` measures.
 
 SHELL := /bin/bash
 PROGRAMS := .build/release
 # Programs that need no Swift on the machine they run on. `-s`: without symbols they are a third as large.
 RELEASE := swift build -c release -Xswiftc -static-stdlib -Xlinker -s
-SOURCES := Package.swift Sources Tests
+SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: build demo test format lint clean
+.PHONY: build demo test bench format lint clean
 
 build: dependencies-build
 	@$(RELEASE)
 
-.PHONY: dependencies-build dependencies-test
+.PHONY: dependencies-build dependencies-test dependencies-bench
 dependencies-build:
 	@packaging/install-dependencies.sh build
 
 dependencies-test:
 	@packaging/install-dependencies.sh test
+
+dependencies-bench:
+	@packaging/install-dependencies.sh bench
 
 demo: build
 	@packaging/demo.sh "$(CURDIR)/$(PROGRAMS)"
@@ -25,6 +28,11 @@ demo: build
 test: dependencies-test lint
 	@$(RELEASE)
 	@BERTH_PROGRAMS="$(CURDIR)/$(PROGRAMS)" BERTH_PACKAGING="$(CURDIR)/packaging" swift test
+
+# Everything beside JuiceFS and the local file system; hours. A short look: make bench BENCH=--quick
+bench: dependencies-bench
+	@$(RELEASE)
+	@python3 Benchmarks/bench.py $(BENCH)
 
 format:
 	@swift format --in-place --recursive $(SOURCES)

@@ -14,6 +14,12 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict)
 }
 
+/// A program of the benchmark harness, which nothing installs.
+func benchmark(_ name: String, _ directory: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(
+        name: name, dependencies: dependencies, path: "Benchmarks/\(directory)", swiftSettings: strict)
+}
+
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .testTarget(name: name, dependencies: dependencies + ["TestSupport"], swiftSettings: strict)
 }
@@ -77,6 +83,10 @@ let package = Package(
                 "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs",
                 "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
             ]),
+
+        // What `make bench` measures with.
+        benchmark("berth-load", "Load", []),
+        benchmark("berth-memfs", "MemoryFS", ["CFUSE", "FUSEBridge", "FileModel", "LinuxSystem"]),
 
         // Tests.
         .target(

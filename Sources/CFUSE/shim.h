@@ -4,8 +4,3 @@
 #define FUSE_USE_VERSION 314
 #include <fuse3/fuse_lowlevel.h>
 #include <linux/fuse.h>
-
-// Versioned symbols make fuse_session_loop_mt a macro on some builds.
-static inline int berth_loop(struct fuse_session *session, struct fuse_loop_config *settings) {
-    return fuse_session_loop_mt(session, settings);
-}

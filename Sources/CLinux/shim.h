@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -68,6 +69,9 @@ static inline int berth_set_nonblocking(int fd, int on) {
     if (flags < 0) return -1;
     return fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
 }
+// The flags of an event descriptor are an enum in Glibc's headers.
+static inline int berth_event_descriptor(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+static inline int berth_event_raise(int fd) { return eventfd_write(fd, 1); }
 static inline int berth_duplicate_from(int fd, int lowest) { return fcntl(fd, F_DUPFD_CLOEXEC, lowest); }
 
 // sockaddr_un is a C array in a struct; -1 with ENAMETOOLONG where the path does not fit.
@@ -145,7 +149,4 @@ static inline ssize_t berth_receive_with_fd(int socket, void *bytes, size_t leng
         }
     }
     return received;
-}
-static inline int berth_tgkill(pid_t process, int thread, int number) {
-    return (int)syscall(SYS_tgkill, process, thread, number);
 }

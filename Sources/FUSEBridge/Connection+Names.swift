@@ -33,8 +33,10 @@ extension Connection {
                         inode(number), as: try name(text), in: inode(parent), caller: bridge.caller(of: request)))
             }
         }
-        table.create = { request, parent, text, mode, _ in
-            answer(request) { bridge throws(Errno) in try bridge.create(text, in: inode(parent), mode, request) }
+        table.create = { request, parent, text, mode, file in
+            answer(request) { bridge throws(Errno) in
+                try bridge.create(text, in: inode(parent), mode, flags: file?.pointee.flags ?? 0, request)
+            }
         }
         addRemovals(&table)
     }
@@ -82,16 +84,24 @@ extension Connection {
     }
 
     private func create(
-        _ text: UnsafePointer<CChar>?, in parent: InodeID, _ mode: mode_t, _ request: fuse_req_t?
+        _ text: UnsafePointer<CChar>?, in parent: InodeID, _ mode: mode_t, flags: Int32, _ request: fuse_req_t?
     ) throws(Errno) -> Reply {
         let caller = try owner(of: request)
         let raw = try bytes(text)
         // "/": an O_TMPFILE, see `RequestHook`.
         if raw == [0x2F] {
-            return .created(try fileSystem.createNameless(in: parent, permissions: mode & 0o7777, caller: caller))
+            let inode = try fileSystem.createNameless(in: parent, permissions: mode & 0o7777, caller: caller)
+            return .created(inode, isDirect: false)
         }
         let new = NewInode(kind: .regular, permissions: mode & 0o7777)
-        return .created(try fileSystem.create(try FileName(raw), in: parent, new, caller: caller))
+        do throws(Errno) {
+            let inode = try fileSystem.create(try FileName(raw), in: parent, new, caller: caller)
+            return .created(inode, isDirect: hook.canMixDirect && flags & O_ACCMODE == O_WRONLY)
+        } catch .alreadyExists where flags & O_EXCL == 0 {
+            // Another session made it since the kernel looked. ESTALE has the kernel look again and open what is there,
+            // with the permissions that has.
+            throw .stale
+        }
     }
 }
 

@@ -9,14 +9,10 @@ import VFS
 /// One `/dev/fuse` descriptor being served: libfuse's session, the volume's session, and the threads of both.
 ///
 /// Invariants
-/// - `handle` lives as long as this object; it is used by libfuse's threads and the invalidation thread.
+/// - `handle` lives as long as this object; it is used by the loop's threads and the invalidation thread.
 /// - `fileSystem.detach` follows the end of the loop, so no request meets a detached session.
-// SAFETY: `handle`, `device`, and `session` are set before any thread starts; counters are atomic.
-public final class Connection: @unchecked Sendable {
-    /// Requests served at once: more threads than cores, because a cache miss waits for the store.
-    private static let maximumThreads: UInt32 = 16
-    /// Threads that stay for the next request; fewer wake-ups than starting them anew.
-    private static let idleThreads: UInt32 = 16
+// SAFETY: `handle`, `loop` and `session` are set before any thread starts, and never again.
+public final class Connection: Endpoint, @unchecked Sendable {
     /// The kernel's readahead and background writes in flight.
     private static let backgroundRequests: UInt32 = 64
     static let maximumTransfer: UInt32 = 1 << 20
@@ -24,30 +20,29 @@ public final class Connection: @unchecked Sendable {
     let fileSystem: FileSystem
     let session: Session
     let queue = InvalidationQueue()
-    let hook = RequestHook()
-    private let device: FileDescriptor
     private var handle: OpaquePointer?
+    private var loop: RequestLoop?
 
     /// Prepares to serve a mounted descriptor. Nothing is answered before `serve`.
     public init(
         _ device: consuming FileDescriptor, fileSystem: FileSystem, name: String, identity: Identity, isReadOnly: Bool
     ) throws(ConnectionFailure) {
         self.fileSystem = fileSystem
-        self.device = device
         let queue = self.queue
         session = Session(name: name, identity: identity, isReadOnly: isReadOnly) { queue.add($0) }
+        super.init()
         var operations = Self.operations()
         handle = try Self.makeHandle(&operations, Unmanaged.passUnretained(self).toOpaque())
         var io = RequestHook.functions
         // From here on libfuse owns the descriptor's number and closes it with the session.
-        guard let copy = try? self.device.duplicate() else {
-            throw ConnectionFailure(step: "duplicate", errno: .current)
-        }
-        let number = copy.take()
-        guard fuse_session_custom_io(handle, &io, number) == 0 else {
+        let number = device.take()
+        guard let handle, fuse_session_custom_io(handle, &io, number) == 0 else {
             close(number)
             throw ConnectionFailure(step: "custom_io", errno: .current)
         }
+        let loop = RequestLoop(handle, device: number)
+        self.loop = loop
+        session.whenWaiting { [unowned loop] in loop.passOn() }
     }
 
     deinit {
@@ -61,11 +56,7 @@ public final class Connection: @unchecked Sendable {
         fileSystem.attach(session)
         // `serve` keeps the object alive, and joins the thread before it returns.
         let pump = WorkerThread(name: "berth-inval") { [unowned self] in self.invalidate() }
-        let settings = fuse_loop_cfg_create()
-        fuse_loop_cfg_set_max_threads(settings, Self.maximumThreads)
-        fuse_loop_cfg_set_idle_threads(settings, Self.idleThreads)
-        _ = berth_loop(handle, settings)
-        fuse_loop_cfg_destroy(settings)
+        loop?.run()
         queue.close()
         pump.join()
         fileSystem.detach(session)
@@ -73,7 +64,7 @@ public final class Connection: @unchecked Sendable {
 
     /// Ends service: the kernel answers ENOTCONN from then on. Safe from any thread.
     public func abort() {
-        fuse_session_exit(handle)
+        loop?.stop()
     }
 
     /// The thread that tells this session's kernel what others changed: outside every lock, and never awaited by

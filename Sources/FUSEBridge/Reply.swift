@@ -11,8 +11,8 @@ enum Reply {
     case entry(Inode)
     /// There is no such name, and the kernel may remember that.
     case noEntry
-    /// A new file that is open at once; the session holds it.
-    case created(Inode)
+    /// A new file that is open at once; the session holds it. `isDirect`: written past the page cache.
+    case created(Inode, isDirect: Bool)
     /// NUL-terminated for the kernel by the reply itself.
     case target([UInt8])
     case bytes([UInt8])
@@ -42,13 +42,7 @@ extension Connection {
             var entry = fuse_entry_param()
             entry.entry_timeout = timeout
             fuse_reply_entry(request, &entry)
-        case .created(let inode):
-            var entry = self.entry(of: inode)
-            var file = fuse_file_info()
-            file.keep_cache = 1
-            if fuse_reply_create(request, &entry, &file) != 0 {
-                fileSystem.forget(inode.id, count: 1, session: session)
-            }
+        case .created(let inode, let isDirect): sendCreated(inode, isDirect, to: request)
         case .target(let bytes):
             (bytes + [0]).withUnsafeBytes {
                 _ = fuse_reply_readlink(request, $0.baseAddress?.assumingMemoryBound(to: CChar.self))
@@ -71,6 +65,16 @@ extension Connection {
         case .statistics(let statistics):
             var answer = Self.record(of: statistics)
             fuse_reply_statfs(request, &answer)
+        }
+    }
+
+    private func sendCreated(_ inode: Inode, _ isDirect: Bool, to request: fuse_req_t) {
+        var entry = self.entry(of: inode)
+        var file = fuse_file_info()
+        file.keep_cache = 1
+        file.direct_io = isDirect ? 1 : 0
+        if fuse_reply_create(request, &entry, &file) != 0 {
+            fileSystem.forget(inode.id, count: 1, session: session)
         }
     }
 

@@ -2,6 +2,7 @@ import CFUSE
 import CLinux
 import FileModel
 import Glibc
+import LinuxSystem
 import Synchronization
 
 /// Reads requests and writes replies for libfuse, and mends on the way what libfuse 3.14 does not know.
@@ -10,38 +11,46 @@ import Synchronization
 ///   create; no real name can hold a slash, so `create` tells them apart (`linux/fuse.h` 7.37).
 /// - FUSE_HANDLE_KILLPRIV_V2: without it the kernel asks for security.capability before every write. The bit is
 ///   added to the answer of INIT where the kernel offers it.
+/// - FUSE_DIRECT_IO_ALLOW_MMAP, accepted the same way: it lets a new file be written past the page cache, which spares
+///   the kernel's question for security.capability before the first write, and read and mapped through it by others.
 /// - The moment INIT is answered, which libfuse does not report.
 // SAFETY: `state` and `initUnique` are atomic; `ready` is written before the loop starts and read in it.
-final class RequestHook: @unchecked Sendable {
+package final class RequestHook: @unchecked Sendable {
     private let initUnique = Atomic<UInt64>(0)
     private let offersKillPriv = Atomic<Bool>(false)
+    private let offersDirect = Atomic<Bool>(false)
     private let isReady = Atomic<Bool>(false)
     private var ready: @Sendable () -> Void = {}
+
+    /// Whether a file may be written directly through one handle and read through the page cache by others. Kernels
+    /// before 6.18 leave a page in the cache that a reader fetched while a direct write was under way.
+    package var canMixDirect: Bool { offersDirect.load(ordering: .relaxed) }
+    private static let mixesDirectSafely = KernelRelease.current().map { $0 >= KernelRelease(6, 18) } ?? false
 
     func whenReady(_ body: @escaping @Sendable () -> Void) {
         ready = body
     }
 
-    /// What libfuse calls. The user data is the connection.
-    static var functions: fuse_custom_io {
+    /// What libfuse calls. The user data is an `Endpoint`.
+    package static var functions: fuse_custom_io {
         var io = fuse_custom_io()
         io.read = { number, buffer, length, userdata in
             let count = Glibc.read(number, buffer, length)
             guard count > 0, let buffer, let userdata else { return count }
-            RequestHook.connection(userdata).hook.received(UnsafeMutableRawBufferPointer(start: buffer, count: count))
+            RequestHook.hook(of: userdata).received(UnsafeMutableRawBufferPointer(start: buffer, count: count))
             return count
         }
         io.writev = { number, parts, partCount, userdata in
             guard let parts, let userdata else { return Glibc.writev(number, parts, partCount) }
-            let hook = RequestHook.connection(userdata).hook
+            let hook = RequestHook.hook(of: userdata)
             if hook.isReady.load(ordering: .relaxed) { return Glibc.writev(number, parts, partCount) }
             return hook.writeEarly(number, parts, partCount)
         }
         return io
     }
 
-    private static func connection(_ userdata: UnsafeMutableRawPointer) -> Connection {
-        Unmanaged<Connection>.fromOpaque(userdata).takeUnretainedValue()
+    private static func hook(of userdata: UnsafeMutableRawPointer) -> RequestHook {
+        Unmanaged<Endpoint>.fromOpaque(userdata)._withUnsafeGuaranteedRef { $0.hook }
     }
 
     @inline(__always)
@@ -53,25 +62,50 @@ final class RequestHook: @unchecked Sendable {
             request.storeBytes(of: FUSE_CREATE.rawValue, toByteOffset: opcodeOffset, as: UInt32.self)
         } else if opcode == FUSE_INIT.rawValue {
             let header = request.loadUnaligned(as: fuse_in_header.self)
-            let flagsOffset = MemoryLayout<fuse_in_header>.size + 12
-            guard request.count >= flagsOffset + 4 else { return }
-            let flags = request.loadUnaligned(fromByteOffset: flagsOffset, as: UInt32.self)
-            offersKillPriv.store(flags & Self.killPrivV2 != 0, ordering: .relaxed)
+            noteOffer(request)
             initUnique.store(header.unique, ordering: .releasing)
         }
     }
 
+    private func noteOffer(_ request: UnsafeMutableRawBufferPointer) {
+        let flagsOffset = MemoryLayout<fuse_in_header>.size + Self.flagsOffset
+        guard request.count >= flagsOffset + 4 else { return }
+        let flags = request.loadUnaligned(fromByteOffset: flagsOffset, as: UInt32.self)
+        offersKillPriv.store(flags & Self.killPrivV2 != 0, ordering: .relaxed)
+        guard flags & Self.initExtended != 0, request.count >= flagsOffset + 8 else { return }
+        let more = request.loadUnaligned(fromByteOffset: flagsOffset + 4, as: UInt32.self)
+        offersDirect.store(
+            more & Self.directAllowsMapping != 0 && Self.mixesDirectSafely, ordering: .relaxed)
+    }
+
+    // `linux/fuse.h` 7.39: fuse_init_in and fuse_init_out both have `flags` here; `flags2` holds bits 32 and up.
+    private static let flagsOffset = 12
+    private static let secondFlagsOffset = 32
     private static let killPrivV2 = UInt32(1) << 28
+    private static let initExtended = UInt32(1) << 30
+    private static let directAllowsMapping = UInt32(1) << 4
+
+    private func accept(_ body: UnsafeMutableRawBufferPointer) {
+        guard body.count >= Self.secondFlagsOffset + 4 else {
+            offersDirect.store(false, ordering: .relaxed)
+            return
+        }
+        var flags = body.loadUnaligned(fromByteOffset: Self.flagsOffset, as: UInt32.self)
+        if offersKillPriv.load(ordering: .relaxed) { flags |= Self.killPrivV2 }
+        if offersDirect.load(ordering: .relaxed) {
+            flags |= Self.initExtended
+            let more = body.loadUnaligned(fromByteOffset: Self.secondFlagsOffset, as: UInt32.self)
+            body.storeBytes(
+                of: more | Self.directAllowsMapping, toByteOffset: Self.secondFlagsOffset, as: UInt32.self)
+        }
+        body.storeBytes(of: flags, toByteOffset: Self.flagsOffset, as: UInt32.self)
+    }
 
     /// Replies up to that of INIT, which is the first.
     private func writeEarly(_ number: Int32, _ parts: UnsafeMutablePointer<iovec>, _ count: Int32) -> Int {
-        let flagsOffset = 12
         let isInit = isAnswerToInit(parts, count)
-        if isInit, offersKillPriv.load(ordering: .relaxed), let body = parts[1].iov_base,
-            parts[1].iov_len > flagsOffset + 4
-        {
-            let flags = body.loadUnaligned(fromByteOffset: flagsOffset, as: UInt32.self)
-            body.storeBytes(of: flags | Self.killPrivV2, toByteOffset: flagsOffset, as: UInt32.self)
+        if isInit, let body = parts[1].iov_base {
+            accept(UnsafeMutableRawBufferPointer(start: body, count: parts[1].iov_len))
         }
         let written = Glibc.writev(number, parts, count)
         if isInit && written > 0 && !isReady.exchange(true, ordering: .acquiringAndReleasing) { ready() }
@@ -85,4 +119,12 @@ final class RequestHook: @unchecked Sendable {
         let header = start.loadUnaligned(as: fuse_out_header.self)
         return header.error == 0 && header.unique == initUnique.load(ordering: .acquiring)
     }
+}
+
+/// What libfuse's user data must be for the hook to be found: the object that answers a session's requests.
+// SAFETY: `hook` is constant and safe itself; subclasses say why they are.
+open class Endpoint: @unchecked Sendable {
+    package let hook = RequestHook()
+
+    public init() {}
 }

@@ -55,5 +55,8 @@ public final class Monitor: @unchecked Sendable {
         return pthread_cond_timedwait(condition, mutex, &deadline) == 0
     }
 
+    /// Wakes one waiter: for conditions that only one can use.
+    public func signalOne() { pthread_cond_signal(condition) }
+
     public func signalAll() { pthread_cond_broadcast(condition) }
 }

@@ -48,20 +48,28 @@ final class CachedPack: @unchecked Sendable {
 
     /// Fills `buffer` from the pack's raw bytes at `offset`. Answers how many bytes came from the store.
     func read(
-        at offset: Int, into buffer: UnsafeMutableRawBufferPointer, from store: any ObjectStore
+        at offset: Int, into buffer: UnsafeMutableRawBufferPointer, from store: any ObjectStore,
+        _ beforeWaiting: () -> Void
     ) throws(PackReadFailure) -> Int {
         guard !buffer.isEmpty else { return 0 }
         let first = offset / PackFormat.frameBytes
         let last = (offset + buffer.count - 1) / PackFormat.frameBytes
         var fetched = 0
-        for frame in first...last { fetched += try require(frame, from: store) }
+        for frame in first...last { fetched += try require(frame, from: store, beforeWaiting) }
         try Self.readFully(descriptor, at: offset, into: buffer)
         return fetched
     }
 
     /// Makes one frame present. Answers the raw bytes it fetched.
-    private func require(_ frame: Int, from store: any ObjectStore) throws(PackReadFailure) -> Int {
+    private func require(
+        _ frame: Int, from store: any ObjectStore, _ beforeWaiting: () -> Void
+    ) throws(PackReadFailure) -> Int {
         monitor.lock()
+        if present[frame] {
+            monitor.unlock()
+            return 0
+        }
+        beforeWaiting()
         while !present[frame] && filling.contains(frame) { monitor.wait() }
         if present[frame] {
             monitor.unlock()

@@ -46,9 +46,11 @@ final class PackCache: @unchecked Sendable {
 
     func path(of id: PackID) -> String { directory + "/\(id)" }
 
-    func read(_ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(PackReadFailure) {
+    func read(
+        _ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void
+    ) throws(PackReadFailure) {
         let pack = try pack(id)
-        let fetched = try pack.read(at: offset, into: buffer, from: store)
+        let fetched = try pack.read(at: offset, into: buffer, from: store, beforeWaiting)
         if fetched > 0 { grow(id, by: fetched) }
     }
 

@@ -70,13 +70,13 @@ public final class PackStore: @unchecked Sendable {
     // MARK: Writing
 
     /// Stores bytes of a file and tells `record` where they lie. The pack cannot be sealed before `record`
-    /// has returned.
+    /// has returned. `beforeWaiting` is called where staging is full and the store must make room first.
     public func append<Result>(
-        _ bytes: UnsafeRawBufferPointer, of inode: InodeID, at fileOffset: UInt64,
+        _ bytes: UnsafeRawBufferPointer, of inode: InodeID, at fileOffset: UInt64, beforeWaiting: () -> Void,
         record: (PackID, UInt64) throws(Errno) -> Result
     ) throws(Errno) -> Result {
         let isLarge = fileOffset + UInt64(bytes.count) > Self.streamThresholdBytes
-        let (pack, offset) = try reserve(bytes.count, inode, fileOffset, isLarge)
+        let (pack, offset) = try reserve(bytes.count, inode, fileOffset, isLarge, beforeWaiting)
         defer { pack.release() }
         try pack.write(bytes, at: offset)
         return try record(pack.id, UInt64(offset))
@@ -103,14 +103,14 @@ public final class PackStore: @unchecked Sendable {
     }
 
     private func reserve(
-        _ count: Int, _ inode: InodeID, _ fileOffset: UInt64, _ isLarge: Bool
+        _ count: Int, _ inode: InodeID, _ fileOffset: UInt64, _ isLarge: Bool, _ beforeWaiting: () -> Void
     ) throws(Errno) -> (StagedPack, Int) {
         precondition(count <= PackFormat.maximumRawBytes, "a write is smaller than a pack")
         while true {
             let pack = isLarge ? try streamPack(inode) : try sharedPack()
             if let offset = pack.reserve(count, for: inode, at: fileOffset) { return (pack, offset) }
             retire(pack, isLarge ? inode : nil)
-            sealer?.waitForRoom()
+            sealer?.waitForRoom(beforeWaiting)
         }
     }
 
@@ -167,14 +167,15 @@ public final class PackStore: @unchecked Sendable {
 
     // MARK: Reading
 
-    /// Fills `buffer` with the pack's raw bytes from `offset` on.
+    /// Fills `buffer` with the pack's raw bytes from `offset` on. `beforeWaiting` is called where they must be
+    /// fetched from the store.
     public func read(
-        _ id: PackID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+        _ id: PackID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, beforeWaiting: () -> Void
     ) throws(PackReadFailure) {
         if let pack = stagedPack(id) {
             return try CachedPack.readFully(pack.descriptor, at: Int(offset), into: buffer)
         }
-        try cache.read(id, at: Int(offset), into: buffer)
+        try cache.read(id, at: Int(offset), into: buffer, beforeWaiting)
     }
 
     // MARK: Durability

@@ -30,9 +30,10 @@ final class Sealer: @unchecked Sendable {
     }
 
     /// Waits until staging has room for another pack.
-    func waitForRoom() {
+    func waitForRoom(_ beforeWaiting: () -> Void) {
         monitor.lock()
         defer { monitor.unlock() }
+        if queue.count > PackStore.sealQueueLimit { beforeWaiting() }
         while queue.count > PackStore.sealQueueLimit && !isStopping { monitor.wait() }
     }
 

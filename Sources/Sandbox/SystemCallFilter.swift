@@ -43,7 +43,7 @@ public enum SystemCallFilter {
             name: "ioctl", conditions: [scmp_arg_cmp(arg: 1, op: SCMP_CMP_EQ, datum_a: terminalAttributes, datum_b: 0)]),
         // Names of threads
         Rule(name: "prctl", conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: setName, datum_b: 0)]),
-        // Signals to ourselves: abort, and waking threads at the end.
+        // Signals to ourselves: abort.
         Rule(
             name: "tgkill", conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: UInt64(getpid()), datum_b: 0)]),
     ]

@@ -53,7 +53,7 @@ extension FileSystem {
             let target = UnsafeMutableRawBufferPointer(
                 rebasing: buffer[Int(part.fileOffset - offset)..<Int(part.end - offset)])
             do {
-                try packs.read(part.pack, at: part.packOffset, into: target)
+                try packs.read(part.pack, at: part.packOffset, into: target, beforeWaiting: session.willWait)
             } catch {
                 throw .failed(error)
             }
@@ -116,7 +116,8 @@ extension FileSystem {
             try recordChange(of: id, caller)
         } else {
             let range = start..<start + UInt64(bytes.count)
-            try packs.append(bytes, of: id, at: start) { pack, packOffset throws(Errno) in
+            try packs.append(bytes, of: id, at: start, beforeWaiting: caller.session.willWait) {
+                pack, packOffset throws(Errno) in
                 let extent = Extent(
                     fileOffset: start, length: UInt64(bytes.count), pack: pack, packOffset: packOffset)
                 try self.recordData([extent], in: range, of: id, caller)

@@ -12,10 +12,7 @@ public enum Invalidation: Sendable, Equatable {
 }
 
 /// One mounted FUSE connection: its ids, its rights, and what its kernel holds.
-///
-/// Invariants
-/// - `lookups[id]` is how often the kernel was told of `id` less how often it forgot it; never 0.
-// SAFETY: `lookups` is guarded by `monitor`; the rest is constant.
+// SAFETY: `lookups` is guarded by `monitor`; `willWait` is set before any request; the rest is constant.
 public final class Session: @unchecked Sendable {
     public let name: String
     public let identity: Identity
@@ -23,7 +20,9 @@ public final class Session: @unchecked Sendable {
     /// Takes what other sessions changed. Must return at once: it is called by their requests.
     let invalidate: @Sendable ([Invalidation]) -> Void
     private let monitor = Monitor()
-    private var lookups: [InodeID: UInt64] = [:]
+    private var lookups = LookupTable()
+    /// Called by a thread that answers a request and is about to wait for a store or a disk.
+    private(set) var willWait: @Sendable () -> Void = {}
 
     public init(
         name: String, identity: Identity, isReadOnly: Bool, invalidate: @escaping @Sendable ([Invalidation]) -> Void
@@ -34,10 +33,13 @@ public final class Session: @unchecked Sendable {
         self.invalidate = invalidate
     }
 
+    /// Sets what a request does before it waits for something slow. Call it before the first request.
+    public func whenWaiting(_ body: @escaping @Sendable () -> Void) { willWait = body }
+
     /// The kernel is about to be told of `id`.
     public func retain(_ id: InodeID) {
         monitor.lock()
-        lookups[id, default: 0] += 1
+        lookups.add(id)
         monitor.unlock()
     }
 
@@ -45,19 +47,13 @@ public final class Session: @unchecked Sendable {
     func release(_ id: InodeID, count: UInt64) -> Bool {
         monitor.lock()
         defer { monitor.unlock() }
-        guard let held = lookups[id] else { return true }
-        if held > count {
-            lookups[id] = held - count
-            return false
-        }
-        lookups[id] = nil
-        return true
+        return lookups.remove(id, count: count)
     }
 
     func holds(_ id: InodeID) -> Bool {
         monitor.lock()
         defer { monitor.unlock() }
-        return lookups[id] != nil
+        return lookups.holds(id)
     }
 }
 

@@ -145,27 +145,10 @@ final class Server: @unchecked Sendable {
     /// Ends a session and waits until its last request has been answered.
     private func detach(_ session: String) {
         guard let served = monitor.withLock({ sessions[session] }) else { return }
-        while isServed(session) {
-            // Repeated: a thread may have been about to read when it was woken.
-            served.connection.abort()
-            Self.interruptThreads()
-            monitor.lock()
-            if sessions[session] != nil { _ = monitor.wait(seconds: 0.05) }
-            monitor.unlock()
-        }
-    }
-
-    /// Interrupts blocking reads of `/dev/fuse`, which nothing else ends while the mount stays.
-    private static func interruptThreads() {
-        guard let directory = opendir("/proc/self/task") else { return }
-        defer { closedir(directory) }
-        let own = berth_gettid()
-        while let entry = readdir(directory) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { raw in
-                String(decoding: raw.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if let thread = Int32(name), thread != own { _ = berth_tgkill(getpid(), thread, SIGUSR1) }
-        }
+        served.connection.abort()
+        monitor.lock()
+        while sessions[session] != nil { monitor.wait() }
+        monitor.unlock()
     }
 
     private func status() throws(SystemFailure) -> ServerStatus {

@@ -6,10 +6,6 @@ enum Signals {
     /// Call it before the first thread starts.
     static func prepare() {
         signal(SIGPIPE, SIG_IGN)
-        // Wakes a thread out of a blocking call, which SA_RESTART would resume.
-        var wake = sigaction()
-        wake.__sigaction_handler.sa_handler = { _ in }
-        sigaction(SIGUSR1, &wake, nil)
         var set = terminating()
         pthread_sigmask(SIG_BLOCK, &set, nil)
     }

@@ -1,0 +1,150 @@
+import CFUSE
+import CLinux
+import FileModel
+import Glibc
+import LinuxSystem
+import Synchronization
+
+/// Receives one session's requests and has them answered with few wake-ups, which are the price of a request.
+///
+/// One thread at a time leads: it waits for requests and answers each itself. Before it does anything slow (a fetch
+/// from the store, a sync, a large copy) it passes the lead on, so that a slow request holds up no other. After a
+/// request the leader looks for the next one for a moment before it sleeps: being woken on another core costs more
+/// than most requests.
+///
+/// Invariants
+/// - At most one thread leads. Only the leader receives, and only it passes the lead on.
+/// - No thread sleeps in a read: the descriptor does not block, and `stop` ends every wait.
+// SAFETY: `handle` and the descriptors outlive the threads; `isStopping` is guarded by `monitor`, `leader` is atomic.
+package final class RequestLoop: @unchecked Sendable {
+    /// More threads than cores, because a cache miss waits for the store.
+    private static let threadCount = 16
+    /// How long the leader looks for another request before it sleeps. About what two wake-ups cost; so short that
+    /// an idle mount costs nothing, and it yields to whoever wants the core.
+    private static let patienceNanoseconds: UInt64 = 20_000
+    /// A transfer of this size takes longer than a wake-up: others should go on meanwhile.
+    private static let largeTransferBytes = 64 << 10
+
+    private let handle: OpaquePointer
+    private let device: Int32
+    private let wakeup: Int32
+    private let monitor = Monitor()
+    private let leader = Atomic<UInt>(nobody)
+    private var isStopping = false
+
+    private static let nobody: UInt = 0
+
+    /// Takes a libfuse session whose descriptor is `device`. Nothing is received before `run`.
+    package init(_ handle: OpaquePointer, device: Int32) {
+        self.handle = handle
+        self.device = device
+        wakeup = berth_event_descriptor()
+        _ = berth_set_nonblocking(device, 1)
+    }
+
+    deinit { close(wakeup) }
+
+    /// Serves until the connection ends or `stop` is called. Blocks.
+    package func run() {
+        let threads = (1..<Self.threadCount).map { _ in
+            WorkerThread(name: "berth-request") { [unowned self] in self.work() }
+        }
+        work()
+        for thread in threads { thread.join() }
+    }
+
+    /// Ends `run` once the requests under way are answered. Safe from any thread, before `run` too.
+    package func stop() {
+        fuse_session_exit(handle)
+        _ = berth_event_raise(wakeup)
+    }
+
+    /// Called by a thread that answers a request, before it waits for something: another one leads from here on.
+    package func passOn() {
+        guard leader.load(ordering: .relaxed) == Self.thisThread else { return }
+        monitor.lock()
+        leader.store(Self.nobody, ordering: .relaxed)
+        monitor.signalOne()
+        monitor.unlock()
+    }
+
+    private func work() {
+        let own = Self.thisThread
+        var buffer = fuse_buf()
+        defer { free(buffer.mem) }
+        while takeLead(own) {
+            repeat {
+                guard receive(&buffer) else { return end() }
+                if Self.isSlow(buffer) { passOn() }
+                fuse_session_process_buf(handle, &buffer)
+            } while leader.load(ordering: .relaxed) == own
+        }
+    }
+
+    private func takeLead(_ own: UInt) -> Bool {
+        monitor.lock()
+        defer { monitor.unlock() }
+        while leader.load(ordering: .relaxed) != Self.nobody && !isStopping { monitor.wait() }
+        guard !isStopping else { return false }
+        leader.store(own, ordering: .relaxed)
+        return true
+    }
+
+    private func end() {
+        monitor.lock()
+        leader.store(Self.nobody, ordering: .relaxed)
+        isStopping = true
+        monitor.signalAll()
+        monitor.unlock()
+    }
+
+    /// The next request. False when the connection or the loop has ended.
+    private func receive(_ buffer: inout fuse_buf) -> Bool {
+        var deadline: UInt64?
+        while fuse_session_exited(handle) == 0 {
+            let count = fuse_session_receive_buf(handle, &buffer)
+            if count > 0 { return true }
+            guard count == -EAGAIN || count == -EINTR else { return false }
+            let now = monotonicNanoseconds()
+            let end = deadline ?? now + Self.patienceNanoseconds
+            deadline = end
+            if now < end { sched_yield() } else { sleep() }
+        }
+        return false
+    }
+
+    private func sleep() {
+        var sources = (
+            pollfd(fd: device, events: Int16(POLLIN), revents: 0), pollfd(fd: wakeup, events: Int16(POLLIN), revents: 0)
+        )
+        withUnsafeMutableBytes(of: &sources) {
+            _ = poll($0.baseAddress?.assumingMemoryBound(to: pollfd.self), 2, -1)
+        }
+    }
+
+    private static func isSlow(_ buffer: fuse_buf) -> Bool {
+        guard let start = buffer.mem, buffer.size >= MemoryLayout<fuse_in_header>.size else { return false }
+        let header = start.loadUnaligned(as: fuse_in_header.self)
+        let body = MemoryLayout<fuse_in_header>.size
+        switch header.opcode {
+        case FUSE_WRITE.rawValue:
+            return buffer.size >= largeTransferBytes
+        case FUSE_READ.rawValue:
+            guard buffer.size >= body + MemoryLayout<fuse_read_in>.size else { return false }
+            return start.loadUnaligned(fromByteOffset: body, as: fuse_read_in.self).size >= largeTransferBytes
+        case FUSE_FSYNC.rawValue, FUSE_FSYNCDIR.rawValue, FUSE_FALLOCATE.rawValue, FUSE_COPY_FILE_RANGE.rawValue:
+            return true
+        default:
+            return false
+        }
+    }
+
+    private static var thisThread: UInt { UInt(pthread_self()) }
+}
+
+@inline(__always)
+private func monotonicNanoseconds() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
