@@ -85,7 +85,7 @@ let package = Package(
             ]),
 
         // What `make bench` measures with.
-        benchmark("berth-load", "Load", []),
+        benchmark("berth-load", "Load", ["CLinux"]),
         benchmark("berth-memfs", "MemoryFS", ["CFUSE", "FUSEBridge", "FileModel", "LinuxSystem"]),
 
         // Tests.

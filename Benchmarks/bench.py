@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from harness import loads, plot, report, settings, targets
-from harness.machine import Account, Failure, free_mount
+from harness.machine import Account, Failure, end_programs, free_mount
 from harness.run import Run
 from harness.systems import ALL
 
@@ -121,9 +121,8 @@ def measure(options, work):
             run.requests()
             run.footprints()
     finally:
-        if run.samples:
-            met = conclude(run, site, options)
-    return 0 if met or not options.check else 1
+        met = conclude(run, site, options)
+    return 0 if not run.failures and (met or not options.check) else 1
 
 
 def main():
@@ -144,6 +143,7 @@ def main():
     finally:
         for path in work.glob("*/mnt"):
             free_mount(path)
+        end_programs(work / "bin")
         shutil.rmtree(work, ignore_errors=True)
 
 

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// One client: a process that waits for the start with the others, runs its part and hands back what it took.
@@ -10,6 +11,8 @@ struct Worker {
     let client: Int
 
     func run() throws(LoadFailure) {
+        // A run that is cut short leaves nobody behind.
+        _ = berth_prctl(PR_SET_PDEATHSIG, UInt(SIGKILL))
         switch options.load {
         case .create, .read, .stat, .list, .rename, .unlink, .verify:
             let files = SmallFiles(options, client: client)

@@ -57,7 +57,7 @@ class Bench:
 
     def add(self, load, clients, value, unit, **detail):
         self.samples.append(Sample(self.system.name, self.number, load, clients, value, unit, detail))
-        self.say(f"  {load:<22}{clients:>2} clients  {value:>12,.1f} {unit}")
+        self.say(f"  {load:<48}{clients:>2} clients  {value:>12,.1f} {unit}")
 
     def settle(self):
         return machine.settle(self.system.processes())

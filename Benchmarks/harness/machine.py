@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import resource
+import signal
 import subprocess
 import time
 
@@ -132,6 +133,16 @@ def settle(processes, most=30.0):
         if processor_seconds(processes) - before < 0.02:
             break
     return time.monotonic() - start
+
+
+def end_programs(directory):
+    """Ends what still runs of the programs in a directory that only this run used."""
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and os.readlink(f"/proc/{name}/exe").startswith(f"{directory}/"):
+                os.kill(int(name), signal.SIGKILL)
+        except OSError:
+            pass
 
 
 def memory(processes):

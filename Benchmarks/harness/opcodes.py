@@ -16,8 +16,13 @@ ASYNCHRONOUS = {"RELEASE", "RELEASEDIR"}
 FILES = 1000
 
 
-class Unusable(Failure):
-    """The kernel cannot count."""
+def unusable():
+    """Why the kernel cannot count, or None."""
+    if not (TRACING / "trace").exists():
+        subprocess.run(["mount", "-t", "tracefs", "tracefs", str(TRACING)], check=False, capture_output=True)
+    if not (TRACING / EVENT).exists():
+        return "the kernel has no tracepoint fuse_request_send (Linux 6.10 and later have it)"
+    return None
 
 
 class RequestTrace:
@@ -36,10 +41,6 @@ class RequestTrace:
         (self.instance / name).write_text(text, encoding="ascii")
 
     def __enter__(self):
-        if not (TRACING / "trace").exists():
-            subprocess.run(["mount", "-t", "tracefs", "tracefs", str(TRACING)], check=False, capture_output=True)
-        if not (TRACING / EVENT).exists():
-            raise Unusable("the kernel has no tracepoint fuse_request_send (Linux 6.10 and later have)")
         self.instance.mkdir()
         try:
             self._write("buffer_size_kb", "16384")
@@ -47,7 +48,7 @@ class RequestTrace:
             self._write(f"{EVENT}/enable", "1")
         except OSError as error:
             self.instance.rmdir()
-            raise Unusable(f"the tracepoint cannot be used: {error}") from None
+            raise Failure(f"the tracepoint cannot be used: {error}") from None
         return self
 
     def __exit__(self, *_):

@@ -1,8 +1,10 @@
 """The order of a run: systems in turn, round by round, each on a file system made for it."""
 
 import shutil
+import subprocess
 
 from . import footprint, loads, opcodes, scale, trees
+from .machine import Failure
 from .systems import ALL
 
 # What has no use for a bare memory file system.
@@ -17,6 +19,7 @@ class Run:
         self.samples = []
         self.commands = {}
         self.notes = []
+        self.failures = 0
 
     def wanted(self, load):
         """A load is wanted by its own name or by its first word."""
@@ -33,12 +36,19 @@ class Run:
             system.make_root()
             body(bench)
             system.unmount()
+        except (Failure, subprocess.TimeoutExpired) as failure:
+            # The others are worth measuring, and so is what came before.
+            self.fail(f"{what}: {name}: {failure}\n{system.last_words()}")
         finally:
             system.close()
             shutil.rmtree(system.area, ignore_errors=True)
-            # What was measured before a failure is worth keeping.
             self.samples += bench.samples
-        self.commands.setdefault(name, system.commands)
+            self.commands.setdefault(name, system.commands)
+
+    def fail(self, message):
+        self.failures += 1
+        self.say(message)
+        self.notes.append(f"FAILED: {message}")
 
     def rounds(self):
         sources = trees.Sources(self.site, self.options.sizes, self.options.tools / "packages")
@@ -68,11 +78,11 @@ class Run:
     def requests(self):
         for name in self.options.systems:
             if ALL[name].serves_requests and self.wanted("requests"):
-                try:
-                    self.on_fresh(name, 0, "requests", opcodes.count)
-                except opcodes.Unusable as reason:
+                reason = opcodes.unusable()
+                if reason:
                     self.notes.append(f"requests were not counted: {reason}")
                     return
+                self.on_fresh(name, 0, "requests", opcodes.count)
 
     def footprints(self):
         for name in self.options.systems:

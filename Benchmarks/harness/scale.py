@@ -1,9 +1,10 @@
 """The same volume at growing sizes: does anything get slower or larger for each file?"""
 
-from . import footprint, machine
+from . import footprint
 
 CLIENTS = 4
 NEWEST = 20_000
+REPEATS = 3
 # A figure for each of these on the way, so that the slope shows.
 STEP = 500_000
 
@@ -16,8 +17,7 @@ def measure(bench, points):
     for point in [0, *points]:
         while held < point:
             held = grow(bench, directory, held, min(point, held + STEP))
-        newest(bench, directory, point, held)
-        held += NEWEST
+        held = newest(bench, directory, point, held)
     system.unmount()
     bench.add("scale: metadata per file at the end", CLIENTS, (system.metadata_bytes() or 0) / held, "bytes",
               files=held)
@@ -35,19 +35,25 @@ def grow(bench, directory, held, size):
 
 
 def newest(bench, directory, point, held):
-    """Creates the newest files and measures them; others were there before."""
-    flags = {"clients": CLIENTS, "files": NEWEST, "first": held // CLIENTS}
+    """Creates the newest files, several times, and measures the last of them. Answers how many there are then."""
     name = f"scale {point:,}: "
-    bench.measure(f"{name}create", "create", directory, **flags)
-    bench.measure(f"{name}stat", "stat", directory, **flags)
-    footprint.add_memory(bench, f"{name}memory, kernel's caches full", CLIENTS)
+    oldest = held > 0
+    for _ in range(REPEATS):
+        flags = {"clients": CLIENTS, "files": NEWEST, "first": held // CLIENTS}
+        bench.measure(f"{name}create", "create", directory, **flags)
+        bench.measure(f"{name}stat after create", "stat", directory, **flags)
+        held += NEWEST
+    footprint.add_memory(bench, f"{name}memory, caches full")
     for label, load in (("dropped read", "read"), ("dropped stat", "stat")):
-        bench.drop()
-        bench.measure(f"{name}{label}", load, directory, **flags)
-    if held:
+        for _ in range(REPEATS):
+            bench.drop()
+            bench.measure(f"{name}{label}", load, directory, **flags)
+    if oldest:
         bench.drop()
         bench.measure(f"{name}dropped read of the oldest, shuffled", "read", directory, shuffled=True,
                       **dict(flags, first=0))
     bench.drop()
-    footprint.add_memory(bench, f"{name}memory, kernel's caches dropped", CLIENTS)
-    machine.drop_caches()
+    footprint.add_memory(bench, f"{name}memory, caches dropped")
+    # In use: the journal of the metadata engine counts.
+    bench.add(f"{name}metadata per file", CLIENTS, (bench.system.metadata_bytes() or 0) / held, "bytes", files=held)
+    return held

@@ -59,6 +59,11 @@ class System:
     def make_root(self):
         self.account.run(["mkdir", "-p", str(self.root)], self.environment)
 
+    def last_words(self):
+        """The end of what the servers said."""
+        log = self.area / "log"
+        return log.read_text(encoding="utf-8", errors="replace")[-1500:] if log.exists() else ""
+
     def processes(self):
         """The servers' processes, the metadata engine's included."""
         return []
@@ -170,7 +175,11 @@ class JuiceFS(System):
 
     def unmount(self):
         self.run(self.site.juicefs, "umount", self.mountpoint)
-        self.process.wait(120)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            # Seen once in many runs: all is flushed and unmounted, and the process stays.
+            end_process(self.process)
         self.process = None
 
     def close(self):

@@ -88,7 +88,7 @@ def _scale(found):
                 ("memory after 5 million files", "under 400 MB", "-", None)]
     empty = _of_berth(found, f"scale {points[0]:,}: create")
     full = _of_berth(found, f"scale {points[-1]:,}: create")
-    memory = _of_berth(found, f"scale {points[-1]:,}: memory, kernel's caches full")
+    memory = _of_berth(found, f"scale {points[-1]:,}: memory, caches full")
     if not (empty and full and memory):
         return []
     share = report.median(full) / report.median(empty)

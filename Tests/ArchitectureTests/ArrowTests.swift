@@ -45,6 +45,21 @@ struct ArrowTests {
         }
     }
 
+    /// What the programs of `Benchmarks` may import of the project: floors only, so that they measure nothing of it.
+    private static let benchmarks: [String: Set<String>] = [
+        "Load": ["CLinux"],
+        "MemoryFS": ["CFUSE", "FileModel", "LinuxSystem"],
+    ]
+
+    @Test("the programs that measure use nothing of what they measure")
+    func benchmarkArrows() throws {
+        for file in try SourceFile.all(below: "Benchmarks") {
+            let permitted = try #require(Self.benchmarks[file.module], "\(file.path)")
+            let imported = Set(file.imports).subtracting(Self.everywhere)
+            #expect(imported.isSubset(of: permitted), "\(file.path) imports \(imported)")
+        }
+    }
+
     @Test("full Foundation is imported nowhere, and each C library by one module")
     func libraries() throws {
         var importers: [String: Set<String>] = [:]
