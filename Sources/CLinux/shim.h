@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -72,6 +73,13 @@ static inline int berth_set_nonblocking(int fd, int on) {
 // The flags of an event descriptor are an enum in Glibc's headers.
 static inline int berth_event_descriptor(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 static inline int berth_event_raise(int fd) { return eventfd_write(fd, 1); }
+// preadv2 needs _GNU_SOURCE. Reads only what is in memory; fewer bytes, or -1, where the disk is needed or the file
+// system cannot tell.
+ssize_t preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags);
+static inline ssize_t berth_read_cached(int fd, void *bytes, size_t length, off_t offset) {
+    struct iovec part = { bytes, length };
+    return preadv2(fd, &part, 1, offset, 0x8 /* RWF_NOWAIT */);
+}
 static inline int berth_duplicate_from(int fd, int lowest) { return fcntl(fd, F_DUPFD_CLOEXEC, lowest); }
 
 // sockaddr_un is a C array in a struct; -1 with ENAMETOOLONG where the path does not fit.

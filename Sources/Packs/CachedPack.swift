@@ -12,7 +12,7 @@ import ObjectStorage
 // SAFETY: every mutable member is guarded by `monitor`.
 final class CachedPack: @unchecked Sendable {
     let id: PackID
-    private let descriptor: Int32
+    private let file: RawFile
     private let monitor = Monitor()
     private var index: PackIndex?
     private var present: [Bool]
@@ -23,8 +23,9 @@ final class CachedPack: @unchecked Sendable {
     /// Opens or makes the cache file.
     init(_ id: PackID, path: String) throws(Errno) {
         self.id = id
-        descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw .current }
+        file = RawFile(owning: descriptor)
         var status = Glibc.stat()
         mayHoldFrames = fstat(descriptor, &status) == 0 && status.st_blocks > 0
         present = Array(repeating: false, count: PackFormat.frameCount(rawLength: PackFormat.maximumRawBytes))
@@ -33,17 +34,15 @@ final class CachedPack: @unchecked Sendable {
     /// Takes over a raw file whose bytes this process wrote itself.
     init(adopting descriptor: Int32, of id: PackID) {
         self.id = id
-        self.descriptor = descriptor
+        file = RawFile(owning: descriptor)
         mayHoldFrames = false
         present = Array(repeating: true, count: PackFormat.frameCount(rawLength: PackFormat.maximumRawBytes))
     }
 
-    deinit { close(descriptor) }
-
     /// Bytes on disk.
     var allocatedBytes: Int {
         var status = Glibc.stat()
-        return fstat(descriptor, &status) == 0 ? Int(status.st_blocks) * 512 : 0
+        return fstat(file.descriptor, &status) == 0 ? Int(status.st_blocks) * 512 : 0
     }
 
     /// Fills `buffer` from the pack's raw bytes at `offset`. Answers how many bytes came from the store.
@@ -56,7 +55,7 @@ final class CachedPack: @unchecked Sendable {
         let last = (offset + buffer.count - 1) / PackFormat.frameBytes
         var fetched = 0
         for frame in first...last { fetched += try require(frame, from: store, beforeWaiting) }
-        try Self.readFully(descriptor, at: offset, into: buffer)
+        try file.read(at: offset, into: buffer, beforeWaiting)
         return fetched
     }
 
@@ -99,7 +98,7 @@ final class CachedPack: @unchecked Sendable {
         let range = index.rawRange(ofFrame: frame)
         let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: range.count, alignment: 4096)
         defer { raw.deallocate() }
-        if mayHoldFrames, (try? Self.readFully(descriptor, at: range.lowerBound, into: raw)) != nil,
+        if mayHoldFrames, (try? file.readFully(at: range.lowerBound, into: raw)) != nil,
             PackFormat.checksum(UnsafeRawBufferPointer(raw)) == entry.checksum
         {
             return 0
@@ -116,33 +115,11 @@ final class CachedPack: @unchecked Sendable {
         } catch {
             throw .damage(error)
         }
-        try Self.writeFully(descriptor, at: range.lowerBound, UnsafeRawBufferPointer(raw))
+        do {
+            try file.writeFully(at: range.lowerBound, UnsafeRawBufferPointer(raw))
+        } catch {
+            throw .cache(error)
+        }
         return range.count
-    }
-
-    static func readFully(
-        _ descriptor: Int32, at offset: Int, into buffer: UnsafeMutableRawBufferPointer
-    ) throws(PackReadFailure) {
-        var done = 0
-        while done < buffer.count {
-            let count = pread(
-                descriptor, buffer.baseAddress.map { $0 + done }, buffer.count - done, off_t(offset + done))
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { throw .cache(count == 0 ? .io : .current) }
-            done += count
-        }
-    }
-
-    private static func writeFully(
-        _ descriptor: Int32, at offset: Int, _ bytes: UnsafeRawBufferPointer
-    ) throws(PackReadFailure) {
-        var done = 0
-        while done < bytes.count {
-            let count = pwrite(
-                descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset + done))
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { throw .cache(.current) }
-            done += count
-        }
     }
 }

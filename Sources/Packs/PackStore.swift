@@ -38,8 +38,9 @@ public final class PackStore: @unchecked Sendable {
     public static let streamThresholdBytes: UInt64 = 1 << 20
     /// Packs of large files open at once. Past it the least recently used one is sealed.
     static let streamLimit = 64
-    /// Packs sealed and not yet stored, 128 MiB. Past it writers wait: staging is bounded.
-    static let sealQueueLimit = 8
+    /// Packs sealed and not yet stored, 1 GiB. Past it writers wait: staging is bounded. Less would make a burst of
+    /// writes wait for the compression of its own beginning.
+    static let sealQueueLimit = 64
 
     struct Stream {
         var pack: StagedPack
@@ -168,12 +169,12 @@ public final class PackStore: @unchecked Sendable {
     // MARK: Reading
 
     /// Fills `buffer` with the pack's raw bytes from `offset` on. `beforeWaiting` is called where they must be
-    /// fetched from the store.
+    /// fetched from the disk or the store.
     public func read(
         _ id: PackID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, beforeWaiting: () -> Void
     ) throws(PackReadFailure) {
         if let pack = stagedPack(id) {
-            return try CachedPack.readFully(pack.descriptor, at: Int(offset), into: buffer)
+            return try pack.file.read(at: Int(offset), into: buffer, beforeWaiting)
         }
         try cache.read(id, at: Int(offset), into: buffer, beforeWaiting)
     }

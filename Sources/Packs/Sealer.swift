@@ -1,3 +1,4 @@
+import CLinux
 import FileModel
 import Glibc
 import LinuxSystem
@@ -11,6 +12,10 @@ import ObjectStorage
 ///   only copy.
 // SAFETY: every mutable member is guarded by `monitor`.
 final class Sealer: @unchecked Sendable {
+    /// A quarter of what a request thread gets where cores are short; not less, or a full staging area would hold
+    /// writers up on a busy node.
+    private static let niceness: Int32 = 5
+
     private let monitor = Monitor()
     private var queue: [StagedPack] = []
     private var isStopping = false
@@ -59,6 +64,8 @@ final class Sealer: @unchecked Sendable {
     var failure: String? { monitor.withLock { lastFailure } }
 
     private func run(_ process: @Sendable (StagedPack) -> String?) {
+        // Requests first: sealing is work for moments when nobody asks for anything.
+        setpriority(__priority_which_t(PRIO_PROCESS.rawValue), id_t(berth_gettid()), Self.niceness)
         var pause = 0.1
         while let pack = next() {
             pack.seal()

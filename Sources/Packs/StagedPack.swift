@@ -15,7 +15,7 @@ import LinuxSystem
 final class StagedPack: @unchecked Sendable {
     let id: PackID
     let rawPath: String
-    let descriptor: Int32
+    let file: RawFile
     private let runsDescriptor: Int32
     private let monitor = Monitor()
     private var length: Int
@@ -40,13 +40,13 @@ final class StagedPack: @unchecked Sendable {
         self.id = id
         rawPath = Self.rawPath(directory, id)
         let flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | (isNew ? O_CREAT | O_EXCL : 0)
-        descriptor = open(rawPath, flags, 0o600)
+        let descriptor = open(rawPath, flags, 0o600)
         guard descriptor >= 0 else { throw .current }
+        file = RawFile(owning: descriptor)
         runsDescriptor = open(Self.runsPath(directory, id), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         var status = Glibc.stat()
         guard runsDescriptor >= 0, fstat(descriptor, &status) == 0 else {
             let error = Errno.current
-            close(descriptor)
             if runsDescriptor >= 0 { close(runsDescriptor) }
             throw error
         }
@@ -55,10 +55,7 @@ final class StagedPack: @unchecked Sendable {
         if !isNew { loadRuns() }
     }
 
-    deinit {
-        close(descriptor)
-        close(runsDescriptor)
-    }
+    deinit { close(runsDescriptor) }
 
     var rawLength: Int { monitor.withLock { length } }
 
@@ -122,14 +119,7 @@ final class StagedPack: @unchecked Sendable {
     }
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno) {
-        var done = 0
-        while done < bytes.count {
-            let count = pwrite(
-                descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset + done))
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { throw count == 0 ? .io : .current }
-            done += count
-        }
+        try file.writeFully(at: offset, bytes)
     }
 
     /// Makes what was written before the call durable.
@@ -147,7 +137,7 @@ final class StagedPack: @unchecked Sendable {
         monitor.unlock()
         guard mayBeDirty else { return }
         appendRuns(pending)
-        guard fdatasync(descriptor) == 0 else {
+        guard fdatasync(file.descriptor) == 0 else {
             let error = Errno.current
             monitor.withLock { syncFailure = error }
             throw error

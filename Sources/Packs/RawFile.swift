@@ -1,0 +1,64 @@
+import CLinux
+import FileModel
+import Glibc
+import Synchronization
+
+/// The open file that holds a pack's raw bytes, in staging or in the cache.
+///
+/// Invariants
+/// - The descriptor is open as long as the object lives.
+/// - `misses` counts reads that had to wait for the disk; it only decides how much is read ahead.
+final class RawFile: Sendable {
+    /// What the first read that waits for the disk brings along. Doubled by each further one, up to a whole pack:
+    /// files that are read one after the other lie in one pack, whatever the order.
+    private static let firstWindowBytes = 64 << 10
+
+    let descriptor: Int32
+    private let misses = Atomic<Int>(0)
+
+    /// Owns an open descriptor.
+    init(owning descriptor: Int32) {
+        self.descriptor = descriptor
+    }
+
+    deinit { close(descriptor) }
+
+    /// Fills `buffer` from `offset` on. `beforeWaiting` is called where the bytes are not in memory.
+    func read(
+        at offset: Int, into buffer: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void
+    ) throws(PackReadFailure) {
+        let cached = berth_read_cached(descriptor, buffer.baseAddress, buffer.count, off_t(offset))
+        if cached == buffer.count { return }
+        beforeWaiting()
+        readAhead(offset, buffer.count)
+        try readFully(at: offset, into: buffer)
+    }
+
+    private func readAhead(_ offset: Int, _ count: Int) {
+        let window = Self.firstWindowBytes << min(misses.wrappingAdd(1, ordering: .relaxed).oldValue, 8)
+        let start = offset / window * window
+        posix_fadvise(descriptor, off_t(start), off_t(max(window, offset + count - start)), POSIX_FADV_WILLNEED)
+    }
+
+    func readFully(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(PackReadFailure) {
+        var done = 0
+        while done < buffer.count {
+            let count = pread(
+                descriptor, buffer.baseAddress.map { $0 + done }, buffer.count - done, off_t(offset + done))
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { throw .cache(count == 0 ? .io : .current) }
+            done += count
+        }
+    }
+
+    func writeFully(at offset: Int, _ bytes: UnsafeRawBufferPointer) throws(Errno) {
+        var done = 0
+        while done < bytes.count {
+            let count = pwrite(
+                descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset + done))
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { throw count == 0 ? .io : .current }
+            done += count
+        }
+    }
+}
