@@ -88,18 +88,8 @@ extension PackStore {
     }
 
     private func encode(_ pack: StagedPack) throws -> [UInt8] {
-        let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: pack.rawLength, alignment: 4096)
+        let raw = try pack.sealedBytes()
         defer { raw.deallocate() }
-        var done = 0
-        while done < raw.count {
-            let count = pread(pack.file.descriptor, raw.baseAddress.map { $0 + done }, raw.count - done, off_t(done))
-            if count < 0 && errno == EINTR { continue }
-            guard count >= 0 else { throw Errno.current }
-            if count == 0 { break }
-            done += count
-        }
-        // Room that was reserved by a write that failed may lie past the file's end: it reads as zeros.
-        UnsafeMutableRawBufferPointer(rebasing: raw[done...]).initializeMemory(as: UInt8.self, repeating: 0)
         let encoder = PackEncoder(compression: configuration.compression)
         return encoder.encode(pack.id, UnsafeRawBufferPointer(raw), runs: pack.allRuns)
     }

@@ -52,6 +52,7 @@ public final class PackStore: @unchecked Sendable {
     let configuration: PackStoreConfiguration
     let store: any ObjectStore
     let cache: PackCache
+    let buffers = PackBufferPool()
     let monitor = Monitor()
     var staged: [PackID: StagedPack] = [:]
     var shared: StagedPack?
@@ -119,7 +120,7 @@ public final class PackStore: @unchecked Sendable {
         monitor.lock()
         defer { monitor.unlock() }
         if let shared { return shared }
-        let pack = try newPack()
+        let pack = try newPack(buffers.take())
         shared = pack
         return pack
     }
@@ -136,15 +137,16 @@ public final class PackStore: @unchecked Sendable {
             streams[oldest.key] = nil
             sealer?.enqueue(oldest.value.pack)
         }
-        let pack = try newPack()
+        // Large files come in large writes, and there may be many of them: no buffer.
+        let pack = try newPack(nil)
         streams[inode] = Stream(pack: pack, lastUse: clock)
         return pack
     }
 
     /// Under the monitor.
-    private func newPack() throws(Errno) -> StagedPack {
+    private func newPack(_ buffer: PackBuffer?) throws(Errno) -> StagedPack {
         let id = PackID(epoch: configuration.epoch, sequence: nextSequence)
-        let pack = try StagedPack(id, in: configuration.stagingDirectory, isNew: true)
+        let pack = try StagedPack(id, in: configuration.stagingDirectory, isNew: true, buffer: buffer)
         nextSequence += 1
         staged[id] = pack
         return pack
@@ -161,6 +163,7 @@ public final class PackStore: @unchecked Sendable {
             guard shared === pack else { return }
             shared = nil
         }
+        pack.close()
         sealer?.enqueue(pack)
     }
 
@@ -174,7 +177,7 @@ public final class PackStore: @unchecked Sendable {
         _ id: PackID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, beforeWaiting: () -> Void
     ) throws(PackReadFailure) {
         if let pack = stagedPack(id) {
-            return try pack.file.read(at: Int(offset), into: buffer, beforeWaiting)
+            return try pack.read(at: Int(offset), into: buffer, beforeWaiting)
         }
         try cache.read(id, at: Int(offset), into: buffer, beforeWaiting)
     }

@@ -23,6 +23,12 @@ final class RawFile: Sendable {
 
     deinit { close(descriptor) }
 
+    /// Bytes; 0 where the file cannot be asked.
+    var size: Int {
+        var status = Glibc.stat()
+        return fstat(descriptor, &status) == 0 ? Int(status.st_size) : 0
+    }
+
     /// Fills `buffer` from `offset` on. `beforeWaiting` is called where the bytes are not in memory.
     func read(
         at offset: Int, into buffer: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void

@@ -16,9 +16,15 @@ final class Sealer: @unchecked Sendable {
     /// writers up on a busy node.
     private static let niceness: Int32 = 5
 
+    /// A full pack rests this long, as long as no more than so many do: what is written in a burst is compressed after it.
+    private static let rest = Duration.seconds(1)
+    private static let restingLimit = 8
+
     private let monitor = Monitor()
-    private var queue: [StagedPack] = []
+    private var queue: [(pack: StagedPack, due: ContinuousClock.Instant)] = []
     private var isStopping = false
+    /// Somebody waits for the queue to become empty.
+    private var drains = 0
     private var lastFailure: String?
     private var thread: WorkerThread?
 
@@ -29,7 +35,7 @@ final class Sealer: @unchecked Sendable {
 
     func enqueue(_ pack: StagedPack) {
         monitor.lock()
-        queue.append(pack)
+        queue.append((pack, .now + Self.rest))
         monitor.signalAll()
         monitor.unlock()
     }
@@ -46,6 +52,9 @@ final class Sealer: @unchecked Sendable {
     func drain(seconds: Double) -> String? {
         monitor.lock()
         defer { monitor.unlock() }
+        drains += 1
+        defer { drains -= 1 }
+        monitor.signalAll()
         while !queue.isEmpty {
             guard monitor.wait(seconds: seconds) else { break }
         }
@@ -88,7 +97,14 @@ final class Sealer: @unchecked Sendable {
     private func next() -> StagedPack? {
         monitor.lock()
         defer { monitor.unlock() }
-        while queue.isEmpty && !isStopping { monitor.wait() }
-        return isStopping ? nil : queue.first
+        while !isStopping {
+            guard let first = queue.first else {
+                monitor.wait()
+                continue
+            }
+            if drains > 0 || queue.count > Self.restingLimit || first.due <= .now { return first.pack }
+            _ = monitor.wait(seconds: ContinuousClock.now.duration(to: first.due) / .seconds(1))
+        }
+        return nil
     }
 }

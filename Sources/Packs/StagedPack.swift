@@ -9,15 +9,24 @@ import LinuxSystem
 /// Invariants
 /// - Bytes below `length` are handed out once, by `reserve`; who reserved them writes them.
 /// - `isOpen` goes from true to false once. After it, and once `users` is 0, no byte changes any more.
+/// - Bytes below `written` are in the file as they should be. Those from there on may be in `buffer` alone, where there
+///   is one; a pack without a buffer is always written through.
+/// - `underWay` holds the offset of every write from its reservation until its bytes are copied: what is written out
+///   meanwhile from there on is written out again.
 /// - `users` counts writers from their reservation until their extent is recorded, so that nobody
 ///   takes a pack without extents for an empty one while an extent is on its way.
 // SAFETY: every mutable member is guarded by `monitor`.
 final class StagedPack: @unchecked Sendable {
     let id: PackID
     let rawPath: String
-    let file: RawFile
+    private let file: RawFile
     private let runsDescriptor: Int32
     private let monitor = Monitor()
+    /// Held while bytes are written out: one thread at a time.
+    private let writingOut = Monitor()
+    private var buffer: PackBuffer?
+    private var written: Int
+    private var underWay: [Int] = []
     private var length: Int
     private var isOpen = true
     private var users = 0
@@ -35,8 +44,9 @@ final class StagedPack: @unchecked Sendable {
     static func rawPath(_ directory: String, _ id: PackID) -> String { directory + "/\(id).raw" }
     static func runsPath(_ directory: String, _ id: PackID) -> String { directory + "/\(id).runs" }
 
-    /// Makes a new staged pack, or takes up one that an earlier process left.
-    init(_ id: PackID, in directory: String, isNew: Bool) throws(Errno) {
+    /// Makes a new staged pack, or takes up one that an earlier process left. The bytes of a new one with a buffer are
+    /// written out by `synchronize`.
+    init(_ id: PackID, in directory: String, isNew: Bool, buffer: PackBuffer? = nil) throws(Errno) {
         self.id = id
         rawPath = Self.rawPath(directory, id)
         let flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | (isNew ? O_CREAT | O_EXCL : 0)
@@ -47,15 +57,17 @@ final class StagedPack: @unchecked Sendable {
         var status = Glibc.stat()
         guard runsDescriptor >= 0, fstat(descriptor, &status) == 0 else {
             let error = Errno.current
-            if runsDescriptor >= 0 { close(runsDescriptor) }
+            if runsDescriptor >= 0 { Glibc.close(runsDescriptor) }
             throw error
         }
         length = Int(status.st_size)
         rewritableFrom = length
+        written = length
+        self.buffer = buffer
         if !isNew { loadRuns() }
     }
 
-    deinit { close(runsDescriptor) }
+    deinit { Glibc.close(runsDescriptor) }
 
     var rawLength: Int { monitor.withLock { length } }
 
@@ -69,6 +81,7 @@ final class StagedPack: @unchecked Sendable {
         let start = length
         length += count
         users += 1
+        underWay.append(start)
         note(PackRun(inode: inode, fileOffset: fileOffset, rawOffset: UInt32(start), length: UInt32(count)))
         return start
     }
@@ -90,6 +103,8 @@ final class StagedPack: @unchecked Sendable {
         guard isOpen, offset >= rewritableFrom else { return false }
         users += 1
         rewriters += 1
+        written = min(written, offset)
+        underWay.append(offset)
         return true
     }
 
@@ -118,8 +133,27 @@ final class StagedPack: @unchecked Sendable {
         monitor.unlock()
     }
 
+    /// Puts bytes where `reserve` or `retainForRewrite` gave room. Call it once for each.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno) {
-        try file.writeFully(at: offset, bytes)
+        let buffer = monitor.withLock { self.buffer }
+        defer {
+            monitor.lock()
+            if let index = underWay.firstIndex(of: offset) { underWay.remove(at: index) }
+            monitor.unlock()
+        }
+        guard let buffer else { return try file.writeFully(at: offset, bytes) }
+        buffer.copy(bytes, to: offset)
+    }
+
+    /// Fills `buffer` with bytes from `offset` on.
+    func read(
+        at offset: Int, into target: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void
+    ) throws(PackReadFailure) {
+        if let buffer = monitor.withLock({ self.buffer }) {
+            target.copyMemory(from: buffer.bytes(offset..<offset + target.count))
+        } else {
+            try file.read(at: offset, into: target, beforeWaiting)
+        }
     }
 
     /// Makes what was written before the call durable.
@@ -137,16 +171,45 @@ final class StagedPack: @unchecked Sendable {
         monitor.unlock()
         guard mayBeDirty else { return }
         appendRuns(pending)
-        guard fdatasync(file.descriptor) == 0 else {
-            let error = Errno.current
+        do throws(Errno) {
+            try writeOut()
+            guard fdatasync(file.descriptor) == 0 else { throw .current }
+        } catch {
             monitor.withLock { syncFailure = error }
             throw error
         }
     }
 
+    /// Writes what only the buffer holds into the file, and lets go of the buffer of a pack that takes no more.
+    private func writeOut() throws(Errno) {
+        try writingOut.withLock { () throws(Errno) in
+            monitor.lock()
+            let buffer = self.buffer
+            let range = written..<length
+            // Rewrites that begin while the bytes are written out move it back.
+            written = underWay.min().map { min($0, length) } ?? length
+            monitor.unlock()
+            guard let buffer else { return }
+            do throws(Errno) {
+                if !range.isEmpty { try file.writeFully(at: range.lowerBound, buffer.bytes(range)) }
+            } catch {
+                monitor.withLock { written = min(written, range.lowerBound) }
+                throw error
+            }
+            monitor.lock()
+            if !isOpen && users == 0 && written == length { self.buffer = nil }
+            monitor.unlock()
+        }
+    }
+
     // MARK: Sealing
 
-    /// Takes no more writes. Waits for the writers that are under way.
+    /// Takes no more writes.
+    func close() {
+        monitor.withLock { isOpen = false }
+    }
+
+    /// As `close`, and waits for the writers that are under way.
     func seal() {
         monitor.lock()
         defer { monitor.unlock() }
@@ -155,6 +218,22 @@ final class StagedPack: @unchecked Sendable {
     }
 
     var allRuns: [PackRun] { monitor.withLock { runs } }
+
+    /// All raw bytes of a sealed pack, from the file.
+    func sealedBytes() throws -> UnsafeMutableRawBufferPointer {
+        try writeOut()
+        let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: rawLength, alignment: 4096)
+        let available = min(file.size, raw.count)
+        do {
+            try file.readFully(at: 0, into: UnsafeMutableRawBufferPointer(rebasing: raw[..<available]))
+        } catch {
+            raw.deallocate()
+            throw error
+        }
+        // Room that was reserved by a write that failed may lie past the file's end: it reads as zeros.
+        UnsafeMutableRawBufferPointer(rebasing: raw[available...]).initializeMemory(as: UInt8.self, repeating: 0)
+        return raw
+    }
 
     // MARK: The list of runs beside the raw file
     // 24 bytes a run as in the object's record table. It serves only to make the pack describe itself, so it

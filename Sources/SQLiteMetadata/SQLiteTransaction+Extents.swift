@@ -24,8 +24,11 @@ extension SQLiteTransaction {
         changed()
         var removed: UInt64 = 0
         var added: UInt64 = 0
-        for old in try self.extents(of: inode, overlapping: range) {
-            removed += try cut(range, outOf: old, of: inode)
+        // No extent lies past the end of its inode, so an append need not look.
+        if try self.inode(inode).map({ range.lowerBound < $0.size }) ?? true {
+            for old in try self.extents(of: inode, overlapping: range) {
+                removed += try cut(range, outOf: old, of: inode)
+            }
         }
         for new in extents {
             try append(new, to: inode)
