@@ -3,7 +3,6 @@ import Glibc
 /// The small files of one client: where each is. Names have 20 bytes.
 ///
 /// The path is one buffer in which digits are replaced, so that naming a file costs next to nothing.
-// SAFETY: used by the one thread of a client's process.
 final class FileSet {
     let count: Int
     private let options: Options

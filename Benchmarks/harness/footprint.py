@@ -32,8 +32,9 @@ def measure(bench, files):
 
 
 def add_memory(bench, label):
-    """Resident memory of the servers: now, and at its highest since they started."""
-    now, highest = machine.memory(bench.system.processes())
+    """Resident memory of the servers: now, without mapped files, and at its highest since they started."""
+    now, anonymous, highest = machine.memory(bench.system.processes())
     if now:
         bench.add(label, CLIENTS, now / 1e6, "MB")
+        bench.add(f"{label}, without mapped files", CLIENTS, anonymous / 1e6, "MB")
         bench.add(f"{label}, highest", CLIENTS, highest / 1e6, "MB")

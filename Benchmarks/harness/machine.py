@@ -146,17 +146,17 @@ def end_programs(directory):
 
 
 def memory(processes):
-    """Resident bytes of all processes: now, and the sum of their highest."""
-    now = highest = 0
+    """Bytes of all processes: resident now, of that not backed by files, and the sum of their highest."""
+    fields = {"VmRSS": 0, "RssAnon": 0, "VmHWM": 0}
     for process in processes:
         try:
             with open(f"/proc/{process}/status", encoding="ascii", errors="replace") as file:
                 text = file.read()
         except OSError:
             continue
-        now += _kilobytes(text, "VmRSS") * 1024
-        highest += _kilobytes(text, "VmHWM") * 1024
-    return now, highest
+        for field in fields:
+            fields[field] += _kilobytes(text, field) * 1024
+    return tuple(fields.values())
 
 
 def _kilobytes(text, field):

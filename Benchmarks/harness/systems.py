@@ -1,6 +1,7 @@
 """The file systems under test. Each is made anew in a directory of its own, mounted and used as a user would."""
 
 import json
+import shlex
 import signal
 import socket
 import subprocess
@@ -36,12 +37,12 @@ class System:
     def run(self, *command):
         """Runs a command as the user and notes it for the settings of the run."""
         words = [str(word) for word in command]
-        self.commands.append(" ".join(words))
+        self.commands.append(shlex.join(words))
         return self.account.run(words, self.environment, timeout=120)
 
     def start(self, *command):
         words = [str(word) for word in command]
-        self.commands.append(" ".join(words))
+        self.commands.append(shlex.join(words))
         return self.account.start(words, self.environment, self.area / "log")
 
     def make(self):
