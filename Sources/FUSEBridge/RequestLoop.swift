@@ -22,8 +22,8 @@ package final class RequestLoop: @unchecked Sendable {
     /// How long the leader looks for another request before it sleeps. About what two wake-ups cost; so short that
     /// an idle mount costs nothing, and it yields to whoever wants the core.
     private static let patienceNanoseconds: UInt64 = 20_000
-    /// A transfer of this size takes longer than a wake-up: others should go on meanwhile.
-    private static let largeTransferBytes = 64 << 10
+    /// A transfer of this size takes longer than a wake-up: others go on meanwhile, where there are cores for it.
+    private static let largeTransferBytes = sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 2 ? 64 << 10 : Int.max
 
     private let handle: OpaquePointer
     private let device: Int32
