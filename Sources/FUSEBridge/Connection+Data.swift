@@ -43,7 +43,7 @@ extension Connection {
         let wanted = try unsigned(offset)
         let start = try fileSystem.write(bytes, to: id, at: wanted, appends: flags & O_APPEND != 0, caller: caller)
         // Another session made the file longer than this kernel knew: its page cache holds the bytes elsewhere.
-        if start != wanted { queue.add([.data(id)]) }
+        if start != wanted { queue.add([.data(id)], beforeWaiting: session.willWait) }
         return .written(bytes.count)
     }
 

@@ -29,7 +29,7 @@ public final class Connection: Endpoint, @unchecked Sendable {
     ) throws(ConnectionFailure) {
         self.fileSystem = fileSystem
         let queue = self.queue
-        session = Session(name: name, identity: identity, isReadOnly: isReadOnly) { queue.add($0) }
+        session = Session(name: name, identity: identity, isReadOnly: isReadOnly) { queue.add($0, beforeWaiting: $1) }
         super.init()
         var operations = Self.operations()
         handle = try Self.makeHandle(&operations, Unmanaged.passUnretained(self).toOpaque())

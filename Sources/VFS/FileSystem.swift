@@ -111,7 +111,7 @@ public final class FileSystem: @unchecked Sendable {
         guard isShared else { return }
         let others = monitor.withLock { sessions.filter { $0 !== session } }
         let changes = changes()
-        for other in others { other.invalidate(changes) }
+        for other in others { other.invalidate(changes, session.willWait) }
     }
 
     // MARK: Transactions

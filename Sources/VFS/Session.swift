@@ -17,15 +17,16 @@ public final class Session: @unchecked Sendable {
     public let name: String
     public let identity: Identity
     public let isReadOnly: Bool
-    /// Takes what other sessions changed. Must return at once: it is called by their requests.
-    let invalidate: @Sendable ([Invalidation]) -> Void
+    /// Takes what other sessions changed, called by their requests. It calls its second argument before it waits.
+    let invalidate: @Sendable ([Invalidation], () -> Void) -> Void
     private let monitor = Monitor()
     private var lookups = LookupTable()
     /// Called by a thread that answers a request and is about to wait for a store or a disk.
-    private(set) var willWait: @Sendable () -> Void = {}
+    public private(set) var willWait: @Sendable () -> Void = {}
 
     public init(
-        name: String, identity: Identity, isReadOnly: Bool, invalidate: @escaping @Sendable ([Invalidation]) -> Void
+        name: String, identity: Identity, isReadOnly: Bool,
+        invalidate: @escaping @Sendable ([Invalidation], () -> Void) -> Void
     ) {
         self.name = name
         self.identity = identity

@@ -29,7 +29,7 @@ public final class OpenedVolume {
         fileSystem = try FileSystem(
             metadata: metadata, packs: packs,
             configuration: FileSystemConfiguration(sizeLimit: sizeLimit, report: { _ in }))
-        session = Session(name: "test", identity: .oneToOne, isReadOnly: false, invalidate: { _ in })
+        session = Session(name: "test", identity: .oneToOne, isReadOnly: false, invalidate: { _, _ in })
         caller = Caller(session: session, userID: 0, groupID: 0, isSuperuser: true, umask: 0)
         fileSystem.attach(session)
     }

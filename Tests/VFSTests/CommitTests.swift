@@ -52,7 +52,7 @@ final class CommitTests: Sendable {
             store: try DirectoryStore(root: "\(directory)/store"))
         fileSystem = try FileSystem(
             metadata: metadata, packs: packs, configuration: FileSystemConfiguration(report: { _ in }))
-        let session = Session(name: "test", identity: .oneToOne, isReadOnly: false, invalidate: { _ in })
+        let session = Session(name: "test", identity: .oneToOne, isReadOnly: false, invalidate: { _, _ in })
         fileSystem.attach(session)
         caller = Caller(session: session, userID: 0, groupID: 0, isSuperuser: true, umask: 0)
     }
