@@ -40,6 +40,9 @@ public protocol MetadataTransaction: AnyObject {
     func insert(_ inode: Inode) throws(Errno)
     /// Replaces the record of an existing inode.
     func update(_ inode: Inode) throws(Errno)
+    /// Renews an inode's access time. It may reach the disk later than other changes, and a crash may lose it. True
+    /// where it is a change like others, to be committed.
+    func touch(_ id: InodeID, accessed: Timestamp) throws(Errno) -> Bool
     /// Removes the record with its extents, extended attributes, link target and orphan mark.
     func remove(_ id: InodeID) throws(Errno)
 

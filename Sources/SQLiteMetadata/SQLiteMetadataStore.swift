@@ -201,6 +201,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         defer { lock.unlock() }
         guard !isClosed else { return }
         isClosed = true
+        if current.fault == nil { try current.flush(all: true) }
         do {
             try connection.execute("COMMIT")
             try connection.checkpoint()

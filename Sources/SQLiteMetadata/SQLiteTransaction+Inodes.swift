@@ -8,8 +8,22 @@ extension SQLiteTransaction {
         statements.selectInode.bind(1, id.rawValue)
         guard let read = try first(statements.selectInode, Self.readInode) else { return nil }
         guard let inode = read else { throw corrupt("inode \(id.rawValue) has an unknown type") }
-        remember(inode, isDirty: false)
+        try remember(inode, as: .clean)
         return inode
+    }
+
+    func touch(_ id: InodeID, accessed: Timestamp) throws(Errno) -> Bool {
+        guard var inode = try inode(id), let state = cache[id]?.state else { return false }
+        inode.accessed = accessed
+        guard state == .clean && touchedInodes.count < Self.touchedLimit else {
+            let isDirty = state != .touched
+            try remember(inode, as: isDirty ? .dirty : .touched)
+            if isDirty { changed() }
+            return isDirty
+        }
+        touchedInodes.append(id)
+        try remember(inode, as: .touched)
+        return false
     }
 
     func allocateInodeID() throws(Errno) -> InodeID {
@@ -22,12 +36,12 @@ extension SQLiteTransaction {
         changed()
         used.files += 1
         isCounterDirty = true
-        remember(inode, isDirty: true)
+        try remember(inode, as: .dirty)
     }
 
     func update(_ inode: Inode) throws(Errno) {
         changed()
-        remember(inode, isDirty: true)
+        try remember(inode, as: .dirty)
     }
 
     func remove(_ id: InodeID) throws(Errno) {
@@ -67,22 +81,25 @@ extension SQLiteTransaction {
 
     // MARK: The inode cache
 
-    func remember(_ inode: Inode, isDirty: Bool) {
-        let wasDirty = cache[inode.id]?.isDirty ?? false
-        if isDirty && !wasDirty { dirtyInodes.append(inode.id) }
-        cache[inode.id] = CachedInode(inode: inode, isDirty: isDirty || wasDirty)
+    private func remember(_ inode: Inode, as state: CachedInode.State) throws(Errno) {
+        let before = cache[inode.id]?.state
+        if before == nil && cache.count >= Self.cachedInodeLimit { try emptyCache() }
+        if state == .dirty && before != .dirty { dirtyInodes.append(inode.id) }
+        cache[inode.id] = CachedInode(inode: inode, state: state)
     }
 
-    /// Writes what is dirty into the tables. The caller commits.
-    func flush() throws(Errno) {
-        // In order of ids: neighbours in the tree are written together.
-        for id in dirtyInodes.sorted() {
-            guard let cached = cache[id], cached.isDirty else { continue }
-            try write(cached.inode)
-            cache[id] = CachedInode(inode: cached.inode, isDirty: false)
+    /// Makes room for other inodes. Who only looks at millions of them makes no commit that would.
+    private func emptyCache() throws(Errno) {
+        if fault == nil {
+            if !touchedInodes.isEmpty { isDirty = true }
+            try writeInodes(all: true)
         }
-        dirtyInodes.removeAll(keepingCapacity: true)
-        if cache.count > Self.cachedInodeLimit { cache.removeAll(keepingCapacity: true) }
+        cache.removeAll(keepingCapacity: true)
+    }
+
+    /// Writes what is dirty into the tables, and some of what is touched, or all. The caller commits.
+    func flush(all: Bool = false) throws(Errno) {
+        try writeInodes(all: all)
         try flushOrphans()
         for id in dirtyPacks {
             guard let record = packRecords[id] else { continue }
@@ -99,6 +116,18 @@ extension SQLiteTransaction {
         statements.putSetting.bind(2, String(nextInode))
         try run(statements.putSetting)
         isCounterDirty = false
+    }
+
+    private func writeInodes(all: Bool) throws(Errno) {
+        let touched = all ? touchedInodes : Array(touchedInodes.suffix(Self.touchedPerCommit))
+        // In order of ids: neighbours in the tree are written together.
+        for id in (dirtyInodes + touched).sorted() {
+            guard let cached = cache[id], cached.state != .clean else { continue }
+            try write(cached.inode)
+            cache[id]?.state = .clean
+        }
+        dirtyInodes.removeAll(keepingCapacity: true)
+        touchedInodes.removeLast(touched.count)
     }
 
     private func flushOrphans() throws(Errno) {

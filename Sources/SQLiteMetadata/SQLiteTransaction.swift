@@ -7,22 +7,36 @@ import Metadata
 /// Invariants
 /// - Only the holder of the store's lock touches it.
 /// - An SQLite transaction is open whenever a statement runs; `SQLiteMetadataStore.commit` ends it.
-/// - `cache` holds the newest record of every inode in it. A dirty one is not in the table yet, or differs
-///   from it; reads look here first and `flush` writes all of them before a commit.
+/// - `cache` holds the newest record of every inode in it. A dirty or touched one is not in the table yet, or differs
+///   from it; reads look here first, and `flush` writes all dirty ones before a commit.
 /// - `packRecords` is the whole pack table; dirty ones are written by `flush` too.
 final class SQLiteTransaction: MetadataTransaction {
     struct CachedInode {
+        enum State {
+            /// As in the table.
+            case clean
+            /// Only the access time is newer than the table's. It is written when it is convenient.
+            case touched
+            /// Newer than the table's: written before the next commit.
+            case dirty
+        }
+
         var inode: Inode
-        var isDirty: Bool
+        var state: State
     }
 
     /// 65,536 records of about 130 bytes: 8 MiB. A bound, not a tuning: the kernel caches attributes.
     static let cachedInodeLimit = 65_536
+    /// Access times that wait to be written; a crash loses them, as with `lazytime` of local file systems.
+    static let touchedLimit = 16_384
+    /// How many of them go along with each commit.
+    static let touchedPerCommit = 256
 
     let connection: SQLiteConnection
     let statements: Statements
     var cache: [InodeID: CachedInode] = [:]
     var dirtyInodes: [InodeID] = []
+    var touchedInodes: [InodeID] = []
     enum OrphanMark {
         case added
         case removed
@@ -136,6 +150,7 @@ final class SQLiteTransaction: MetadataTransaction {
     func forgetCache() {
         cache.removeAll()
         dirtyInodes.removeAll()
+        touchedInodes.removeAll()
         dirtyPacks.removeAll()
         pendingOrphans.removeAll()
     }

@@ -70,18 +70,15 @@ extension FileSystem {
         let mayTouch = !session.isReadOnly
         var touched = false
         let plan = try read { transaction throws(Errno) in
-            guard var inode = try transaction.inode(id) else { throw .stale }
+            guard let inode = try transaction.inode(id) else { throw .stale }
             guard offset < inode.size else { return (0, [Extent]()) }
             let end = min(offset + UInt64(wanted), inode.size)
             let extents = try transaction.extents(of: id, overlapping: offset..<end)
-            touched =
+            let isOld =
                 mayTouch
                 && (inode.accessed <= inode.modified || inode.accessed <= inode.changed
                     || now.nanoseconds - inode.accessed.nanoseconds > Self.accessTimeAge)
-            if touched {
-                inode.accessed = now
-                try transaction.update(inode)
-            }
+            if isOld { touched = try transaction.touch(id, accessed: now) }
             return (Int(end - offset), extents)
         }
         if touched { committer.noteChange() }

@@ -169,4 +169,39 @@ struct EngineTests {
         #expect(failure?.description.contains("another server has this volume open") == true)
         try store.close()
     }
+
+    @Test("looking at more inodes than fit in memory loses neither their changes nor their access times")
+    func manyInodes() throws {
+        var store = try open()
+        let count = 150_000
+        for _ in 0..<count {
+            try store.transaction { transaction throws(Errno) in
+                let id = try transaction.allocateInodeID()
+                try transaction.insert(file(id))
+            }
+        }
+        try store.commit(prepare: { () throws(Errno) in })
+        func time(_ id: Int) -> Timestamp { Timestamp(nanoseconds: Int64(1000 + id)) }
+        for id in 1...count {
+            _ = try store.transaction { transaction throws(Errno) in
+                try transaction.touch(InodeID(rawValue: UInt64(id)), accessed: time(id))
+            }
+        }
+        for reopened in [false, true] {
+            if reopened {
+                try store.close()
+                store = try open()
+            }
+            for id in 1...count {
+                let inode = try store.transaction { transaction throws(Errno) in
+                    try transaction.inode(InodeID(rawValue: UInt64(id)))
+                }
+                guard inode?.accessed == time(id) else {
+                    Issue.record("inode \(id), reopened \(reopened): \(String(describing: inode))")
+                    return
+                }
+            }
+        }
+        try store.close()
+    }
 }
