@@ -10,11 +10,15 @@ public struct FileName: Hashable, Sendable {
     /// the rest.
     public init(_ bytes: some Collection<UInt8>) throws(Errno) {
         guard bytes.count <= Self.maximumLength else { throw .nameTooLong }
-        let copy = [UInt8](bytes)
-        guard !copy.isEmpty, copy != [0x2E], copy != [0x2E, 0x2E],
-            !copy.contains(where: { $0 == 0 || $0 == 0x2F })
-        else { throw .invalidArgument }
-        self.bytes = copy
+        try self.init([UInt8](bytes))
+    }
+
+    /// As above, without a copy: a name is made for most requests.
+    public init(_ bytes: [UInt8]) throws(Errno) {
+        guard bytes.count <= Self.maximumLength else { throw .nameTooLong }
+        let isDots = bytes.count <= 2 && bytes.allSatisfy { $0 == 0x2E }
+        guard !isDots, !bytes.contains(where: { $0 == 0 || $0 == 0x2F }) else { throw .invalidArgument }
+        self.bytes = bytes
     }
 
     public init(_ text: String) throws(Errno) {

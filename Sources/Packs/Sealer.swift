@@ -17,8 +17,8 @@ final class Sealer: @unchecked Sendable {
     private static let niceness: Int32 = 5
 
     /// A full pack rests this long, as long as no more than so many do: what is written in a burst is compressed after it.
-    private static let rest = Duration.seconds(1)
-    private static let restingLimit = 8
+    private static let rest = Duration.seconds(2)
+    private static let restingLimit = 16
 
     private let monitor = Monitor()
     private var queue: [(pack: StagedPack, due: ContinuousClock.Instant)] = []

@@ -4,9 +4,15 @@ import Metadata
 
 extension SQLiteTransaction {
     func entry(_ name: FileName, in directory: InodeID) throws(Errno) -> InodeID? {
+        if absentNames.contains(where: { $0.directory == directory && $0.name == name }) { return nil }
         statements.selectEntry.bind(1, directory.rawValue)
         statements.selectEntry.bind(2, name.bytes)
-        return try first(statements.selectEntry) { InodeID(rawValue: $0.unsigned(0)) }
+        let found = try first(statements.selectEntry) { InodeID(rawValue: $0.unsigned(0)) }
+        if found == nil {
+            if absentNames.count == Self.absentNameLimit { absentNames.removeFirst() }
+            absentNames.append((directory, name))
+        }
+        return found
     }
 
     func entries(in directory: InodeID, after name: FileName?, limit: Int) throws(Errno) -> [DirectoryEntry] {
@@ -39,6 +45,7 @@ extension SQLiteTransaction {
 
     func link(_ name: FileName, in directory: InodeID, to target: InodeID) throws(Errno) {
         changed()
+        absentNames.removeAll { $0.directory == directory && $0.name == name }
         statements.putEntry.bind(1, directory.rawValue)
         statements.putEntry.bind(2, name.bytes)
         statements.putEntry.bind(3, target.rawValue)

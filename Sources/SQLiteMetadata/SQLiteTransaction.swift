@@ -44,6 +44,10 @@ final class SQLiteTransaction: MetadataTransaction {
         case restored
     }
 
+    /// Names that were looked for last and not found: a file is looked up just before it is made. As many as clients
+    /// commonly create at once.
+    var absentNames: [(directory: InodeID, name: FileName)] = []
+    static let absentNameLimit = 8
     /// Marks to be set or taken away at the next flush.
     var pendingOrphans: [InodeID: OrphanMark] = [:]
     var packRecords: [PackID: PackRecord] = [:]
@@ -150,6 +154,7 @@ final class SQLiteTransaction: MetadataTransaction {
     func forgetCache() {
         cache.removeAll()
         dirtyInodes.removeAll()
+        absentNames.removeAll()
         touchedInodes.removeAll()
         dirtyPacks.removeAll()
         pendingOrphans.removeAll()
