@@ -51,7 +51,7 @@ class Sources:
         self.tarball.chmod(0o644)
 
     def _make_repository(self):
-        self.run("git", "init", "-q", str(self.repository))
+        self.run("git", "init", "-q", "--initial-branch=main", str(self.repository))
         per_commit = max(1, self.sizes.repository_files // self.sizes.repository_commits)
         stream, number = BytesIO(), 0
         for commit in range(self.sizes.repository_commits):
@@ -113,6 +113,10 @@ def git_clone(bench, sources):
           sources.environment, operations=sources.sizes.repository_files)
     git = ["git", "-C", str(target)]
     bench.system.account.run(git + ["fsck", "--no-dangling"], sources.environment)
+    # A clone without a checkout would be quick.
+    count = len(bench.system.account.run(git + ["ls-files"], sources.environment).splitlines())
+    if count < sources.sizes.repository_files or not (target / "src").is_dir():
+        raise Failure(f"{bench.system.name}: the clone has {count} files")
     changed = bench.system.account.run(git + ["status", "--porcelain"], sources.environment)
     if changed:
         raise Failure(f"{bench.system.name}: the clone differs from its index:\n{changed[:500]}")
