@@ -103,6 +103,42 @@ final class CachedPack: @unchecked Sendable {
         {
             return 0
         }
+        try Self.fetch(entry, of: id, from: store, into: raw)
+        do {
+            try file.writeFully(at: range.lowerBound, UnsafeRawBufferPointer(raw))
+        } catch {
+            throw .cache(error)
+        }
+        return range.count
+    }
+
+    /// Reads from the store alone: slow, for a cache that cannot be used.
+    static func readPastCache(
+        _ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer, from store: any ObjectStore
+    ) throws(PackReadFailure) {
+        let index = try PackIndex(reading: id, from: store)
+        let end = offset + buffer.count
+        var position = offset
+        while position < end {
+            let frame = position / PackFormat.frameBytes
+            guard frame < index.frames.count, position < index.rawRange(ofFrame: frame).upperBound else {
+                throw .damage(.truncated)
+            }
+            let range = index.rawRange(ofFrame: frame)
+            let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: range.count, alignment: 4096)
+            defer { raw.deallocate() }
+            try fetch(index.frames[frame], of: id, from: store, into: raw)
+            let stop = min(end, range.upperBound)
+            let part = raw[(position - range.lowerBound)..<(stop - range.lowerBound)]
+            UnsafeMutableRawBufferPointer(rebasing: buffer[(position - offset)..<(stop - offset)]).copyMemory(
+                from: UnsafeRawBufferPointer(rebasing: part))
+            position = stop
+        }
+    }
+
+    private static func fetch(
+        _ entry: FrameEntry, of id: PackID, from store: any ObjectStore, into raw: UnsafeMutableRawBufferPointer
+    ) throws(PackReadFailure) {
         let stored = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(entry.storedLength), alignment: 4096)
         defer { stored.deallocate() }
         do {
@@ -115,11 +151,5 @@ final class CachedPack: @unchecked Sendable {
         } catch {
             throw .damage(error)
         }
-        do {
-            try file.writeFully(at: range.lowerBound, UnsafeRawBufferPointer(raw))
-        } catch {
-            throw .cache(error)
-        }
-        return range.count
     }
 }

@@ -49,9 +49,17 @@ final class PackCache: @unchecked Sendable {
     func read(
         _ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void
     ) throws(PackReadFailure) {
-        let pack = try pack(id)
-        let fetched = try pack.read(at: offset, into: buffer, from: store, beforeWaiting)
-        if fetched > 0 { grow(id, by: fetched) }
+        do throws(PackReadFailure) {
+            let pack = try pack(id)
+            let fetched = try pack.read(at: offset, into: buffer, from: store, beforeWaiting)
+            if fetched > 0 { grow(id, by: fetched) }
+        } catch {
+            // A full disk, or a directory that somebody removed, costs time and no data.
+            guard case .cache = error else { throw error }
+            beforeWaiting()
+            mkdir(directory, 0o700)
+            try CachedPack.readPastCache(id, at: offset, into: buffer, from: store)
+        }
     }
 
     /// Makes a staged pack's raw file, at `rawPath`, the cache's copy. On another file system the copy is
