@@ -13,12 +13,16 @@ import Synchronization
 /// than most requests.
 ///
 /// Invariants
+/// - `followers` are the threads that wait for the lead, or were made to. Where there is none, passing on makes one.
 /// - At most one thread leads. Only the leader receives, and only it passes the lead on.
 /// - No thread sleeps in a read: the descriptor does not block, and `stop` ends every wait.
-// SAFETY: `handle` and the descriptors outlive the threads; `isStopping` is guarded by `monitor`, `leader` is atomic.
+// SAFETY: `handle` and the descriptors outlive the threads; `leader` is atomic, the rest is guarded by `monitor`.
 package final class RequestLoop: @unchecked Sendable {
-    /// More threads than cores, because a cache miss waits for the store.
-    private static let threadCount = 16
+    /// Threads there are from the start. Another is made when all of them wait for something: a store that is away
+    /// holds up who writes, not who reads.
+    private static let threadCount = 4
+    /// Each costs little but its stack. Past it requests wait for one another.
+    private static let threadLimit = 256
     /// How long the leader looks for another request before it sleeps. About what two wake-ups cost; so short that
     /// an idle mount costs nothing, and it yields to whoever wants the core.
     private static let patienceNanoseconds: UInt64 = 20_000
@@ -31,6 +35,9 @@ package final class RequestLoop: @unchecked Sendable {
     private let monitor = Monitor()
     private let leader = Atomic<UInt>(nobody)
     private var isStopping = false
+    private var threads: [WorkerThread] = []
+    /// Threads that wait for the lead.
+    private var followers = 0
 
     private static let nobody: UInt = 0
 
@@ -46,11 +53,19 @@ package final class RequestLoop: @unchecked Sendable {
 
     /// Serves until the connection ends or `stop` is called. Blocks.
     package func run() {
-        let threads = (1..<Self.threadCount).map { _ in
-            WorkerThread(name: "berth-request") { [unowned self] in self.work() }
-        }
-        work()
-        for thread in threads { thread.join() }
+        monitor.lock()
+        for _ in 1..<Self.threadCount { addThread() }
+        monitor.unlock()
+        work(isCounted: false)
+        // No thread is added any more once the loop is stopping.
+        for thread in monitor.withLock({ threads }) { thread.join() }
+    }
+
+    /// Under the monitor.
+    private func addThread() {
+        threads.append(WorkerThread(name: "berth-request") { [unowned self] in self.work(isCounted: true) })
+        // It counts before it waits: two that pass the lead on at once need two.
+        followers += 1
     }
 
     /// Ends `run` once the requests under way are answered. Safe from any thread, before `run` too.
@@ -64,15 +79,18 @@ package final class RequestLoop: @unchecked Sendable {
         guard leader.load(ordering: .relaxed) == Self.thisThread else { return }
         monitor.lock()
         leader.store(Self.nobody, ordering: .relaxed)
+        if followers == 0 && !isStopping && threads.count < Self.threadLimit { addThread() }
         monitor.signalOne()
         monitor.unlock()
     }
 
-    private func work() {
+    private func work(isCounted: Bool) {
         let own = Self.thisThread
+        var isCounted = isCounted
         var buffer = fuse_buf()
         defer { free(buffer.mem) }
-        while takeLead(own) {
+        while takeLead(own, isCounted) {
+            isCounted = false
             repeat {
                 guard receive(&buffer) else { return end() }
                 if Self.isSlow(buffer) { passOn() }
@@ -81,9 +99,11 @@ package final class RequestLoop: @unchecked Sendable {
         }
     }
 
-    private func takeLead(_ own: UInt) -> Bool {
+    private func takeLead(_ own: UInt, _ isCounted: Bool) -> Bool {
         monitor.lock()
         defer { monitor.unlock() }
+        if !isCounted { followers += 1 }
+        defer { followers -= 1 }
         while leader.load(ordering: .relaxed) != Self.nobody && !isStopping { monitor.wait() }
         guard !isStopping else { return false }
         leader.store(own, ordering: .relaxed)

@@ -19,7 +19,10 @@ extension PackStore {
     private static let resumableBytes = PackFormat.maximumRawBytes / 2
 
     /// Takes up staged packs of earlier processes and starts to store full ones. Call once, before any write.
-    public func start(_ ledger: any PackLedger) throws(PackRecoveryFailure) {
+    /// `report` takes what the volume's user must know of the store.
+    public func start(
+        _ ledger: any PackLedger, report: @escaping @Sendable (String) -> Void
+    ) throws(PackRecoveryFailure) {
         let sealer = Sealer()
         let left = try recover(ledger)
         monitor.lock()
@@ -29,7 +32,7 @@ extension PackStore {
             if shared == nil && pack.rawLength < Self.resumableBytes { shared = pack } else { sealer.enqueue(pack) }
         }
         monitor.unlock()
-        sealer.start { [unowned self] pack in self.storePack(pack, ledger) }
+        sealer.start({ [unowned self] pack in self.storePack(pack, ledger) }, report: report)
     }
 
     /// Opens what staging holds. Damage that costs data is an error, not a warning.

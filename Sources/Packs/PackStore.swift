@@ -58,6 +58,8 @@ public final class PackStore: @unchecked Sendable {
     var shared: StagedPack?
     var streams: [InodeID: Stream] = [:]
     var nextSequence: UInt32 = 1
+    /// Files were made in staging whose names may not be on disk.
+    private var hasNewFiles = false
     var clock: UInt64 = 0
     var sealer: Sealer?
 
@@ -149,6 +151,7 @@ public final class PackStore: @unchecked Sendable {
         let pack = try StagedPack(id, in: configuration.stagingDirectory, isNew: true, buffer: buffer)
         nextSequence += 1
         staged[id] = pack
+        hasNewFiles = true
         return pack
     }
 
@@ -186,7 +189,17 @@ public final class PackStore: @unchecked Sendable {
 
     /// Makes every byte that was appended or rewritten before the call durable in staging.
     public func synchronize() throws(Errno) {
-        for pack in monitor.withLock({ Array(staged.values) }) { try pack.synchronize() }
+        let (packs, mustSyncNames) = monitor.withLock {
+            defer { hasNewFiles = false }
+            return (Array(staged.values), hasNewFiles)
+        }
+        do throws(Errno) {
+            for pack in packs { try pack.synchronize() }
+            if mustSyncNames { try synchronizeDirectory(configuration.stagingDirectory) }
+        } catch {
+            if mustSyncNames { monitor.withLock { hasNewFiles = true } }
+            throw error
+        }
     }
 
     /// Room in the store, where it can tell.

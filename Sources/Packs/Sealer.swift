@@ -29,8 +29,9 @@ final class Sealer: @unchecked Sendable {
     private var thread: WorkerThread?
 
     /// `store` is asked to store one pack and answers why it could not.
-    func start(_ process: @escaping @Sendable (StagedPack) -> String?) {
-        thread = WorkerThread(name: "berth-sealer") { self.run(process) }
+    /// `report` takes a line when the store begins to refuse packs, and one when it takes them again.
+    func start(_ process: @escaping @Sendable (StagedPack) -> String?, report: @escaping @Sendable (String) -> Void) {
+        thread = WorkerThread(name: "berth-sealer") { self.run(process, report) }
     }
 
     func enqueue(_ pack: StagedPack) {
@@ -72,7 +73,7 @@ final class Sealer: @unchecked Sendable {
 
     var failure: String? { monitor.withLock { lastFailure } }
 
-    private func run(_ process: @Sendable (StagedPack) -> String?) {
+    private func run(_ process: @Sendable (StagedPack) -> String?, _ report: @Sendable (String) -> Void) {
         // Requests first: sealing is work for moments when nobody asks for anything.
         setpriority(__priority_which_t(PRIO_PROCESS.rawValue), id_t(berth_gettid()), Self.niceness)
         var pause = 0.1
@@ -80,17 +81,37 @@ final class Sealer: @unchecked Sendable {
             pack.seal()
             let failure = process(pack)
             monitor.lock()
+            let before = lastFailure
             lastFailure = failure
-            if failure == nil {
-                queue.removeFirst()
-                pause = 0.1
-                monitor.signalAll()
-            } else {
-                // At most 30 s, so that a store that is back is used soon.
-                _ = monitor.wait(seconds: pause)
-                pause = min(pause * 2, 30)
-            }
+            let waiting = queue.count
+            let first = queue.removeFirst()
+            // To the end: a pack that cannot be stored must not hold up others that can, or that are empty by now.
+            if failure != nil { queue.append(first) }
+            monitor.signalAll()
             monitor.unlock()
+            if let failure {
+                if before == nil {
+                    report("the store takes no packs: \(failure); \(waiting) are kept in staging and tried again")
+                }
+                rest(pause)
+                // At most 30 s, so that a store that is back is used soon.
+                pause = min(pause * 2, 30)
+            } else {
+                if before != nil { report("the store takes packs again") }
+                pause = 0.1
+            }
+        }
+    }
+
+    /// Waits, whatever is enqueued meanwhile, but not past the end.
+    private func rest(_ seconds: Double) {
+        let deadline = ContinuousClock.now + .seconds(seconds)
+        monitor.lock()
+        defer { monitor.unlock() }
+        while !isStopping {
+            let left = ContinuousClock.now.duration(to: deadline) / .seconds(1)
+            guard left > 0 else { return }
+            _ = monitor.wait(seconds: left)
         }
     }
 

@@ -60,7 +60,7 @@ extension FileSystem {
     ) throws(Errno) {
         if size < inode.size {
             let growth = try transaction.replaceExtents(of: inode.id, in: size..<Self.maximumFileSize, with: [])
-            inode.allocated = UInt64(Int64(inode.allocated) + growth)
+            inode.grow(by: growth)
         }
         inode.size = size
         inode.modified = now

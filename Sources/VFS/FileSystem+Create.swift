@@ -32,7 +32,19 @@ extension FileSystem {
         try requireRoom()
         let now = configuration.now()
         let mayInherit = hasAttributes.load(ordering: .relaxed)
-        let inode = try write(caller.session) { transaction throws(Errno) in
+        let inode = try beforeOthersReap { () throws(Errno) in
+            let inode = try make(name, parent, new, caller, mayInherit, now)
+            caller.session.retain(inode.id)
+            return inode
+        }
+        announce(caller.session, [.entry(parent: parent, name: name), .attributes(parent)])
+        return inode
+    }
+
+    private func make(
+        _ name: FileName, _ parent: InodeID, _ new: NewInode, _ caller: Caller, _ mayInherit: Bool, _ now: Timestamp
+    ) throws(Errno) -> Inode {
+        try write(caller.session) { transaction throws(Errno) in
             var directory = try transaction.liveDirectory(parent)
             guard try transaction.entry(name, in: parent) == nil else { throw .alreadyExists }
             if new.kind == .directory && directory.linkCount >= Self.maximumLinks { throw .tooManyLinks }
@@ -44,9 +56,6 @@ extension FileSystem {
             try transaction.update(directory)
             return inode
         }
-        caller.session.retain(inode.id)
-        announce(caller.session, [.entry(parent: parent, name: name), .attributes(parent)])
-        return inode
     }
 
     /// Makes a regular file without a name (O_TMPFILE). `link` can name it; else it goes when it is closed.

@@ -89,6 +89,25 @@ extension MetadataTransaction {
     }
 }
 
+// Counts that a damaged database has wrong stay in their range: finding damage is the checker's work, and must not cost
+// the volume its server.
+extension Inode {
+    mutating func grow(by bytes: Int64) {
+        allocated = UInt64(max(0, Int64(clamping: allocated).addingClamped(bytes)))
+    }
+
+    mutating func changeLinks(by difference: Int64) {
+        linkCount = UInt32(clamping: Int64(linkCount) + difference)
+    }
+}
+
+extension Int64 {
+    fileprivate func addingClamped(_ other: Int64) -> Int64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? (other > 0 ? .max : .min) : sum
+    }
+}
+
 extension Inode {
     /// Names in the directory changed.
     mutating func touchEntries(_ now: Timestamp) {

@@ -162,7 +162,7 @@ extension FileSystem {
         try write(caller.session) { transaction throws(Errno) in
             guard var inode = try transaction.inode(id) else { throw .stale }
             let growth = try transaction.replaceExtents(of: id, in: range, with: extents)
-            inode.allocated = UInt64(Int64(inode.allocated) + growth)
+            inode.grow(by: growth)
             inode.size = max(inode.size, range.upperBound)
             self.touchData(&inode, now, caller)
             try transaction.update(inode)

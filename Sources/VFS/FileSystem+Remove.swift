@@ -33,7 +33,7 @@ extension FileSystem {
             let left = try dropLink(inode, now, transaction)
             try transaction.unlink(name, in: parent)
             directory.touchEntries(now)
-            directory.linkCount -= 1
+            directory.changeLinks(by: -1)
             try transaction.update(directory)
             return left
         }
@@ -47,7 +47,7 @@ extension FileSystem {
         _ inode: Inode, _ now: Timestamp, _ transaction: any MetadataTransaction
     ) throws(Errno) -> Inode {
         var left = inode
-        left.linkCount = inode.isDirectory ? 0 : inode.linkCount - 1
+        if inode.isDirectory { left.linkCount = 0 } else { left.changeLinks(by: -1) }
         left.changed = now
         if left.linkCount == 0 { try transaction.addOrphan(left.id) }
         try transaction.update(left)

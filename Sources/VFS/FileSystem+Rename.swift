@@ -64,7 +64,7 @@ extension FileSystem {
         try settle(move.source, under: names.newParent, now, transaction)
         for (id, difference) in move.linkDifferences {
             guard var directory = try transaction.inode(id) else { throw .io }
-            directory.linkCount = UInt32(Int64(directory.linkCount) + difference)
+            directory.changeLinks(by: difference)
             directory.touchEntries(now)
             try transaction.update(directory)
         }

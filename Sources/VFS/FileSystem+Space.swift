@@ -32,7 +32,7 @@ extension FileSystem {
                 try self.checkRoom(forBytes: UInt64(range.count) - present, transaction)
             case .punchHole, .zero, .zeroKeepingSize:
                 let growth = try transaction.replaceExtents(of: id, in: range, with: [])
-                inode.allocated = UInt64(Int64(inode.allocated) + growth)
+                inode.grow(by: growth)
             }
             if request == .allocate || request == .zero { inode.size = max(inode.size, range.upperBound) }
             self.touchData(&inode, now, caller)
@@ -98,7 +98,7 @@ extension FileSystem {
             // from now on. A body that runs again freezes them again.
             self.packs.freeze(Set(extents.map(\.pack)))
             let growth = try transaction.replaceExtents(of: target, in: range, with: moved)
-            inode.allocated = UInt64(Int64(inode.allocated) + growth)
+            inode.grow(by: growth)
             inode.size = max(inode.size, range.upperBound)
             self.touchData(&inode, now, caller)
             try transaction.update(inode)

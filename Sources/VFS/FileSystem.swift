@@ -45,6 +45,9 @@ public final class FileSystem: @unchecked Sendable {
     let cursors = DirectoryCursors()
     /// Held by a write with O_APPEND while more than one session is there.
     let appendLock = Monitor()
+    /// Held while a file is made until its session holds it, while more than one session is there: another may remove
+    /// its name at once.
+    private let creationLock = Monitor()
     private let monitor = Monitor()
     private var sessions: [Session] = []
     private var orphans: Set<InodeID> = []
@@ -70,7 +73,7 @@ public final class FileSystem: @unchecked Sendable {
         self.configuration = configuration
         do {
             try prepareVolume()
-            try packs.start(PacksInMetadata(metadata, committer))
+            try packs.start(PacksInMetadata(metadata, committer), report: configuration.report)
             try settleLostPacks()
         } catch let error as PackRecoveryFailure {
             throw VolumeOpenFailure(description: error.description)
@@ -162,11 +165,24 @@ public final class FileSystem: @unchecked Sendable {
 
     /// `id` lost its last name in a transaction that is over.
     func orphaned(_ id: InodeID) {
-        monitor.lock()
-        let isHeld = sessions.contains { $0.holds(id) }
-        if isHeld { orphans.insert(id) }
-        monitor.unlock()
+        let isHeld = beforeOthersReap {
+            monitor.withLock {
+                let isHeld = sessions.contains { $0.holds(id) }
+                if isHeld { orphans.insert(id) }
+                return isHeld
+            }
+        }
         if !isHeld { reap(id) }
+    }
+
+    /// Runs a body that makes an inode and has a session hold it.
+    func beforeOthersReap<Result>(_ body: () throws(Errno) -> Result) throws(Errno) -> Result {
+        guard isShared else { return try body() }
+        return try creationLock.withLock(body)
+    }
+
+    private func beforeOthersReap(_ body: () -> Bool) -> Bool {
+        isShared ? creationLock.withLock(body) : body()
     }
 
     /// `id` got a name again.
