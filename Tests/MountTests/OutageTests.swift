@@ -4,7 +4,7 @@ import Testing
 
 @Suite("a store that is away", .serialized)
 struct OutageTests {
-    @Test("writers wait when staging is full, readers go on, the log says why, and all is stored once the store is back")
+    @Test("writers wait when staging is full, readers go on, the log says why, all is stored when it is back")
     func outage() throws {
         let site = try UserSite()
         let text = try site.shell.run(
