@@ -76,6 +76,8 @@ public struct VolumePaths: Equatable, Sendable {
     public var record: String { "\(directory)/volume.json" }
     public var database: String { "\(directory)/meta.db" }
     public var lock: String { "\(directory)/lock" }
+    /// A second control socket, for those who see the volume's directory and not the runtime directory.
+    public var innerSocket: String { "\(directory)/control.sock" }
     public var staging: String { "\(directory)/staging" }
     public var defaultStore: String { "\(directory)/store" }
     public var cache: String { "\(site.cache)/\(name)" }

@@ -48,8 +48,9 @@ public struct ServerSupervisor: Sendable {
     }
 
     /// A server that was started with another runtime directory: jobs and containers often have no
-    /// XDG_RUNTIME_DIR. It says in the volume's lock file where it listens.
+    /// XDG_RUNTIME_DIR. It listens in the volume's directory, too, and says in the lock file where else.
     private func runningElsewhere(_ volume: VolumePaths) -> ServerClient? {
+        if let client = try? ServerClient(socket: volume.innerSocket) { return client }
         guard let bytes = (try? AtomicFile.read(volume.lock)) ?? nil else { return nil }
         let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
         guard lines.count == 2, lines[0].hasPrefix("serving "), lines[1] != volume.controlSocket else { return nil }

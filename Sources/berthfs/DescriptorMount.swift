@@ -68,13 +68,28 @@ struct DescriptorMount {
         }
         _ = fcntl(number, F_SETFD, FD_CLOEXEC)
         let record = try service.registry.record(try VolumeName(name))
-        let client = try service.supervisor.client(for: site.volume(record.name))
+        let client = try client(record.name)
         let session = SessionMarker.newSession()
         let attachment = Attachment(
             session: session, mountpoint: "a descriptor of process \(getppid())", readOnly: readOnly,
             identity: .mountInOwnNamespace())
         try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
         return (client, session)
+    }
+
+    /// The one server, started where none runs. Not inside a container with processes of its own: it would be killed
+    /// with the last of them, and what they wrote last would be lost.
+    private func client(_ volume: String) throws(SystemFailure) -> ServerClient {
+        if let client = try service.supervisor.running(site.volume(volume)) { return client }
+        let first = ((try? AtomicFile.read("/proc/1/comm")) ?? nil).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        // What Apptainer and Singularity call the first process, and what it is before.
+        guard !["appinit\n", "sinit\n", "starter\n", "starter-suid\n"].contains(first) else {
+            throw SystemFailure(
+                "volume \"\(volume)\"", "has no server outside, and one inside a container would end with it",
+                fix: "start one first with `eval \"$(berth env)\"`, or use --fusemount host-daemon:…",
+                status: .unavailable)
+        }
+        return try service.supervisor.client(for: site.volume(volume))
     }
 
     /// Linux's number of `/dev/fuse`: misc devices are major 10, and fuse is minor 229.
