@@ -46,7 +46,7 @@ tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 for package in "$cache"/*.deb; do dpkg-deb -x "$package" "$tree"; done
 
-multiarch=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo x86_64-linux-gnu)
+multiarch=$(basename "$(dirname "$(find "$tree/usr/lib" -path '*/apptainer/bin' | sed -n 1p)" | xargs dirname)")
 first() { find "$tree" -name "$1" | sort | sed -n 1p; }
 loader=$(first 'ld-linux*.so*')
 [ -n "$loader" ] || { echo "install-apptainer: no loader for $architecture in the C library's package" >&2; exit 69; }

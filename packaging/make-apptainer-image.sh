@@ -9,7 +9,7 @@ directory=${1:?"usage: make-apptainer-image.sh DIRECTORY"}
 root=$directory/sandbox
 [ -e "$directory/image.sif" ] && exit 0
 
-mkdir -p "$root"/{bin,etc,dev,proc,sys,tmp,root,home,usr,var/tmp,data}
+mkdir -p "$root"/{bin,etc,dev,proc,sys,tmp,root,home,usr,var/tmp}
 chmod 1777 "$root/tmp"
 cp "$(command -v busybox)" "$root/bin/busybox"
 for applet in $("$root/bin/busybox" --list); do
