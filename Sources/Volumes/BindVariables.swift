@@ -38,6 +38,11 @@ public struct BindVariables: Sendable {
     /// Each variable's new value with these binds added; nil stands for unset. Binds of ours that were there before go.
     /// One of somebody else for a path of ours is refused.
     public func adding(_ binds: [Bind], ours prefix: String) throws(SystemFailure) -> [String: String?] {
+        if let bad = binds.first(where: { $0.source.contains { ":,\\".contains($0) } }) {
+            throw SystemFailure(
+                "\(bad.source)", "holds a character that no bind can carry",
+                fix: "set BERTH_RUNTIME_DIR to another directory", status: .configuration)
+        }
         var result: [String: String?] = [:]
         let before = removing(ours: prefix)
         let singularity = before[Self.singularity] ?? nil
@@ -47,8 +52,10 @@ public struct BindVariables: Sendable {
         for (name, value) in [(Self.apptainer, apptainer), (Self.singularity, singularity)] {
             result.updateValue(try joined(value, binds, name), forKey: name)
         }
+        // A shell splits them at blanks: then none rather than wrong ones.
+        let words = binds.flatMap { ["--bind", "\($0.source):\($0.path)"] }
         result.updateValue(
-            binds.map { "--bind \($0.source):\($0.path)" }.joined(separator: " "), forKey: Self.charliecloud)
+            words.contains { $0.contains(" ") } ? nil : words.joined(separator: " "), forKey: Self.charliecloud)
         return result
     }
 

@@ -30,11 +30,6 @@ struct EnvCommand: ParsableCommand {
         try berth.run { site throws(SystemFailure) in
             let variables = BindVariables(site.environment)
             let prefix = site.paths.hostMountpoints
-            guard !prefix.contains(":"), !prefix.contains(","), !prefix.contains(" ") else {
-                throw SystemFailure(
-                    "the runtime directory \(prefix)", "holds a character that no bind can carry",
-                    fix: "set BERTH_RUNTIME_DIR to another directory", status: .configuration)
-            }
             if unset { return try takeBack(site, variables, prefix) }
             let volumes = try PathMap(site.registry).selection(volume)
             let binds = volumes.map {

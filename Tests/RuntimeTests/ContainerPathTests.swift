@@ -72,6 +72,15 @@ struct ContainerPathTests {
         #expect(removed == ["SINGULARITY_BIND": "/x:/y:ro,/z"])
     }
 
+    @Test("a runtime directory that a bind cannot carry is refused", arguments: ["/r:x", "/r,x", "/r\\x"])
+    func unusable(prefix: String) throws {
+        let failure = #expect(throws: SystemFailure.self) {
+            let bind = Bind(source: "\(prefix)/a", path: try ContainerPath("/data"), readOnly: false)
+            return try BindVariables([:]).adding([bind], ours: prefix)
+        }
+        #expect(failure?.message.contains("BERTH_RUNTIME_DIR") == true)
+    }
+
     @Test("options of an image bind stay with it")
     func imageBinds() throws {
         let variables = BindVariables(["APPTAINER_BIND": "/i.sqsh:/i:image-src=/,id=2,/b"])
