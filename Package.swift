@@ -101,6 +101,7 @@ let package = Package(
         tests("FileModelTests", ["FileModel"]),
         tests("MetadataTests", ["FileModel", "LinuxSystem", "Metadata", "SQLiteMetadata"]),
         tests("MountTests", ["CLinux", "FileModel", "LinuxSystem"]),
+        tests("RuntimeTests", ["Control", "FileModel", "LinuxSystem", "Volumes"]),
         tests("PacksTests", ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"]),
         tests(
             "VFSTests",

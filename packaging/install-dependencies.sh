@@ -8,7 +8,7 @@ set -euo pipefail
 
 build=(pkg-config libfuse3-dev libsqlite3-dev libseccomp-dev libzstd-dev libxxhash-dev
     fuse3 podman crun runc uidmap slirp4netns busybox-static catatonit)
-test=(attr acl curl procps util-linux)
+test=(attr acl curl procps util-linux patchelf squashfs-tools squashfuse charliecloud-runtime)
 bench=(git procps python3 python3-venv redis-server redis-tools tar util-linux)
 
 packages=("${build[@]}")
@@ -37,6 +37,10 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "installing: ${missing[*]}"
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+if [ "${1:-test}" = test ]; then
+    as_root "$(dirname "$0")/install-apptainer.sh"
 fi
 
 # As every distribution's udev rules do for fuse; slirp4netns wants the other.

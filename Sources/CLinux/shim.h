@@ -30,6 +30,7 @@ int dup3(int from, int to, int flags);
 int memfd_create(const char *name, unsigned int flags);
 int syncfs(int fd);
 int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *actions, const char *path);
+int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int lowest);
 int fallocate(int fd, int mode, off_t offset, off_t len);
 ssize_t copy_file_range(int in, off_t *inOffset, int out, off_t *outOffset, size_t len, unsigned int flags);
 
@@ -50,6 +51,9 @@ enum {
 
 static inline int berth_renameat2(int from, const char *a, int to, const char *b, unsigned int flags) {
     return (int)syscall(SYS_renameat2, from, a, to, b, flags);
+}
+static inline int berth_pivot_root(const char *root, const char *old) {
+    return (int)syscall(SYS_pivot_root, root, old);
 }
 static inline int berth_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 static inline int berth_gettid(void) { return (int)syscall(SYS_gettid); }

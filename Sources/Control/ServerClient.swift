@@ -6,6 +6,9 @@ import LinuxSystem
 public struct ServerClient: Sendable {
     private let channel: FrameChannel
 
+    /// The socket it is connected to.
+    public var socket: String { channel.name }
+
     /// Connects. A failure's errno ENOENT or ECONNREFUSED means that no server runs.
     public init(socket path: String, timeout: Duration = .seconds(2)) throws(SystemFailure) {
         channel = try FrameChannel.connect(to: path, timeout: timeout)

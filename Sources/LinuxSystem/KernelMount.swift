@@ -18,12 +18,14 @@ public enum KernelMount {
         }
     }
 
-    /// Mounts the session of an open `/dev/fuse` at a directory.
+    /// Mounts the session of an open `/dev/fuse` at a directory. The ids are those of the mounting user in the
+    /// process's own user namespace.
     public static func mount(
-        _ device: borrowing FileDescriptor, name: String, at directory: String, flags: UInt, readOnly: Bool
+        _ device: borrowing FileDescriptor, name: String, at directory: String, flags: UInt, readOnly: Bool,
+        userID: UInt32 = 0, groupID: UInt32 = 0
     ) throws(SystemFailure) {
         let data =
-            "fd=\(device.rawValue),rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
+            "fd=\(device.rawValue),rootmode=40000,user_id=\(userID),group_id=\(groupID),allow_other,default_permissions"
         let flags = flags | (readOnly ? UInt(MS_RDONLY) : 0)
         guard Glibc.mount("berth:\(name)", directory, "fuse.berth", flags, data) == 0 else {
             throw SystemFailure(directory, "the volume cannot be mounted there", .current, status: .unavailable)

@@ -10,6 +10,7 @@ import Glibc
 ///     <runtime>/servers/NAME.sock         control socket of the volume's berthfs
 ///     <runtime>/plugin.sock               podman's volume plugin
 ///     <runtime>/mnt/NAME                  mount points of podman's volumes
+///     <runtime>/host/NAME                 mount points on the host, for runtimes that bind them
 public struct SitePaths: Equatable, Sendable {
     public var home: String
     public var configuration: String
@@ -52,6 +53,7 @@ public struct SitePaths: Equatable, Sendable {
     public var servers: String { "\(runtime)/servers" }
     public var pluginSocket: String { "\(runtime)/plugin.sock" }
     public var mountpoints: String { "\(runtime)/mnt" }
+    public var hostMountpoints: String { "\(runtime)/host" }
     public var containersConfiguration: String { "\(containers)/containers.conf" }
 
     public func volume(_ name: String) -> VolumePaths { VolumePaths(site: self, name: name) }
@@ -73,6 +75,9 @@ public struct VolumePaths: Equatable, Sendable {
     public var directory: String { "\(site.volumes)/\(name)" }
     public var record: String { "\(directory)/volume.json" }
     public var database: String { "\(directory)/meta.db" }
+    public var lock: String { "\(directory)/lock" }
+    /// A second control socket, for those who see the volume's directory and not the runtime directory.
+    public var innerSocket: String { "\(directory)/control.sock" }
     public var staging: String { "\(directory)/staging" }
     public var defaultStore: String { "\(directory)/store" }
     public var cache: String { "\(site.cache)/\(name)" }

@@ -18,6 +18,8 @@ public enum Spawn {
             parked.append(number)
             posix_spawn_file_actions_adddup2(&actions, number, remap.to)
         }
+        // What the caller's own starter left open must not live on in a server.
+        posix_spawn_file_actions_addclosefrom_np(&actions, 1 + max(2, command.descriptors.map(\.to).max() ?? 2))
         if let directory = command.directory { posix_spawn_file_actions_addchdir_np(&actions, directory) }
 
         var attributes = posix_spawnattr_t()

@@ -43,8 +43,18 @@ public struct ServerSupervisor: Sendable {
         do {
             return try ServerClient(socket: volume.controlSocket)
         } catch  where error.errno == .noEntry || error.errno == Errno(ECONNREFUSED) {
-            return nil
+            return runningElsewhere(volume)
         }
+    }
+
+    /// A server that was started with another runtime directory: jobs and containers often have no
+    /// XDG_RUNTIME_DIR. It listens in the volume's directory, too, and says in the lock file where else.
+    private func runningElsewhere(_ volume: VolumePaths) -> ServerClient? {
+        if let client = try? ServerClient(socket: volume.innerSocket) { return client }
+        guard let bytes = (try? AtomicFile.read(volume.lock)) ?? nil else { return nil }
+        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+        guard lines.count == 2, lines[0].hasPrefix("serving "), lines[1] != volume.controlSocket else { return nil }
+        return try? ServerClient(socket: lines[1])
     }
 
     /// Another program of this build: beside this one, or where $BERTH_LIBEXEC or PATH has it.
@@ -73,13 +83,13 @@ public struct ServerSupervisor: Sendable {
 }
 
 extension ServerSupervisor {
-    /// Replaces this process by another program of the build. Returns only where that fails.
-    public func become(_ name: String, _ words: [String]) throws(SystemFailure) -> SystemFailure {
+    /// Replaces this process by another program of the build, started with these words and then the raw ones.
+    /// Returns only where that fails.
+    public func become(
+        _ name: String, _ words: [String], _ raw: [UnsafeMutablePointer<CChar>] = []
+    ) throws(SystemFailure) -> SystemFailure {
         let path = try Self.sibling(name, of: program, environment)
-        var arguments: [UnsafeMutablePointer<CChar>?] = ([path] + words).map { strdup($0) } + [nil]
-        var variables: [UnsafeMutablePointer<CChar>?] = environment.map { strdup("\($0)=\($1)") } + [nil]
-        execve(path, &arguments, &variables)
-        return SystemFailure(path, "cannot be started", .current)
+        return SystemFailure(path, "cannot be started", ProcessImage.become(path, words, raw))
     }
 
     /// Starts a program of this build in the background and waits until it says that it is ready.

@@ -17,6 +17,7 @@ extension MountService {
             try stopServer(volume)
         }
         try registry.remove(record)
+        try PathMap(registry).forget(record.name)
     }
 
     /// Ends a volume's server and waits until it has closed the volume. Its mounts end with it.

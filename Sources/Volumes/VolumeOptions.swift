@@ -1,3 +1,4 @@
+import Control
 import FileModel
 import LinuxSystem
 
@@ -96,10 +97,11 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     }
 
     private static func containerPath(_ value: String) throws(SystemFailure) -> String {
-        guard value.hasPrefix("/"), value.count > 1, isClean(Substring(value)) else {
-            throw bad("path", value, "is not an absolute path in the container, such as /data")
+        do {
+            return try ContainerPath(value).description
+        } catch {
+            throw bad("path", value, "\(error.cause); it must be an absolute path in the container, such as /data")
         }
-        return value
     }
 
     private static func isClean(_ path: Substring) -> Bool {

@@ -74,6 +74,11 @@ public struct VolumeRegistry: Sendable {
         return record
     }
 
+    /// Writes a volume's record anew. A reader sees the old one or the new.
+    func replace(_ record: VolumeRecord) throws(SystemFailure) {
+        try AtomicFile.replace(paths.volume(record.name).record, try Self.encode(record))
+    }
+
     /// All volumes by name, and what is wrong with those that cannot be read.
     public func list() throws(SystemFailure) -> (records: [VolumeRecord], failures: [SystemFailure]) {
         var records: [VolumeRecord] = []

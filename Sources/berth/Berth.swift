@@ -12,7 +12,9 @@ struct Berth: ParsableCommand {
         version: Release.version,
         subcommands: [
             SetupCommand.self, ServeCommand.self, StatusCommand.self, StopCommand.self, VolumeCommand.self,
-            MountCommand.self, UmountCommand.self, DoctorCommand.self,
+            MountCommand.self, UmountCommand.self, PathCommand.self, RunCommand.self, EnvCommand.self,
+            DoctorCommand.self,
+            Preparation.self,
         ])
 }
 

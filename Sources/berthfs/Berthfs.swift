@@ -9,7 +9,8 @@ struct Berthfs: ParsableCommand {
         commandName: "berthfs",
         abstract: "The file system of Berth: mounts a volume, serves its sessions, checks it.",
         usage: """
-            berthfs NAME DIRECTORY [-f] [-o ro]
+            berthfs NAME DIRECTORY [-f] [-o ro] [--home DIR]
+            berthfs NAME /dev/fd/N [-f] [-o ro] [--home DIR]
             berthfs serve NAME [--ready-fd N]
             berthfs check NAME [--data] [--json]
             """,

@@ -12,8 +12,11 @@ struct MountCommand: ParsableCommand {
     @Argument(help: "The volume.")
     var name: String
 
-    @Argument(help: "The directory.")
+    @Argument(help: "The directory, or /dev/fd/N: a descriptor of /dev/fuse that is mounted already.")
     var directory: String
+
+    @Option(help: "Your home directory, where $HOME and the system's account do not tell.")
+    var home: String?
 
     @Flag(name: .short, help: "Stay in the foreground until the directory is unmounted; a signal unmounts it.")
     var foreground = false
@@ -29,10 +32,14 @@ struct MountCommand: ParsableCommand {
     func run() throws {
         if foreground { Signals.prepare() }
         try berthfs.run { () throws(SystemFailure) in
-            let environment = ProcessEnvironment.current()
+            var environment = ProcessEnvironment.current()
+            environment["HOME"] = home ?? environment["HOME"]
             guard let program = ProcessEnvironment.executablePath() else {
                 throw SystemFailure("/proc/self/exe", "cannot be read", fix: "mount /proc", status: .unavailable)
             }
+            let descriptor = DescriptorMount(
+                path: directory, name: name, readOnly: option.last == .readOnly, home: home, program: program)
+            if let descriptor { return try descriptor.run(foreground: foreground) }
             let service = MountService(
                 paths: SitePaths(environment: environment), environment: environment, program: program)
             let target = try service.mount(try VolumeName(name), at: directory, readOnly: option.last == .readOnly)

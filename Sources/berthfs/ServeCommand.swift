@@ -75,14 +75,24 @@ struct ServeCommand: ParsableCommand {
         let server = Server(volume: record.name, fileSystem: volume.fileSystem, logger: logger)
         Signals.onTermination { server.stop() }
         let listener = ControlListener(socket, path: paths.controlSocket, server: server, logger: logger)
+        let inner = Self.innerListener(paths, server, logger)
         do throws(SandboxFailure) {
             try SystemCallFilter.enter()
         } catch {
             throw SystemFailure("berthfs", error.description, status: .systemError)
         }
         listener.start()
+        inner?.start()
         logger.info("serving", metadata: ["volume": "\(record.name)", "pid": "\(getpid())"])
-        return ServedVolume(lock: lock, volume: volume, server: server, listener: listener, logger: logger)
+        return ServedVolume(
+            lock: lock, volume: volume, server: server, listeners: [listener, inner].compactMap { $0 }, logger: logger)
+    }
+
+    /// Nil where the file system has no sockets, or the path is too long for one: then clients with another runtime
+    /// directory find the server through the lock file.
+    private static func innerListener(_ paths: VolumePaths, _ server: Server, _ logger: Logger) -> ControlListener? {
+        guard let socket = try? UnixSocket.listen(at: paths.innerSocket) else { return nil }
+        return ControlListener(socket, path: paths.innerSocket, server: server, logger: logger)
     }
 
     private static func logger() -> Logger {
@@ -96,14 +106,14 @@ struct ServedVolume: ~Copyable {
     let lock: VolumeLock
     let volume: OpenVolume
     let server: Server
-    let listener: ControlListener
+    let listeners: [ControlListener]
     let logger: Logger
 
     /// Blocks until the server ends, then closes the volume.
     borrowing func serveToEnd(storeSeconds: Double) throws(SystemFailure) {
         server.waitForEnd()
         lock.noteClosing()
-        listener.close()
+        for listener in listeners { listener.close() }
         server.endSessions()
         if let unstored = volume.fileSystem.close(storeSeconds: storeSeconds) {
             logger.error("not everything is in the store; it stays in staging", metadata: ["cause": "\(unstored)"])

@@ -5,16 +5,18 @@ import LinuxSystem
 /// The volume's lock: who holds it may open the volume. It lies beside the database, so it also meets a server
 /// with another runtime directory, and one on another node where the file system has locks for that.
 ///
-/// The file says who holds it: `serving PID`, or `closing PID` from the moment a server has begun to end.
+/// The file says who holds it: `serving PID`, or `closing PID` from the moment a server has begun to end, and on a
+/// second line where the server listens, for those who look for it in another runtime directory.
 struct VolumeLock: ~Copyable {
     /// What a server that is ending may need to store its last packs.
     private static let closingPatience = Duration.seconds(45)
 
     private let descriptor: FileDescriptor
+    private let socket: String
 
     /// Takes the lock. Waits for a server that is ending, not for one that serves.
     init(_ paths: VolumePaths) throws(SystemFailure) {
-        let path = "\(paths.directory)/lock"
+        let path = paths.lock
         let descriptor = try explaining(path, "cannot be opened") { () throws(Errno) in
             try FileDescriptor.open(path, O_RDWR | O_CREAT | O_NOFOLLOW)
         }
@@ -33,6 +35,7 @@ struct VolumeLock: ~Copyable {
             usleep(20_000)
         }
         self.descriptor = descriptor
+        socket = paths.controlSocket
         note("serving")
     }
 
@@ -40,7 +43,7 @@ struct VolumeLock: ~Copyable {
     borrowing func noteClosing() { note("closing") }
 
     private borrowing func note(_ state: String) {
-        let line = Array("\(state) \(getpid())\n".utf8)
+        let line = Array("\(state) \(getpid())\n\(socket)\n".utf8)
         // The content is for people and for patience; the lock itself does not depend on it.
         guard ftruncate(descriptor.rawValue, 0) == 0 else { return }
         _ = pwrite(descriptor.rawValue, line, line.count, 0)

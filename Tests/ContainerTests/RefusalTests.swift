@@ -43,10 +43,10 @@ struct RefusalTests {
         try expectRefusal("chmod 000 $volume/store", says: "store")
     }
 
-    @Test("the volume is in use by another server")
+    @Test("the volume is held by a server that cannot be reached")
     func otherServer() throws {
         try expectRefusal(
-            "mkdir -m 0700 r2; (BERTH_RUNTIME_DIR=$PWD/r2 berthfs serve data 2>/dev/null &); sleep 1",
+            "echo serving 1 > $volume/lock; (flock $volume/lock sleep 30 >/dev/null 2>&1 &); sleep 0.5",
             says: "is in use by another process")
     }
 

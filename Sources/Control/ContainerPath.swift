@@ -1,0 +1,75 @@
+import LinuxSystem
+
+/// Where a volume belongs in a container, and in whatever `berth run` starts: absolute, clean, and of characters that
+/// every runtime's command line can carry.
+public struct ContainerPath: Hashable, Sendable, CustomStringConvertible {
+    /// Without a slash at the end.
+    public let description: String
+
+    /// Longest path that the kernel takes, its NUL included.
+    private static let maximumBytes = 4096
+    /// The kernel's own file systems: nothing starts without them.
+    private static let reserved = ["/proc", "/sys", "/dev"]
+
+    /// Checks a path somebody typed. Slashes at the end are taken off.
+    public init(_ text: String) throws(SystemFailure) {
+        var path = Substring(text)
+        while path.utf8.count > 1, path.hasSuffix("/") { path = path.dropLast() }
+        if let cause = Self.objection(path) {
+            throw SystemFailure(
+                "path \"\(Self.printable(text))\"", cause, fix: "use an absolute path such as /data", status: .usage)
+        }
+        description = String(path)
+    }
+
+    private static func objection(_ path: Substring) -> String? {
+        guard path.hasPrefix("/") else { return "is not absolute" }
+        guard path != "/" else { return "is the root directory" }
+        guard path.utf8.count < maximumBytes else { return "has \(path.utf8.count) bytes; at most 4095 are possible" }
+        let parts = path.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
+        guard !parts.contains("..") else { return "holds \"..\"" }
+        guard parts.allSatisfy({ !$0.isEmpty && $0 != "." }) else { return "holds an empty part or \".\"" }
+        guard parts.allSatisfy({ $0.utf8.count <= 255 }) else { return "holds a part of more than 255 bytes" }
+        guard path.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else { return "holds a control character" }
+        // What separates parts of a bind on the command lines of podman, Apptainer and Charliecloud.
+        for character in [":", ",", "\\"] where path.contains(character) {
+            return "holds \"\(character)\", which no runtime's bind can carry"
+        }
+        for name in reserved where path == name || path.hasPrefix(name + "/") {
+            return "lies in \(name), which is the kernel's"
+        }
+        return nil
+    }
+
+    private static func printable(_ text: String) -> String {
+        String(text.unicodeScalars.prefix(200).map { $0.value < 0x20 || $0.value == 0x7F ? "?" : Character($0) })
+    }
+
+    /// Whether `other` lies in the tree below this path.
+    public func contains(_ other: ContainerPath) -> Bool { other.description.hasPrefix(description + "/") }
+}
+
+/// A volume as command lines name it: `NAME`, `NAME:/PATH`, `NAME:ro`, `NAME:/PATH:ro`. The name is checked by
+/// whoever looks the volume up.
+public struct VolumeRequest: Equatable, Sendable {
+    public var name: String
+    /// Nil: where the path map says.
+    public var path: ContainerPath?
+    public var readOnly: Bool
+
+    public init(_ text: String) throws(SystemFailure) {
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+        name = parts[0]
+        path = nil
+        readOnly = false
+        var rest = parts.dropFirst()
+        if let mode = rest.last, mode == "ro" || mode == "rw" {
+            readOnly = mode == "ro"
+            rest = rest.dropLast()
+        }
+        guard rest.count <= 1 else {
+            throw SystemFailure("\"\(text)\"", "is not NAME[:/PATH][:ro]", status: .usage)
+        }
+        if let given = rest.first { path = try ContainerPath(given) }
+    }
+}

@@ -1,0 +1,94 @@
+import Control
+import FileModel
+import Glibc
+import LinuxSystem
+
+/// Mounts of volumes at places of our own on the host, for container runtimes that bind them: Apptainer,
+/// Singularity, Charliecloud.
+///
+/// Invariants
+/// - The directory under such a mount has mode 0 while it exists: should the mount go away, a bind of it shows nothing
+///   that looks like an empty volume, and takes no files.
+extension MountService {
+    /// Where a volume is mounted for such runtimes.
+    public func hostPlace(_ name: String) -> String { "\(registry.paths.hostMountpoints)/\(name)" }
+
+    /// Whether the volume is mounted there and alive.
+    public func isPlaced(_ name: String) -> Bool {
+        guard let found = MountInfo.at(hostPlace(name), in: (try? MountInfo.all()) ?? []),
+            Self.volume(of: found) == name
+        else { return false }
+        return (try? SessionMarker.session(at: hostPlace(name))) != nil
+    }
+
+    /// Has the volume mounted at its place: a living mount stays, a dead one is made again.
+    public func place(_ name: VolumeName) throws(SystemFailure) {
+        _ = try registry.record(name)
+        try registry.paths.prepare()
+        try SecureDirectory.make(registry.paths.hostMountpoints)
+        let lock = try placeLock()
+        defer { flock(lock.rawValue, LOCK_UN) }
+        if isPlaced(name.description) { return }
+        let path = hostPlace(name.description)
+        try takeAwayDeadMounts(path)
+        chmod(path, 0o700)
+        try SecureDirectory.make(path)
+        let below = try explaining(path, "cannot be opened") { () throws(Errno) in
+            try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+        }
+        do throws(SystemFailure) {
+            _ = try mount(name, at: path, readOnly: false)
+        } catch {
+            rmdir(path)
+            throw error
+        }
+        fchmod(below.rawValue, 0)
+    }
+
+    /// Ends the mount, and takes its directory away. Nothing there is no error.
+    public func unplace(_ name: String) throws(SystemFailure) {
+        let lock = try placeLock()
+        defer { flock(lock.rawValue, LOCK_UN) }
+        let path = hostPlace(name)
+        if let found = MountInfo.at(path, in: try MountInfo.all()), Self.volume(of: found) != nil {
+            let isAlive = (try? SessionMarker.session(at: path)) != nil
+            if isAlive, let client = try? supervisor.running(registry.paths.volume(name)) {
+                try client.ask(.sync, timeout: Self.syncTimeout)
+            }
+            // Containers that bind it keep it: nobody waits for the session's end.
+            try Fusermount(environment: environment).unmount(path, lazy: !isAlive)
+        }
+        guard rmdir(path) == 0 || errno == ENOENT else {
+            throw SystemFailure(path, "cannot be removed", .current)
+        }
+    }
+
+    /// The volumes that have a place now, whether their mounts live or not.
+    public func placed() -> [String] { (try? FileTree.names(in: registry.paths.hostMountpoints)) ?? [] }
+
+    private func takeAwayDeadMounts(_ path: String) throws(SystemFailure) {
+        // More than one where a dead mount was mounted over; bounded, so that a busy one ends in an error.
+        for _ in 0..<8 {
+            guard let found = MountInfo.at(path, in: try MountInfo.all()) else { return }
+            guard Self.volume(of: found) != nil else {
+                throw SystemFailure(
+                    path, "something else is mounted there (\(found.source))", fix: "unmount it", errno: .busy,
+                    status: .cannotCreate)
+            }
+            try Fusermount(environment: environment).unmount(path, lazy: true)
+        }
+    }
+
+    /// Two shells at once must not both mount.
+    private func placeLock() throws(SystemFailure) -> FileDescriptor {
+        try SecureDirectory.make(registry.paths.runtime)
+        let path = "\(registry.paths.runtime)/host.lock"
+        let lock = try explaining(path, "cannot be opened") { () throws(Errno) in
+            try FileDescriptor.open(path, O_RDWR | O_CREAT | O_NOFOLLOW)
+        }
+        while flock(lock.rawValue, LOCK_EX) != 0 {
+            guard errno == EINTR else { throw SystemFailure(path, "cannot be locked", .current) }
+        }
+        return lock
+    }
+}

@@ -1,0 +1,99 @@
+import ArgumentParser
+import Control
+import FileModel
+import LinuxSystem
+import Volumes
+
+struct EnvCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "env",
+        abstract:
+            "Mount volumes on the host and print what a shell must set for Apptainer, Singularity and Charliecloud.",
+        discussion: """
+            In a shell: eval "$(berth env)", and eval "$(berth env --unset)" to take it back. May be run again at any \
+            time; a mount that died is made again. For Charliecloud: ch-run $BERTH_CH_BIND IMAGE -- PROGRAM.
+            """)
+
+    @Option(
+        help: ArgumentHelp(
+            "A volume, and where to show it if not at its own path. May be given more than once. Without: all with a path.",
+            valueName: "name[:/path][:ro]"))
+    var volume: [String] = []
+
+    @Flag(help: "Print what takes it back, and unmount. With --volume: only these.")
+    var unset = false
+
+    @Option(help: "Whose words to print: sh, csh or fish.")
+    var shell: ShellDialect = .sh
+
+    func run() throws {
+        try berth.run { site throws(SystemFailure) in
+            let variables = BindVariables(site.environment)
+            let prefix = site.paths.hostMountpoints
+            if unset { return try takeBack(site, variables, prefix) }
+            let volumes = try PathMap(site.registry).selection(volume)
+            let binds = volumes.map {
+                Bind(source: site.mounts.hostPlace($0.name), path: $0.path, readOnly: $0.readOnly)
+            }
+            // First, so that a refusal leaves nothing mounted.
+            let values = try variables.adding(binds, ours: prefix)
+            var mounted: [String] = []
+            do throws(SystemFailure) {
+                for volume in volumes where !site.mounts.isPlaced(volume.name) {
+                    try site.mounts.place(try VolumeName(volume.name))
+                    mounted.append(volume.name)
+                }
+            } catch {
+                for name in mounted { try? site.mounts.unplace(name) }
+                throw error
+            }
+            print(shell.lines(values))
+        }
+    }
+
+    private func takeBack(_ site: Site, _ variables: BindVariables, _ prefix: String) throws(SystemFailure) {
+        var names = site.mounts.placed()
+        if !volume.isEmpty {
+            names = []
+            for word in volume { names.append(try VolumeName(try VolumeRequest(word).name).description) }
+        }
+        // The shell's variables go in any case: a mount in use must not leave them behind.
+        let lines = shell.lines(variables.removing(ours: prefix))
+        var failure: SystemFailure?
+        for name in names {
+            do throws(SystemFailure) { try site.mounts.unplace(name) } catch { failure = error }
+        }
+        print(lines)
+        if let failure { throw failure }
+    }
+}
+
+/// How shells write assignments.
+enum ShellDialect: String, ExpressibleByArgument, CaseIterable {
+    case sh
+    case csh
+    case fish
+
+    /// One line a variable, sorted.
+    func lines(_ variables: [String: String?]) -> String {
+        variables.sorted { $0.key < $1.key }.map { name, value -> String in
+            guard let value else {
+                switch self {
+                case .sh: return "unset \(name);"
+                case .csh: return "unsetenv \(name);"
+                case .fish: return "set -e \(name);"
+                }
+            }
+            switch self {
+            case .sh: return "export \(name)=\(Self.quoted(value, ["'": "'\\''"]));"
+            // Its history is not quoted by quotes.
+            case .csh: return "setenv \(name) \(Self.quoted(value, ["'": "'\\''", "!": "\\!"]));"
+            case .fish: return "set -gx \(name) \(Self.quoted(value, ["'": "\\'", "\\": "\\\\"]));"
+            }
+        }.joined(separator: "\n")
+    }
+
+    private static func quoted(_ value: String, _ escapes: [Character: String]) -> String {
+        "'" + value.map { escapes[$0] ?? String($0) }.joined() + "'"
+    }
+}

@@ -1,0 +1,118 @@
+import LinuxSystem
+import TestSupport
+import Testing
+
+/// Real Apptainer, as an ordinary user.
+@Suite("Apptainer", .serialized)
+struct ApptainerTests {
+    @Test(
+        "berth run and berth env show the volume in SIF and sandbox images, with and without --fakeroot",
+        arguments: ["$SIF", "$SANDBOX"], ["", "--fakeroot"])
+    func exec(image: String, option: String) throws {
+        let host = try ApptainerHost()
+        let owner = option.isEmpty ? try host.run("echo $(id -u):$(id -g)") : "0:0"
+        let text = try host.run(
+            """
+            berth run -- apptainer exec \(option) \(image) sh -c 'echo run > /data/f; stat -c %u:%g /data /data/f'
+            eval "$(berth env)"
+            apptainer exec \(option) \(image) cat /data/f; singularity exec \(option) \(image) sh -c 'echo env > /data/f'
+            cat "${APPTAINER_BIND%%:*}/f"; stat -c %u "${APPTAINER_BIND%%:*}/f"
+            eval "$(berth env --unset)"; echo "${APPTAINER_BIND-unset} ${SINGULARITY_BIND-unset} ${BERTH_CH_BIND-unset}"
+            ls "$BERTH_RUNTIME_DIR/host"; grep -c "$BERTH_RUNTIME_DIR" /proc/mounts || true
+            """)
+        #expect(text == "\(owner)\n\(owner)\nrun\nenv\n\(try host.run("id -u"))\nunset unset unset\n0")
+    }
+
+    @Test("what the variables held stays, comes back, and a bind for the same path is refused with both names")
+    func variables() throws {
+        let host = try ApptainerHost()
+        let text = try host.run(
+            """
+            mkdir 'o ne' two; touch 'o ne/1' two/2
+            export SINGULARITY_BIND="$PWD/o ne:/one"
+            eval "$(berth env)"; eval "$(berth env)"
+            apptainer exec $SIF ls /one; apptainer exec --bind $PWD/two:/two $SIF ls /two; apptainer exec $SIF ls -d /data
+            export APPTAINER_BIND="$APPTAINER_BIND,$PWD/two:/late"
+            eval "$(berth env --unset)"; echo "$APPTAINER_BIND" | grep -c late; echo "$SINGULARITY_BIND" | grep -c "o ne:/one"
+            """)
+        #expect(text == "1\n2\n/data\n1\n1")
+        for command in ["berth env", "berth run -- apptainer exec $SIF true", "berth run -- true"] {
+            let outcome = try host.attempt("APPTAINER_BIND=/tmp:/data \(command)")
+            #expect(outcome.end == .exited(78))
+            #expect(outcome.errors.contains("APPTAINER_BIND: binds /tmp:/data already"), "\(outcome.errors)")
+            #expect(outcome.output.isEmpty)
+        }
+        #expect(try host.run("ls \"$BERTH_RUNTIME_DIR/host\" 2>/dev/null | wc -l") == "0")
+    }
+
+    @Test("a read-only bind takes no changes, and an instance outlives its shell and berth env --unset")
+    func instances() throws {
+        let host = try ApptainerHost()
+        let text = try host.run(
+            """
+            berth run -- apptainer exec $SIF sh -c 'echo x > /data/f'
+            berth run --volume data:ro -- apptainer exec $SIF sh -c 'cat /data/f; touch /data/g 2>&1 | grep -o Read-only'
+            (eval "$(berth env)"; apptainer instance start $SIF one >/dev/null 2>&1; eval "$(berth env --unset)")
+            apptainer exec instance://one sh -c 'cat /data/f; echo y > /data/f'
+            berth run -- apptainer exec $SANDBOX cat /data/f
+            apptainer instance stop one >/dev/null 2>&1
+            berth env --unset >/dev/null
+            """)
+        #expect(text == "x\nRead-only\nx\ny")
+        try eventually("the sessions end") { try !host.run("berth status").contains("/host/data") }
+    }
+
+    @Test("inside berth run, Apptainer binds what the program sees")
+    func nested() throws {
+        let host = try ApptainerHost()
+        let text = try host.run(
+            "berth run -- sh -c 'echo x > /data/f; apptainer exec $SANDBOX cat /data/f 2>/dev/null'")
+        #expect(text == "x")
+    }
+
+    @Test("a dead mount is made again, and a mount that is gone never shows an empty directory")
+    func dead() throws {
+        let host = try ApptainerHost()
+        let text = try host.run(
+            """
+            eval "$(berth env)"; apptainer exec $SIF sh -c 'echo x > /data/f; sync /data/f'
+            kill -9 $(berth status --json | grep '"server"' | tr -dc 0-9); sleep 0.2
+            apptainer exec $SIF ls /data >/dev/null 2>&1 || echo refused
+            eval "$(berth env)"; apptainer exec $SIF cat /data/f
+            fusermount3 -u "${APPTAINER_BIND%%:*}"; apptainer exec $SIF ls /data >/dev/null 2>&1 || echo denied
+            eval "$(berth env)"; apptainer exec $SIF cat /data/f
+            bind=$APPTAINER_BIND; eval "$(berth env --unset)"
+            APPTAINER_BIND=$bind apptainer exec $SIF ls /data >/dev/null 2>&1 || echo missing
+            """)
+        #expect(text == "refused\nx\ndenied\nx\nmissing")
+    }
+
+    @Test("the shell hook makes plain exec work, and other subcommands and machines without volumes run as they are")
+    func hook() throws {
+        let host = try ApptainerHost()
+        let file = Programs.packaging("../hooks/shell/berth.sh")
+        try Shell.root.run("install -m 0644 '\(file)' '\(host.site.directory)/hook.sh'")
+        let text = try host.run(
+            """
+            . ./hook.sh
+            singularity exec $SIF sh -c 'echo x > /data/f'; apptainer -q exec $SANDBOX cat /data/f
+            apptainer --version | cut -d' ' -f1
+            cp -r $SANDBOX image; mkdir image/data; ch-run image -- cat /data/f
+            berth path rm --with-volume data >/dev/null; apptainer exec $SIF ls -d /data 2>/dev/null || echo none
+            """)
+        #expect(text == "x\napptainer\nx\nnone")
+    }
+
+    @Test("Charliecloud gets the volume from berth run and from berth env")
+    func charliecloud() throws {
+        let host = try ApptainerHost()
+        // Without -w, ch-run wants the mount point in the image.
+        let text = try host.run(
+            """
+            cp -r $SANDBOX image; mkdir -p image/data
+            berth run -- ch-run image -- sh -c 'echo x > /data/f'
+            eval "$(berth env)"; ch-run $BERTH_CH_BIND image -- sh -c 'cat /data/f; stat -c %u /data/f'
+            """)
+        #expect(text == "x\n\(try host.run("id -u"))")
+    }
+}
