@@ -12,7 +12,7 @@ struct Berth: ParsableCommand {
         version: Release.version,
         subcommands: [
             SetupCommand.self, ServeCommand.self, StatusCommand.self, StopCommand.self, VolumeCommand.self,
-            MountCommand.self, UmountCommand.self, DoctorCommand.self,
+            MountCommand.self, UmountCommand.self, DoctorCommand.self, LogCommand.self,
         ])
 }
 
@@ -31,6 +31,13 @@ struct Site {
         }
         self.program = program
         mounts = MountService(paths: paths, environment: environment, program: program)
+    }
+
+    /// How podman is told of the plugin and the hooks.
+    func engineConfiguration() throws(SystemFailure) -> EngineConfiguration {
+        EngineConfiguration(
+            paths: paths,
+            hooks: HookFiles(program: try mounts.supervisor.hookProgram(), environment: environment))
     }
 
     var registry: VolumeRegistry { mounts.registry }
