@@ -70,13 +70,13 @@ let package = Package(
         module("Control", ["CLinux", "FileModel", "LinuxSystem"]),
         module("Volumes", ["CLinux", "Control", "FileModel", "LinuxSystem", logging]),
         module("VolumePlugin", ["FileModel", "LinuxSystem", "Volumes", logging] + nio),
-        module("RuntimeHooks", ["CLinux", "Control", "FileModel", "LinuxSystem"]),
+        module("RuntimeHooks", ["CLinux", "Control", "FileModel", "LinuxSystem", "Volumes"]),
 
         // Composition roots.
         program(
             "berth",
             ["CLinux", "Control", "FileModel", "LinuxSystem", "VolumePlugin", "Volumes", arguments, logging]),
-        program("berth-hook", ["Control", "FileModel", "LinuxSystem", "RuntimeHooks"]),
+        program("berth-hook", ["Control", "FileModel", "LinuxSystem", "RuntimeHooks", "Volumes"]),
         program(
             "berthfs",
             [
@@ -110,6 +110,7 @@ let package = Package(
         tests("VolumesTests", ["Control", "FileModel", "LinuxSystem", "Volumes"]),
         tests("ControlTests", ["Control", "FileModel", "LinuxSystem"]),
         tests("LinuxSystemTests", ["FileModel", "LinuxSystem"]),
+        tests("RuntimeHooksTests", ["FileModel", "LinuxSystem", "RuntimeHooks", "Volumes"]),
     ],
     swiftLanguageModes: [.v6]
 )

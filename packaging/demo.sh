@@ -65,6 +65,8 @@ show "${run[@]}" -v "$work/set:/set:ro" -v "$volume:/data" "$image" cp -r /set/.
 cmp "$work/before.md5" "$work/container.md5"
 echo "every checksum is the same in the second container"
 show "${run[@]}" -v "$volume:/data" "$image" ls -ln /data/ligand-0000
+echo "and without -v, named by an annotation, read-only at another path:"
+show "${run[@]}" --annotation "berth.volume=$volume:/in:ro" "$image" ls -ln /in/ligand-0000
 
 say "5. The same volume on the host, without podman"
 show berth mount "$volume" "$work/host"

@@ -18,5 +18,5 @@ for applet in $("$root/bin/busybox" --list); do
 done
 printf 'root:x:0:0:root:/:/bin/sh\nuser:x:1000:1000:user:/:/bin/sh\n' >"$root/etc/passwd"
 printf 'root:x:0:\nuser:x:1000:\n' >"$root/etc/group"
-tar -C "$root" -c . | podman import - "$image" >/dev/null 2>&1
+tar -C "$root" --owner=0 --group=0 -c . | podman import - "$image" >/dev/null 2>&1
 podman image exists "$image"

@@ -56,6 +56,7 @@ static inline int berth_pivot_root(const char *root, const char *old) {
     return (int)syscall(SYS_pivot_root, root, old);
 }
 static inline int berth_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+static inline int berth_pidfd_getfd(int pidfd, int number) { return (int)syscall(SYS_pidfd_getfd, pidfd, number, 0); }
 static inline int berth_gettid(void) { return (int)syscall(SYS_gettid); }
 static inline int berth_prctl(int option, unsigned long argument) { return prctl(option, argument, 0, 0, 0); }
 

@@ -9,8 +9,8 @@ public enum HookEvent: Codable, Sendable, Equatable {
     case alreadyMounted(session: String)
     /// The path shows the session that was ordered.
     case verified
-    /// Nothing is mounted there any more.
-    case unmounted
+    /// Nothing is mounted there any more. `sessionGoesOn` where the namespace shows it at another place still.
+    case unmounted(sessionGoesOn: Bool)
     case failed(code: Int32, message: String)
 }
 
@@ -23,12 +23,15 @@ public enum HookOrder: Codable, Sendable, Equatable {
 }
 
 /// What the hook is to do. Its command line has one word each, in this order:
-/// `berth-hook VERB VOLUME MOUNTPOINT ro|rw`, with the channel, the user namespace and the mount namespace
+/// `berth-hook VERB VOLUME MOUNTPOINT SIBLING`, with the channel, the user namespace and the mount namespace
 /// as descriptors 3, 4 and 5.
 public struct HookTask: Sendable, Equatable {
     public enum Verb: String, Sendable {
         case mount
+        /// Whatever uses it.
         case unmount
+        /// Answers EBUSY where something uses it.
+        case release
     }
 
     /// Descriptors the hook is given.
@@ -41,22 +44,24 @@ public struct HookTask: Sendable, Equatable {
     public var verb: Verb
     public var volume: String
     public var mountpoint: String
-    public var readOnly: Bool
+    /// The other place where the engine's containers find the volume: what is mounted there is one session with
+    /// this one, so that file locks of all containers meet.
+    public var sibling: String
 
-    public init(verb: Verb, volume: String, mountpoint: String, readOnly: Bool) {
+    public init(verb: Verb, volume: String, mountpoint: String, sibling: String) {
         self.verb = verb
         self.volume = volume
         self.mountpoint = mountpoint
-        self.readOnly = readOnly
+        self.sibling = sibling
     }
 
-    public var arguments: [String] { [verb.rawValue, volume, mountpoint, readOnly ? "ro" : "rw"] }
+    public var arguments: [String] { [verb.rawValue, volume, mountpoint, sibling] }
 
     /// Reads a command line; nil where it is none of ours.
     public init?(arguments: [String]) {
-        guard arguments.count == 4, let verb = Verb(rawValue: arguments[0]), ["ro", "rw"].contains(arguments[3]),
-            arguments[2].hasPrefix("/")
+        guard arguments.count == 4, let verb = Verb(rawValue: arguments[0]), arguments[2].hasPrefix("/"),
+            arguments[3].hasPrefix("/")
         else { return nil }
-        self.init(verb: verb, volume: arguments[1], mountpoint: arguments[2], readOnly: arguments[3] == "ro")
+        self.init(verb: verb, volume: arguments[1], mountpoint: arguments[2], sibling: arguments[3])
     }
 }

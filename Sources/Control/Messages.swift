@@ -28,12 +28,15 @@ public struct Attachment: Codable, Sendable, Equatable {
     public var mountpoint: String
     public var readOnly: Bool
     public var identity: Identity
+    /// Nil where an older client attached.
+    public var origin: SessionOrigin?
 
-    public init(session: String, mountpoint: String, readOnly: Bool, identity: Identity) {
+    public init(session: String, mountpoint: String, readOnly: Bool, identity: Identity, origin: SessionOrigin? = nil) {
         self.session = session
         self.mountpoint = mountpoint
         self.readOnly = readOnly
         self.identity = identity
+        self.origin = origin
     }
 }
 
@@ -54,11 +57,18 @@ public struct ServerStatus: Codable, Sendable, Equatable {
         public var session: String
         public var mountpoint: String
         public var readOnly: Bool
+        /// Nil where the server is older, or an older client attached.
+        public var origin: SessionOrigin?
+        public var users: IdentityMap?
 
-        public init(session: String, mountpoint: String, readOnly: Bool) {
+        public init(
+            session: String, mountpoint: String, readOnly: Bool, origin: SessionOrigin? = nil, users: IdentityMap? = nil
+        ) {
             self.session = session
             self.mountpoint = mountpoint
             self.readOnly = readOnly
+            self.origin = origin
+            self.users = users
         }
     }
 

@@ -34,6 +34,13 @@ extension FileDescriptor {
         }
     }
 
+    /// A second descriptor for a number that stays somebody else's, such as standard input's.
+    public static func copy(of number: Int32) throws(Errno) -> FileDescriptor {
+        let copy = berth_duplicate_from(number, 3)
+        guard copy >= 0 else { throw .current }
+        return FileDescriptor(owning: copy)
+    }
+
     /// A second descriptor for the same open file, close-on-exec.
     public borrowing func duplicate() throws(Errno) -> FileDescriptor {
         let number = berth_duplicate_from(rawValue, 3)

@@ -32,6 +32,13 @@ public enum KernelMount {
         }
     }
 
+    /// Shows a mount at a second place: one file system, one session.
+    public static func bind(_ source: String, at directory: String) throws(SystemFailure) {
+        guard Glibc.mount(source, directory, nil, UInt(MS_BIND), nil) == 0 else {
+            throw SystemFailure(directory, "the volume cannot be mounted there", .current, status: .unavailable)
+        }
+    }
+
     public static func unmount(_ directory: String, lazy: Bool) throws(Errno) {
         guard umount2(directory, lazy ? Int32(MNT_DETACH) : 0) == 0 else { throw .current }
     }

@@ -3,14 +3,18 @@ import Glibc
 
 /// Where everything of one user lies on this machine.
 ///
-///     <configuration>/                    settings
+///     <configuration>/berth.conf          what the user sets
+///     <configuration>/hooks.d/            OCI hooks that `berth setup` registers with podman
 ///     <data>/volumes/NAME/                volume.json, meta.db, staging/, store/ (the default store)
 ///     <data>/logs/                        one log a server
 ///     <cache>/NAME/                       raw copies of packs
 ///     <runtime>/servers/NAME.sock         control socket of the volume's berthfs
 ///     <runtime>/plugin.sock               podman's volume plugin
+///     <runtime>/serve.sock                what OCI hooks ask of `berth serve`
 ///     <runtime>/mnt/NAME                  mount points of podman's volumes
 ///     <runtime>/host/NAME                 mount points on the host, for runtimes that bind them
+///     <runtime>/hook/NAME                 mount points of volumes that an annotation names
+///     <runtime>/leases/TOKEN              containers being made with such volumes
 public struct SitePaths: Equatable, Sendable {
     public var home: String
     public var configuration: String
@@ -52,14 +56,22 @@ public struct SitePaths: Equatable, Sendable {
     public var logs: String { "\(data)/logs" }
     public var servers: String { "\(runtime)/servers" }
     public var pluginSocket: String { "\(runtime)/plugin.sock" }
+    public var supervisorSocket: String { "\(runtime)/serve.sock" }
     public var mountpoints: String { "\(runtime)/mnt" }
     public var hostMountpoints: String { "\(runtime)/host" }
+    public var hookMountpoints: String { "\(runtime)/hook" }
+    public var leases: String { "\(runtime)/leases" }
+    public var settings: String { "\(configuration)/berth.conf" }
+    public var hooks: String { "\(configuration)/hooks.d" }
+    public var hookLog: String { "\(logs)/hook.log" }
     public var containersConfiguration: String { "\(containers)/containers.conf" }
 
     public func volume(_ name: String) -> VolumePaths { VolumePaths(site: self, name: name) }
 
     /// The directories that `prepare` makes.
-    public var directories: [String] { [configuration, data, volumes, logs, cache, runtime, servers, mountpoints] }
+    public var directories: [String] {
+        [configuration, data, volumes, logs, cache, runtime, servers, mountpoints, hookMountpoints, leases]
+    }
 
     /// Makes what is missing, all 0700, and refuses what belongs to somebody else.
     public func prepare() throws(SystemFailure) {
@@ -86,4 +98,7 @@ public struct VolumePaths: Equatable, Sendable {
     public var startLock: String { "\(site.servers)/\(name).lock" }
     public var log: String { "\(site.logs)/\(name).log" }
     public var podmanMountpoint: String { "\(site.mountpoints)/\(name)" }
+    public var hookMountpoint: String { "\(site.hookMountpoints)/\(name)" }
+    /// Held while the mount point above is mounted or given up.
+    public var hookLock: String { "\(site.hookMountpoints)/\(name).lock" }
 }

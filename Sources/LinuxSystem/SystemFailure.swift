@@ -25,6 +25,16 @@ public struct SystemFailure: Error, Equatable, Sendable {
             subject, "\(doing): \(errno)", fix: fix, errno: errno, status: status ?? Self.usualStatus(of: errno))
     }
 
+    /// A message that was made elsewhere, `thing: cause; fix`, taken as it is.
+    public init(passingOn message: String, errno: Errno? = nil, status: ExitStatus) {
+        guard let colon = message.firstRange(of: ": ") else {
+            self.init("berth", message, errno: errno, status: status)
+            return
+        }
+        self.init(
+            String(message[..<colon.lowerBound]), String(message[colon.upperBound...]), errno: errno, status: status)
+    }
+
     /// `thing: cause; fix`, on one line whatever the parts hold.
     public var message: String {
         let text = subject + ": " + cause + (fix.map { "; " + $0 } ?? "")

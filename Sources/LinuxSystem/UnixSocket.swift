@@ -43,6 +43,17 @@ public enum UnixSocket {
         return descriptor
     }
 
+    /// Listens at a path that was ours and whose file somebody removed. Asks nobody: a file that is there stays.
+    public static func listenAgain(at path: String) throws(SystemFailure) -> FileDescriptor {
+        try SecureDirectory.make(String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]))
+        let descriptor = try make(path)
+        // Its directory is ours alone; the mode is that of the process's umask.
+        guard berth_bind_unix(descriptor.rawValue, path) == 0, Glibc.listen(descriptor.rawValue, 64) == 0 else {
+            throw SystemFailure(path, "cannot be listened on", .current)
+        }
+        return descriptor
+    }
+
     /// The next connection, or nil when `timeout` passed without one.
     public static func accept(
         on listener: borrowing FileDescriptor, timeout: Duration? = nil

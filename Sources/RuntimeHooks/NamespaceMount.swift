@@ -12,6 +12,10 @@ public struct NamespaceMount {
     private let task: HookTask
     private let channel: FrameChannel
 
+    private var place: EngineMountpoint {
+        EngineMountpoint(volume: task.volume, path: task.mountpoint, sibling: task.sibling)
+    }
+
     public init(_ task: HookTask, channel: consuming FileDescriptor) {
         self.task = task
         self.channel = FrameChannel(channel, name: "berth")
@@ -23,7 +27,8 @@ public struct NamespaceMount {
             try join()
             switch task.verb {
             case .mount: try mount()
-            case .unmount: try unmount()
+            case .unmount: try unmount(lazy: true)
+            case .release: try unmount(lazy: false)
             }
             return .success
         } catch {
@@ -58,29 +63,24 @@ public struct NamespaceMount {
     }
 
     private func mount() throws(SystemFailure) {
-        if let session = try livingSession() {
+        if let session = try place.livingSession() {
             return try channel.send(HookEvent.alreadyMounted(session: session), timeout: Self.patience)
         }
-        try SecureDirectory.make(task.mountpoint)
-        guard try FileTree.names(in: task.mountpoint).isEmpty else {
-            throw SystemFailure(
-                task.mountpoint, "is not empty", fix: "move away what lies there", errno: .directoryNotEmpty,
-                status: .cannotCreate)
+        try place.prepare()
+        if let session = try place.bindSibling() {
+            return try channel.send(HookEvent.alreadyMounted(session: session), timeout: Self.patience)
         }
-        let device = try KernelMount.openDevice()
-        try KernelMount.mount(
-            device, name: task.volume, at: task.mountpoint, flags: KernelMount.untrusted, readOnly: task.readOnly)
+        let device = try place.mount()
         do throws(SystemFailure) {
             try channel.send(HookEvent.mounted, passing: device.rawValue, timeout: Self.patience)
             try verify()
         } catch {
-            try? KernelMount.unmount(task.mountpoint, lazy: true)
+            place.undo()
             throw error
         }
         try channel.send(HookEvent.verified, timeout: Self.patience)
     }
 
-    /// Looks from inside for the session's marker: the only proof that a container will not see an empty directory.
     private func verify() throws(SystemFailure) {
         guard let frame = try channel.receive(HookOrder.self, timeout: Self.patience) else {
             throw SystemFailure(task.mountpoint, "the process that asked for the mount is gone", status: .unavailable)
@@ -88,49 +88,11 @@ public struct NamespaceMount {
         guard case .verify(let session) = frame.message else {
             throw SystemFailure(task.mountpoint, "the volume's server did not take the session", status: .unavailable)
         }
-        let found: String
-        do {
-            found = try SessionMarker.session(at: task.mountpoint)
-        } catch {
-            throw SystemFailure(task.mountpoint, "does not show the volume", error, status: .unavailable)
-        }
-        guard found == session else {
-            throw SystemFailure(task.mountpoint, "shows session \(found), not \(session)", status: .unavailable)
-        }
+        try place.prove(session)
     }
 
-    /// The session of the volume that is mounted and alive there. A dead one is taken away.
-    private func livingSession() throws(SystemFailure) -> String? {
-        // More than one where a dead mount was mounted over; bounded, so that a busy one ends in an error.
-        for _ in 0..<8 {
-            guard let found = MountInfo.at(task.mountpoint, in: try MountInfo.all()) else { return nil }
-            guard found.source == "berth:\(task.volume)" else {
-                throw SystemFailure(
-                    task.mountpoint, "something else is mounted there (\(found.source))", fix: "unmount it",
-                    errno: .busy, status: .cannotCreate)
-            }
-            if let session = try? SessionMarker.session(at: task.mountpoint) { return session }
-            try detach()
-        }
-        throw SystemFailure(
-            task.mountpoint, "a dead mount there cannot be taken away", errno: .busy, status: .unavailable)
-    }
-
-    private func detach() throws(SystemFailure) {
-        do {
-            try KernelMount.unmount(task.mountpoint, lazy: true)
-        } catch  where error == .invalidArgument || error == .noEntry {
-            // Not mounted any more: somebody else was faster.
-        } catch {
-            throw SystemFailure(task.mountpoint, "cannot be unmounted", error)
-        }
-    }
-
-    private func unmount() throws(SystemFailure) {
-        while let found = MountInfo.at(task.mountpoint, in: try MountInfo.all()), found.source == "berth:\(task.volume)"
-        {
-            try detach()
-        }
-        try channel.send(HookEvent.unmounted, timeout: Self.patience)
+    private func unmount(lazy: Bool) throws(SystemFailure) {
+        let goesOn = try place.unmount(lazy: lazy)
+        try channel.send(HookEvent.unmounted(sessionGoesOn: goesOn), timeout: Self.patience)
     }
 }

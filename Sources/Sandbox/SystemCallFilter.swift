@@ -38,6 +38,8 @@ public enum SystemCallFilter {
         Rule(
             name: "clone",
             conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_MASKED_EQ, datum_a: cloneThread, datum_b: cloneThread)]),
+        // A new control socket, where a logout took the old one's file away
+        Rule(name: "socket", conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: UInt64(AF_UNIX), datum_b: 0)]),
         // isatty
         Rule(
             name: "ioctl", conditions: [scmp_arg_cmp(arg: 1, op: SCMP_CMP_EQ, datum_a: terminalAttributes, datum_b: 0)]),
@@ -58,10 +60,10 @@ public enum SystemCallFilter {
             // Signals
             "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigsuspend", "rt_sigtimedwait", "rt_sigpending",
             "sigaltstack",
-            // Waiting, and the control socket, which listens already
+            // Waiting, and the control socket
             "poll", "ppoll", "select", "pselect6", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait",
             "epoll_pwait", "eventfd2", "pipe2", "accept", "accept4", "recvmsg", "sendmsg", "recvfrom", "sendto",
-            "shutdown", "getsockopt", "getsockname",
+            "shutdown", "getsockopt", "getsockname", "bind", "listen",
             // Who and where we are
             "getuid", "geteuid", "getgid", "getegid", "getppid", "getcwd", "uname", "sysinfo", "getrusage", "times",
             "getrandom", "prlimit64", "umask",

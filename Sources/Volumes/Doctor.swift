@@ -33,7 +33,7 @@ public struct Finding: Encodable, Sendable, Equatable {
 public struct Doctor: Sendable {
     static let pluginCheck = "podman's configuration"
 
-    private let paths: SitePaths
+    let paths: SitePaths
     private let environment: [String: String]
 
     public init(_ paths: SitePaths, environment: [String: String]) {
@@ -45,7 +45,7 @@ public struct Doctor: Sendable {
         [
             device(), fusermount(), userNamespaces(), subordinateIDs("/etc/subuid", "newuidmap"),
             subordinateIDs("/etc/subgid", "newgidmap"), propagation(), fileSystem("home", paths.data),
-            fileSystem("cache", paths.cache), runtimeDirectory(), podman(), registration(),
+            fileSystem("cache", paths.cache), runtimeDirectory(), podman(), registration(), hooks(),
         ]
     }
 

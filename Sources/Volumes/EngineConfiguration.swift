@@ -11,25 +11,28 @@ public struct ConfigurationChange: Equatable, Sendable {
     public var summary: String
 }
 
-/// Podman's registration of the volume plugin.
+/// Podman's registration of the volume plugin and of the directory of hooks.
 ///
 /// Observed with podman 4.3.1: files in `~/.config/containers/containers.conf.d` are read, and of all files that
 /// have an `[engine.volume_plugins]` table the last one read wins whole; entries of the others are lost. So the
 /// line goes into every file of the user that has the table, and into a file of our own where none has it. That
-/// file repeats what the system's files register.
+/// file repeats what the system's files register. `hooks_dir` goes the same way: the last file read wins whole.
 public struct EngineConfiguration: Sendable {
     private static let mark = "# added by berth setup"
     private static let pluginName = "berth"
 
     private let paths: SitePaths
+    /// What starts the hooks; nil: they are not registered.
+    private let hooks: HookFiles?
     /// The system's files in the order in which they are read.
     private let systemFiles: [String]
 
     public init(
-        paths: SitePaths,
+        paths: SitePaths, hooks: HookFiles? = nil,
         systemFiles: [String] = ["/usr/share/containers/containers.conf", "/etc/containers/containers.conf"]
     ) {
         self.paths = paths
+        self.hooks = hooks
         self.systemFiles = systemFiles
     }
 
@@ -38,23 +41,36 @@ public struct EngineConfiguration: Sendable {
 
     private var line: String { "\(Self.pluginName) = \"\(paths.pluginSocket)\" \(Self.mark)" }
 
-    /// What must change so that podman knows the plugin; nothing where it does.
+    /// What must change so that podman knows the plugin and the hooks; nothing where it does.
     public func changesToRegister() throws(SystemFailure) -> [ConfigurationChange] {
         var changes: [ConfigurationChange] = []
         var hasTable = false
+        var hasHooks = hooks == nil
         for path in try userFiles() {
-            guard let text = try read(path), let plugins = try PluginTable(in: text, path: path)?.entries else {
-                continue
+            guard let original = try read(path) else { continue }
+            var text = original
+            var summaries: [String] = []
+            if let plugins = try PluginTable(in: text, path: path)?.entries {
+                hasTable = true
+                if plugins[Self.pluginName] != paths.pluginSocket {
+                    text = try insertLine(text, path)
+                    summaries.append("register the volume plugin in the table that is there")
+                }
             }
-            hasTable = true
-            if plugins[Self.pluginName] == paths.pluginSocket { continue }
+            if hooks != nil, let setting = try HooksSetting(in: text, path: path) {
+                hasHooks = true
+                if !setting.directories.contains(paths.hooks) {
+                    text = setting.adding(paths.hooks, to: text)
+                    summaries.append("register the hooks in the list that is there")
+                }
+            }
+            guard text != original else { continue }
             changes.append(
-                ConfigurationChange(
-                    path: path, content: try insertLine(text, path),
-                    summary: "register the volume plugin in the table that is there"))
+                ConfigurationChange(path: path, content: text, summary: summaries.joined(separator: ", and ")))
         }
-        guard !hasTable else { return changes }
-        let content = try ownContent()
+        changes += try hookChanges()
+        guard !hasTable || !hasHooks else { return changes }
+        let content = try ownContent(table: !hasTable, hooks: !hasHooks)
         if try read(ownFile) != content {
             changes.append(
                 ConfigurationChange(path: ownFile, content: content, summary: "register the volume plugin with podman"))
@@ -66,14 +82,34 @@ public struct EngineConfiguration: Sendable {
     public func changesToUnregister() throws(SystemFailure) -> [ConfigurationChange] {
         var changes: [ConfigurationChange] = []
         for path in try userFiles() {
-            guard let text = try read(path), text.contains(Self.mark) else { continue }
-            let lines = text.split(separator: "\n", omittingEmptySubsequences: false).filter { !Self.isOurLine($0) }
-            changes.append(
-                ConfigurationChange(
-                    path: path, content: lines.joined(separator: "\n"), summary: "take the volume plugin out"))
+            guard let original = try read(path) else { continue }
+            let lines = original.split(separator: "\n", omittingEmptySubsequences: false)
+            var text = lines.filter { !Self.isOurLine($0) }.joined(separator: "\n")
+            // A form that cannot be read was never changed by us.
+            if let setting = try? HooksSetting(in: text, path: path) {
+                text = setting.removing(paths.hooks, from: text)
+            }
+            guard text != original else { continue }
+            changes.append(ConfigurationChange(path: path, content: text, summary: "take the volume plugin out"))
         }
         if try read(ownFile) != nil {
             changes.append(ConfigurationChange(path: ownFile, content: nil, summary: "take the volume plugin out"))
+        }
+        for path in HookFiles.stages.map(hookFile) where try read(path) != nil {
+            changes.append(ConfigurationChange(path: path, content: nil, summary: "take the hook out"))
+        }
+        return changes
+    }
+
+    private func hookFile(_ stage: String) -> String { "\(paths.hooks)/\(HookFiles.name(stage))" }
+
+    private func hookChanges() throws(SystemFailure) -> [ConfigurationChange] {
+        guard let hooks else { return [] }
+        var changes: [ConfigurationChange] = []
+        for stage in HookFiles.stages where try read(hookFile(stage)) != hooks.text(stage) {
+            changes.append(
+                ConfigurationChange(
+                    path: hookFile(stage), content: hooks.text(stage), summary: "write the \(stage) hook"))
         }
         return changes
     }
@@ -87,6 +123,7 @@ public struct EngineConfiguration: Sendable {
             return
         }
         if change.path == ownFile { try SecureDirectory.make("\(paths.containers)/containers.conf.d") }
+        if change.path.hasPrefix("\(paths.hooks)/") { try SecureDirectory.make(paths.hooks) }
         var status = stat()
         // The mode it had: others may have to read it.
         let mode = stat(change.path, &status) == 0 ? status.st_mode & 0o777 : 0o600
@@ -101,18 +138,25 @@ public struct EngineConfiguration: Sendable {
         return dropIns + [paths.containersConfiguration]
     }
 
-    private func ownContent() throws(SystemFailure) -> String {
-        var inherited: [String: String] = [:]
+    private func ownContent(table: Bool, hooks: Bool) throws(SystemFailure) -> String {
+        var plugins: [String: String] = [:]
+        // Podman's own default: root's containers have these, other users' none.
+        var directories =
+            geteuid() == 0 ? ["/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d"] : []
         for path in systemFiles {
-            guard let text = try read(path), let plugins = try PluginTable(in: text, path: path)?.entries else {
-                continue
-            }
-            inherited = plugins
+            guard let text = try read(path) else { continue }
+            if let entries = try PluginTable(in: text, path: path)?.entries { plugins = entries }
+            if let setting = try HooksSetting(in: text, path: path) { directories = setting.directories }
         }
-        inherited[Self.pluginName] = nil
-        let others = inherited.sorted { $0.key < $1.key }.map { "\(Self.quoted($0.key)) = \(Self.quoted($0.value))\n" }
-        return "# Written by `berth setup`; `berth setup --undo` removes it.\n\(PluginTable.header)\n\(line)\n"
-            + others.joined()
+        var text = "# Written by `berth setup`; `berth setup --undo` removes it.\n"
+        if hooks {
+            let list = (directories.filter { $0 != paths.hooks } + [paths.hooks]).map(Self.quoted)
+            text += "[engine]\nhooks_dir = [\(list.joined(separator: ", "))]\n"
+        }
+        guard table else { return text }
+        plugins[Self.pluginName] = nil
+        let others = plugins.sorted { $0.key < $1.key }.map { "\(Self.quoted($0.key)) = \(Self.quoted($0.value))\n" }
+        return text + "\(PluginTable.header)\n\(line)\n" + others.joined()
     }
 
     private func insertLine(_ text: String, _ path: String) throws(SystemFailure) -> String {

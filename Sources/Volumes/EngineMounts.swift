@@ -8,18 +8,32 @@ import Logging
 public struct EngineNamespaces: ~Copyable, Sendable {
     let user: FileDescriptor
     let mount: FileDescriptor
+    /// The inode that names the mount namespace.
+    public let mountInode: UInt64
+    /// What of the process's environment says which job it belongs to.
+    let environment: [String: String]
 
     /// Opens the namespaces of a peer while its connection is open, so that its pid cannot be another's.
     public init(of peer: PeerCredentials) throws(SystemFailure) {
-        let process = "/proc/\(peer.processID)/ns"
+        try self.init(ofProcess: peer.processID)
+    }
+
+    public init(ofProcess processID: Int32) throws(SystemFailure) {
+        let process = "/proc/\(processID)/ns"
         let user = try explaining("\(process)/user", "the caller's namespace cannot be opened") { () throws(Errno) in
             try FileDescriptor.open("\(process)/user", O_RDONLY)
         }
         let mount = try explaining("\(process)/mnt", "the caller's namespace cannot be opened") { () throws(Errno) in
             try FileDescriptor.open("\(process)/mnt", O_RDONLY)
         }
+        var status = Glibc.stat()
+        guard fstat(mount.rawValue, &status) == 0 else {
+            throw SystemFailure("\(process)/mnt", "the caller's namespace cannot be examined", .current)
+        }
         self.user = user
         self.mount = mount
+        mountInode = UInt64(status.st_ino)
+        environment = ProcessTable.environment(of: processID).filter { $0.key == "SLURM_JOB_ID" }
     }
 
     /// Whether this process is in the same user namespace.
@@ -54,7 +68,7 @@ extension MountService {
         }
         // First, so that a volume that cannot be opened never gets a mount.
         let client = try supervisor.client(for: volume)
-        let hook = try Hook(self, .mount, volume, namespaces)
+        let hook = try Hook(self, volume.podmanTask(.mount), namespaces)
         var event = try hook.event()
         if case .alreadyMounted = event.message { return volume.podmanMountpoint }
         guard case .mounted = event.message, let device = event.takeDescriptor() else {
@@ -62,7 +76,9 @@ extension MountService {
         }
         let session = SessionMarker.newSession()
         let attachment = Attachment(
-            session: session, mountpoint: volume.podmanMountpoint, readOnly: false, identity: .oneToOne)
+            session: session, mountpoint: volume.podmanMountpoint, readOnly: false, identity: .oneToOne,
+            origin: SessionOrigin(
+                runtime: .podman, namespace: namespaces.mountInode, environment: namespaces.environment))
         do throws(SystemFailure) {
             try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
         } catch {
@@ -84,15 +100,41 @@ extension MountService {
         let client = try supervisor.running(volume)
         try client?.ask(.sync, timeout: Self.syncTimeout)
         if namespaces.isOurUserNamespace && !KernelMount.isRealRoot() {
-            guard let found = MountInfo.at(volume.podmanMountpoint, in: try MountInfo.all()),
-                Self.volume(of: found) != nil
-            else { return }
-            return try Fusermount(environment: environment).unmount(volume.podmanMountpoint, lazy: true)
+            if let found = MountInfo.at(volume.podmanMountpoint, in: try MountInfo.all()), Self.volume(of: found) != nil
+            {
+                try Fusermount(environment: environment).unmount(volume.podmanMountpoint, lazy: true)
+            }
+            rmdir(volume.podmanMountpoint)
+            return
         }
-        let hook = try Hook(self, .unmount, volume, namespaces)
+        try endMount(volume.podmanTask(.unmount), namespaces, client)
+    }
+
+    /// Ends a mount of the hook's in an engine's namespaces. Answers EBUSY where something uses it, unless `force`.
+    public func releaseHookMount(
+        _ volume: VolumePaths, _ namespaces: borrowing EngineNamespaces, force: Bool
+    ) throws(SystemFailure) {
+        let client = try supervisor.running(volume)
+        var unsafe: SystemFailure?
+        do { try client?.ask(.sync, timeout: Self.syncTimeout) } catch { unsafe = error }
+        // A volume that takes no changes any more is unmounted all the same.
+        try endMount(volume.hookTask(force ? .unmount : .release), namespaces, client)
+        if let unsafe { throw Self.unsafe(volume.hookMountpoint, unsafe) }
+    }
+
+    /// The engine's namespaces where the plugin's mount of a volume lives; nil where there is none.
+    public func podmanNamespaces(_ volume: VolumePaths, _ census: MountCensus) -> EngineNamespaces? {
+        guard let place = census.places(of: volume.name, at: volume.podmanMountpoint).first else { return nil }
+        return try? place.namespace.open()
+    }
+
+    private func endMount(
+        _ task: HookTask, _ namespaces: borrowing EngineNamespaces, _ client: ServerClient?
+    ) throws(SystemFailure) {
+        let hook = try Hook(self, task, namespaces)
         let event = try hook.event()
-        guard case .unmounted = event.message else { throw hook.unexpected(event.message) }
-        if let client { try Self.waitForEnd(ofSessionsAt: volume.podmanMountpoint, client) }
+        guard case .unmounted(let sessionGoesOn) = event.message else { throw hook.unexpected(event.message) }
+        if let client, !sessionGoesOn { Self.waitForEnd(ofSessionsAt: [task.mountpoint, task.sibling], client) }
     }
 
     /// An engine without a user namespace of its own: its containers see this namespace's mounts.
@@ -107,6 +149,16 @@ extension MountService {
     }
 }
 
+extension VolumePaths {
+    func podmanTask(_ verb: HookTask.Verb) -> HookTask {
+        HookTask(verb: verb, volume: name, mountpoint: podmanMountpoint, sibling: hookMountpoint)
+    }
+
+    func hookTask(_ verb: HookTask.Verb) -> HookTask {
+        HookTask(verb: verb, volume: name, mountpoint: hookMountpoint, sibling: podmanMountpoint)
+    }
+}
+
 /// A running `berth-hook`.
 private struct Hook: ~Copyable {
     private static let timeout = Duration.seconds(20)
@@ -116,11 +168,9 @@ private struct Hook: ~Copyable {
     private let mountpoint: String
 
     init(
-        _ service: borrowing MountService, _ verb: HookTask.Verb, _ volume: VolumePaths,
-        _ namespaces: borrowing EngineNamespaces
+        _ service: borrowing MountService, _ task: HookTask, _ namespaces: borrowing EngineNamespaces
     ) throws(SystemFailure) {
         let pair = try explaining("berth-hook", "no socket can be made") { () throws(Errno) in try UnixSocket.pair() }
-        let task = HookTask(verb: verb, volume: volume.name, mountpoint: volume.podmanMountpoint, readOnly: false)
         var command = Command(
             try ServerSupervisor.sibling("berth-hook", of: service.program, service.environment), task.arguments,
             environment: ServerSupervisor.inherited(service.environment))
@@ -132,7 +182,7 @@ private struct Hook: ~Copyable {
         command.directory = "/"
         let child = try Spawn.start(command)
         self.child = child
-        mountpoint = volume.podmanMountpoint
+        mountpoint = task.mountpoint
         channel = FrameChannel(pair.takeFirst(), name: "berth-hook")
     }
 

@@ -57,19 +57,25 @@ public struct MountService: Sendable {
         }
         // A volume that takes no changes any more is unmounted all the same: keeping the mount saves nothing.
         try Fusermount(environment: environment).unmount(target, lazy: lazy)
-        if !lazy, let client { try Self.waitForEnd(ofSessionsAt: target, client) }
-        if let unsafe {
-            throw SystemFailure(
-                target, "is unmounted, and what was written last may be lost: \(unsafe.message)",
-                fix: "see `berth volume inspect \(volume)` and the log", errno: unsafe.errno, status: .inputOutputError)
-        }
+        if !lazy, let client { Self.waitForEnd(ofSessionsAt: [target], client) }
+        if let unsafe { throw Self.unsafe(target, unsafe) }
+    }
+
+    /// A mount that is gone, of a volume that could not be made durable before.
+    static func unsafe(_ mountpoint: String, _ failure: SystemFailure) -> SystemFailure {
+        SystemFailure(
+            mountpoint, "is unmounted, and what was written last may be lost: \(failure.message)",
+            fix: "see `berth status` and `berth log`", errno: failure.errno, status: .inputOutputError)
     }
 
     /// The kernel says that it has unmounted before the server has read so: whoever stops the server or removes the
     /// volume next must not find the session still there.
-    static func waitForEnd(ofSessionsAt mountpoint: String, _ client: ServerClient) throws(SystemFailure) {
+    static func waitForEnd(ofSessionsAt mountpoints: [String], _ client: ServerClient) {
         let deadline = Deadline(after: endTimeout)
-        while try client.status().sessions.contains(where: { $0.mountpoint == mountpoint }), !deadline.hasPassed {
+        // One that answers no more has ended with its session.
+        while (try? client.status())?.sessions.contains(where: { mountpoints.contains($0.mountpoint) }) == true,
+            !deadline.hasPassed
+        {
             usleep(2_000)
         }
     }
@@ -88,7 +94,10 @@ public struct MountService: Sendable {
         _ identity: Identity
     ) throws(SystemFailure) {
         let session = SessionMarker.newSession()
-        let attachment = Attachment(session: session, mountpoint: target, readOnly: readOnly, identity: identity)
+        let attachment = Attachment(
+            session: session, mountpoint: target, readOnly: readOnly, identity: identity,
+            origin: SessionOrigin(
+                runtime: .host, namespace: ProcessTable.namespace("mnt", of: "self"), environment: environment))
         try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
         let found: String
         do {

@@ -48,7 +48,7 @@ struct PluginTable {
     }
 
     /// The line less its comment and the space around it. A '#' in quotes is no comment.
-    private static func withoutComment(_ line: Substring) -> Substring {
+    static func withoutComment(_ line: Substring) -> Substring {
         var quote: Character?
         var end = line.endIndex
         for index in line.indices {
@@ -65,7 +65,7 @@ struct PluginTable {
         return trimmed(line[..<end])
     }
 
-    private static func trimmed(_ text: Substring) -> Substring {
+    static func trimmed(_ text: Substring) -> Substring {
         var text = text
         while let first = text.first, first.isWhitespace { text.removeFirst() }
         while let last = text.last, last.isWhitespace { text.removeLast() }
@@ -81,7 +81,7 @@ struct PluginTable {
         return (name, value)
     }
 
-    private static func unquoted(_ text: Substring, mayBeBare: Bool) -> String? {
+    static func unquoted(_ text: Substring, mayBeBare: Bool) -> String? {
         for quote in ["\"", "'"] where text.count >= 2 && text.hasPrefix(quote) && text.hasSuffix(quote) {
             let inner = text.dropFirst().dropLast()
             return inner.contains(quote) || inner.contains("\\") ? nil : String(inner)

@@ -25,14 +25,24 @@ public struct ServerSupervisor: Sendable {
     public func client(for volume: VolumePaths) throws(SystemFailure) -> ServerClient {
         if let client = try running(volume) { return client }
         try paths.prepare()
-        let lock = try explaining(volume.startLock, "cannot be opened") { () throws(Errno) in
-            try FileDescriptor.open(volume.startLock, O_RDWR | O_CREAT | O_NOFOLLOW)
+        // Two clients at once must not start two servers. The lock goes with the value.
+        guard let lock = try FileLock.take(volume.startLock, until: Deadline(after: Self.startTimeout)) else {
+            throw SystemFailure(
+                "the server of volume \"\(volume.name)\"", "is being started by another process",
+                fix: "try again; see \(volume.log)", status: .temporaryFailure)
         }
-        // Two clients at once must not start two servers. The lock goes with the descriptor.
-        while flock(lock.rawValue, LOCK_EX) != 0 {
-            guard errno == EINTR else { throw SystemFailure(volume.startLock, "cannot be locked", .current) }
+        do throws(SystemFailure) {
+            let client: ServerClient
+            if let other = try running(volume) { client = other } else { client = try startServer(volume) }
+            lock.remove()
+            return client
+        } catch {
+            lock.remove()
+            throw error
         }
-        if let client = try running(volume) { return client }
+    }
+
+    private func startServer(_ volume: VolumePaths) throws(SystemFailure) -> ServerClient {
         try startDetached(
             "berthfs", ["serve", volume.name], log: volume.log, as: "the server of volume \"\(volume.name)\"")
         return try ServerClient(socket: volume.controlSocket)
@@ -55,6 +65,11 @@ public struct ServerSupervisor: Sendable {
         let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
         guard lines.count == 2, lines[0].hasPrefix("serving "), lines[1] != volume.controlSocket else { return nil }
         return try? ServerClient(socket: lines[1])
+    }
+
+    /// The program that engines start as a hook.
+    public func hookProgram() throws(SystemFailure) -> String {
+        try Self.sibling("berth-hook", of: program, environment)
     }
 
     /// Another program of this build: beside this one, or where $BERTH_LIBEXEC or PATH has it.

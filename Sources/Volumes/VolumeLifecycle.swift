@@ -11,6 +11,7 @@ extension MountService {
     public func remove(_ name: VolumeName) throws(SystemFailure) {
         let record = try registry.record(name)
         let volume = registry.paths.volume(record.name)
+        endIdleHookMounts(volume)
         if let client = try supervisor.running(volume) {
             let sessions = try client.status().sessions
             guard sessions.isEmpty else { throw Self.inUse(record.name, sessions.map(\.mountpoint)) }

@@ -13,7 +13,7 @@ struct Berth: ParsableCommand {
         subcommands: [
             SetupCommand.self, ServeCommand.self, StatusCommand.self, StopCommand.self, VolumeCommand.self,
             MountCommand.self, UmountCommand.self, PathCommand.self, RunCommand.self, EnvCommand.self,
-            DoctorCommand.self,
+            DoctorCommand.self, LogCommand.self,
             Preparation.self,
         ])
 }
@@ -33,6 +33,13 @@ struct Site {
         }
         self.program = program
         mounts = MountService(paths: paths, environment: environment, program: program)
+    }
+
+    /// How podman is told of the plugin and the hooks.
+    func engineConfiguration() throws(SystemFailure) -> EngineConfiguration {
+        EngineConfiguration(
+            paths: paths,
+            hooks: HookFiles(program: try mounts.supervisor.hookProgram(), environment: environment))
     }
 
     var registry: VolumeRegistry { mounts.registry }

@@ -31,15 +31,28 @@ enum MountOption: String, ExpressibleByArgument, CaseIterable {
 
 struct UmountCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "umount", abstract: "End a mount made by `berth mount`.")
+        commandName: "umount", abstract: "End a mount made by `berth mount`, or all that nothing uses.")
 
     @Argument(help: "The directory.")
-    var directory: String
+    var directory: String?
+
+    @Flag(help: "Every mount of yours that nothing uses, and idle ones of hooks. What is in use is named.")
+    var all = false
 
     @Flag(help: "Also where programs use it still: they keep what they have open, and nobody else sees it.")
     var lazy = false
 
+    func validate() throws {
+        guard all != (directory != nil) else { throw ValidationError("give a directory, or --all") }
+    }
+
     func run() throws {
-        try berth.run { site throws(SystemFailure) in try site.mounts.unmount(directory, lazy: lazy) }
+        try berth.run { site throws(SystemFailure) in
+            if let directory { return try site.mounts.unmount(directory, lazy: lazy) }
+            let (ended, failures) = try site.mounts.unmountAll(lazy: lazy)
+            for mountpoint in ended { print("unmounted \(mountpoint)") }
+            for failure in failures.dropLast() { ProcessEnvironment.complain("berth: \(failure.message)") }
+            if let failure = failures.last { throw failure }
+        }
     }
 }

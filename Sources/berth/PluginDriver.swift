@@ -19,6 +19,13 @@ final class PluginDriver: VolumeDriver, @unchecked Sendable {
         /// The server whose end is being waited for.
         var watched: Int32?
         var restarts: [ContinuousClock.Instant] = []
+
+        var mountInode: UInt64? {
+            switch namespaces {
+            case .some(let held): held.mountInode
+            case .none: nil
+            }
+        }
     }
 
     /// A server that dies more often than this in a minute has a reason that starting it again does not mend.
@@ -34,17 +41,50 @@ final class PluginDriver: VolumeDriver, @unchecked Sendable {
         self.logger = logger
     }
 
-    /// Takes note of servers that an earlier plugin left running.
+    /// Takes over servers and mounts that an earlier plugin left.
     func adopt() {
         guard let found = try? service.registry.list() else { return }
+        let census = MountCensus.take()
         for record in found.records {
             guard let status = (try? service.status(of: service.registry.paths.volume(record.name))) ?? nil else {
                 continue
             }
+            adopt(record, census)
             logger.info("adopted", metadata: ["volume": "\(record.name)", "pid": "\(status.processID)"])
         }
         for failure in found.failures {
             logger.error("a volume cannot be read", metadata: ["cause": "\(failure.message)"])
+        }
+    }
+
+    private func adopt(_ record: VolumeRecord, _ census: MountCensus) {
+        guard let name = try? VolumeName(record.name),
+            let namespaces = service.podmanNamespaces(service.registry.paths.volume(record.name), census)
+        else { return }
+        let volume = entry(name)
+        volume.lock.lock()
+        defer { volume.lock.unlock() }
+        volume.namespaces = consume namespaces
+        watch(name, volume)
+    }
+
+    /// Runs a closure while this volume is neither mounted nor unmounted for podman.
+    func excluding(_ name: VolumeName, _ body: () -> Void) {
+        let volume = entry(name)
+        volume.lock.lock()
+        defer { volume.lock.unlock() }
+        body()
+    }
+
+    /// Lets go of namespaces in which no process lives: held, they would keep their mounts, and these their server.
+    func dropDeadNamespaces() {
+        let volumes = monitor.withLock { Array(entries.values) }
+        guard volumes.contains(where: { volume in volume.lock.withLock { volume.mountInode != nil } }) else { return }
+        let census = MountCensus.take()
+        for volume in volumes {
+            volume.lock.lock()
+            if let inode = volume.mountInode, census.namespaces[inode] == nil { volume.namespaces = nil }
+            volume.lock.unlock()
         }
     }
 

@@ -23,9 +23,9 @@ struct ServeCommand: ParsableCommand {
         let reporter = ReadinessReporter(descriptor: readyFd)
         Termination.block()
         umask(0o077)
-        let server: PluginServer
+        let service: ServedPlugin
         do throws(SystemFailure) {
-            server = try Self.start(try Site())
+            service = try ServedPlugin(try Site())
         } catch {
             ProcessEnvironment.complain("berth: \(error.message)")
             reporter.failed(error)
@@ -33,7 +33,7 @@ struct ServeCommand: ParsableCommand {
         }
         reporter.ready()
         Termination.wait()
-        server.stop()
+        service.stop()
     }
 
     private func runDetached() throws {
@@ -46,29 +46,6 @@ struct ServeCommand: ParsableCommand {
                 "berth", ["serve"], log: "\(site.paths.logs)/serve.log", as: "the volume plugin")
             print("the volume plugin answers at \(site.paths.pluginSocket)")
         }
-    }
-
-    private static func start(_ site: Site) throws(SystemFailure) -> PluginServer {
-        try site.paths.prepare()
-        LoggingSystem.bootstrap(StreamLogHandler.standardError)
-        let logger = Logger(label: "berth")
-        let socket: FileDescriptor
-        do {
-            socket = try UnixSocket.listen(at: site.paths.pluginSocket)
-        } catch  where error.errno == Errno(EADDRINUSE) {
-            let process = PluginProcess.running(site.paths).map { " (pid \($0))" } ?? ""
-            throw SystemFailure(
-                "the volume plugin", "is running already\(process)", fix: "end it with `berth stop`",
-                errno: error.errno,
-                status: .temporaryFailure)
-        }
-        site.registry.sweep()
-        let driver = PluginDriver(site.mounts, logger: logger)
-        driver.adopt()
-        let server = try PluginServer(socket, driver: driver, userID: geteuid(), logger: logger)
-        logger.info(
-            "serving the volume plugin", metadata: ["socket": "\(site.paths.pluginSocket)", "pid": "\(getpid())"])
-        return server
     }
 }
 

@@ -29,7 +29,7 @@ struct SetupCommand: ParsableCommand {
             tell(access(directory, F_OK) == 0 ? "close \(directory) to other users" : "make \(directory)")
             if !dryRun { try SecureDirectory.make(directory) }
         }
-        changes += try apply(try EngineConfiguration(paths: site.paths).changesToRegister(), site)
+        changes += try apply(try site.engineConfiguration().changesToRegister(), site)
         if changes == 0 { print("nothing to change: this account is set up") }
         let findings = Doctor(site.paths, environment: site.environment).findings().filter {
             $0.verdict != .pass && !$0.isAboutPlugin
@@ -52,7 +52,7 @@ struct SetupCommand: ParsableCommand {
             print("the volume plugin still runs (pid \(process)); end it with: berth stop")
         }
         // Deepest first; only what is empty goes.
-        for directory in site.paths.directories.reversed() where Self.isEmpty(directory) {
+        for directory in (site.paths.directories + [site.paths.hooks]).reversed() where Self.isEmpty(directory) {
             changes += 1
             tell("remove \(directory)")
             if !dryRun { rmdir(directory) }

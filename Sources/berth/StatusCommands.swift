@@ -15,15 +15,26 @@ struct StatusCommand: ParsableCommand {
     private struct View: Encodable {
         var plugin: Int32?
         var pluginSocket: String
-        var volumes: [VolumeView]
+        var volumes: [Entry]
+    }
+
+    private struct Entry: Encodable {
+        var name: String
+        /// The server's pid.
+        var server: Int32?
+        var sessions: [SessionView]
     }
 
     func run() throws {
         try berth.run { site throws(SystemFailure) in
-            var volumes: [VolumeView] = []
+            let census = MountCensus.take()
+            var volumes: [Entry] = []
             for record in try site.registry.list().records {
                 let status = (try? site.mounts.status(of: site.paths.volume(record.name))) ?? nil
-                volumes.append(VolumeView(record, site, status: status))
+                volumes.append(
+                    Entry(
+                        name: record.name, server: status?.processID,
+                        sessions: status.map { site.mounts.sessions($0, census) } ?? []))
             }
             let view = View(
                 plugin: PluginProcess.running(site.paths), pluginSocket: site.paths.pluginSocket, volumes: volumes)
@@ -32,9 +43,7 @@ struct StatusCommand: ParsableCommand {
             print("socket   \(view.pluginSocket)")
             for volume in volumes {
                 print("volume   \(volume.name)  \(volume.server.map { "pid \($0)" } ?? "no server")")
-                for session in volume.sessions {
-                    print("           \(session.mountpoint)\(session.readOnly ? " (read-only)" : "")")
-                }
+                for session in volume.sessions { print("           \(session.line)") }
             }
         }
     }
@@ -59,6 +68,7 @@ struct StopCommand: ParsableCommand {
             var busy: SystemFailure?
             for record in try site.registry.list().records {
                 let volume = site.paths.volume(record.name)
+                site.mounts.endIdleHookMounts(volume)
                 guard let status = try site.mounts.status(of: volume) else { continue }
                 guard status.sessions.isEmpty || force else {
                     let places = status.sessions.map(\.mountpoint).joined(separator: ", ")

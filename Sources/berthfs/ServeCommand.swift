@@ -1,5 +1,6 @@
 import ArgumentParser
 import CLinux
+import Control
 import FileModel
 import Glibc
 import LinuxSystem
@@ -50,6 +51,7 @@ struct ServeCommand: ParsableCommand {
         let record = try VolumeRegistry(paths: site).record(volumeName)
         let paths = site.volume(record.name)
         try site.prepare()
+        let settings = try UserSettings.load(site)
         let socket: FileDescriptor
         do {
             socket = try UnixSocket.listen(at: paths.controlSocket)
@@ -60,7 +62,7 @@ struct ServeCommand: ParsableCommand {
                 status: .temporaryFailure)
         }
         do throws(SystemFailure) {
-            return try serve(record, paths, socket, logger)
+            return try serve(record, paths, socket, settings, logger)
         } catch {
             unlink(paths.controlSocket)
             throw error
@@ -68,13 +70,15 @@ struct ServeCommand: ParsableCommand {
     }
 
     private func serve(
-        _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ logger: Logger
+        _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ settings: UserSettings,
+        _ logger: Logger
     ) throws(SystemFailure) -> ServedVolume {
         let lock = try VolumeLock(paths)
         let volume = try OpenVolume(record, paths, logger: logger)
-        let server = Server(volume: record.name, fileSystem: volume.fileSystem, logger: logger)
+        let server = Server(
+            volume: record.name, fileSystem: volume.fileSystem, linger: settings.serverIdle, logger: logger)
         Signals.onTermination { server.stop() }
-        let listener = ControlListener(socket, path: paths.controlSocket, server: server, logger: logger)
+        let listener = Self.listener(socket, paths.controlSocket, server, logger)
         let inner = Self.innerListener(paths, server, logger)
         do throws(SandboxFailure) {
             try SystemCallFilter.enter()
@@ -92,7 +96,15 @@ struct ServeCommand: ParsableCommand {
     /// directory find the server through the lock file.
     private static func innerListener(_ paths: VolumePaths, _ server: Server, _ logger: Logger) -> ControlListener? {
         guard let socket = try? UnixSocket.listen(at: paths.innerSocket) else { return nil }
-        return ControlListener(socket, path: paths.innerSocket, server: server, logger: logger)
+        return listener(socket, paths.innerSocket, server, logger)
+    }
+
+    private static func listener(
+        _ socket: consuming FileDescriptor, _ path: String, _ server: Server, _ logger: Logger
+    ) -> ControlListener {
+        ControlListener(
+            socket, path: path, note: { logger.debug("\($0)", metadata: ["cause": "\($1)"]) },
+            answer: { server.answer($0, passed: $1) })
     }
 
     private static func logger() -> Logger {
@@ -100,6 +112,8 @@ struct ServeCommand: ParsableCommand {
         return Logger(label: "berthfs")
     }
 }
+
+typealias ControlListener = RequestListener<ServerRequest, ServerReply>
 
 /// A volume in service.
 struct ServedVolume: ~Copyable {

@@ -14,8 +14,6 @@ import VFS
 /// - The server ends `linger` after its last session did, or when it is told to.
 // SAFETY: every mutable member is guarded by `monitor`.
 final class Server: @unchecked Sendable {
-    /// Long enough for the next container of a script, short enough not to leave processes behind.
-    private static let lingerSeconds = 10.0
     /// The kernel sends INIT with the mount; only a dead connection takes this long.
     private static let readySeconds = 10.0
     /// Sessions of one volume: podman's namespace, host mounts, jobs of one user on one node.
@@ -23,19 +21,23 @@ final class Server: @unchecked Sendable {
 
     private struct Served {
         var connection: Connection
-        var mountpoint: String
-        var isReadOnly: Bool
+        var attachment: Attachment
     }
 
     private let volume: String
     private let fileSystem: FileSystem
     private let logger: Logger
+    /// How long it goes on without a session, and how long it waits for its first.
+    private let linger: Duration
+    private static let firstSessionLinger = Duration.seconds(10)
+    private var hadSession = false
     private let monitor = Monitor()
     private var sessions: [String: Served] = [:]
     private var isStopping = false
     private var lastActivity = ContinuousClock.now
 
-    init(volume: String, fileSystem: FileSystem, logger: Logger) {
+    init(volume: String, fileSystem: FileSystem, linger: Duration, logger: Logger) {
+        self.linger = linger
         self.volume = volume
         self.fileSystem = fileSystem
         self.logger = logger
@@ -46,8 +48,8 @@ final class Server: @unchecked Sendable {
         monitor.lock()
         defer { monitor.unlock() }
         while !isStopping {
-            let idle = lastActivity.duration(to: .now) / .seconds(1)
-            if sessions.isEmpty && idle >= Self.lingerSeconds { isStopping = true }
+            let patience = hadSession ? linger : max(linger, Self.firstSessionLinger)
+            if sessions.isEmpty && lastActivity.duration(to: .now) >= patience { isStopping = true }
             // Looks again each second: nothing has to wake it for the time to pass.
             if !isStopping { _ = monitor.wait(seconds: 1) }
         }
@@ -96,9 +98,7 @@ final class Server: @unchecked Sendable {
         } catch {
             throw SystemFailure(attachment.mountpoint, error.description, status: .systemError)
         }
-        try add(
-            Served(connection: connection, mountpoint: attachment.mountpoint, isReadOnly: attachment.readOnly),
-            attachment)
+        try add(Served(connection: connection, attachment: attachment))
         let ready = Latch()
         // Detached on purpose: it ends with its session, and `sessions` says when that is.
         _ = WorkerThread(name: "berth-session") {
@@ -115,7 +115,7 @@ final class Server: @unchecked Sendable {
         logger.info("session started", metadata: metadata(attachment))
     }
 
-    private func add(_ served: Served, _ attachment: Attachment) throws(SystemFailure) {
+    private func add(_ served: Served) throws(SystemFailure) {
         monitor.lock()
         defer { monitor.unlock() }
         guard !isStopping else {
@@ -123,12 +123,14 @@ final class Server: @unchecked Sendable {
                 "volume \"\(volume)\"", "its server is ending", fix: "try again", errno: Errno(EAGAIN),
                 status: .temporaryFailure)
         }
-        guard sessions[attachment.session] == nil, sessions.count < Self.maximumSessions else {
+        let name = served.attachment.session
+        guard sessions[name] == nil, sessions.count < Self.maximumSessions else {
             throw SystemFailure(
                 "volume \"\(volume)\"", "has \(sessions.count) sessions, and none can be added",
                 fix: "unmount some", errno: .busy, status: .temporaryFailure)
         }
-        sessions[attachment.session] = served
+        sessions[name] = served
+        hadSession = true
     }
 
     private func ended(_ attachment: Attachment) {
@@ -160,7 +162,11 @@ final class Server: @unchecked Sendable {
             throw SystemFailure("volume \"\(volume)\"", "cannot be looked at", error)
         }
         let list = monitor.withLock {
-            sessions.map { ServerStatus.Session(session: $0, mountpoint: $1.mountpoint, readOnly: $1.isReadOnly) }
+            sessions.values.map(\.attachment).map {
+                ServerStatus.Session(
+                    session: $0.session, mountpoint: $0.mountpoint, readOnly: $0.readOnly, origin: $0.origin,
+                    users: $0.identity.users)
+            }
         }
         return ServerStatus(
             volume: volume, processID: getpid(), version: Release.version,
@@ -169,7 +175,12 @@ final class Server: @unchecked Sendable {
     }
 
     private func metadata(_ attachment: Attachment) -> Logger.Metadata {
-        ["volume": "\(volume)", "mountpoint": "\(attachment.mountpoint)", "session": "\(attachment.session)"]
+        var metadata: Logger.Metadata = [
+            "volume": "\(volume)", "mountpoint": "\(attachment.mountpoint)", "session": "\(attachment.session)",
+        ]
+        if let origin = attachment.origin { metadata["runtime"] = "\(origin.runtime.rawValue)" }
+        if let job = attachment.origin?.job { metadata["job"] = "\(job)" }
+        return metadata
     }
 }
 

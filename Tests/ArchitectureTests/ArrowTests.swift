@@ -19,11 +19,11 @@ struct ArrowTests {
         "Control": ["CLinux", "FileModel", "LinuxSystem"],
         "Volumes": ["CLinux", "Control", "FileModel", "LinuxSystem", "Logging"],
         "VolumePlugin": ["FileModel", "LinuxSystem", "Logging", "NIOCore", "NIOHTTP1", "NIOPosix", "Volumes"],
-        "RuntimeHooks": ["CLinux", "Control", "FileModel", "LinuxSystem"],
+        "RuntimeHooks": ["CLinux", "Control", "FileModel", "LinuxSystem", "Volumes"],
         "berth": [
             "ArgumentParser", "CLinux", "Control", "FileModel", "LinuxSystem", "Logging", "VolumePlugin", "Volumes",
         ],
-        "berth-hook": ["Control", "FileModel", "LinuxSystem", "RuntimeHooks"],
+        "berth-hook": ["Control", "FileModel", "LinuxSystem", "RuntimeHooks", "Volumes"],
         "berthfs": [
             "ArgumentParser", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Logging", "Metadata",
             "ObjectStorage", "Packs", "SQLiteMetadata", "Sandbox", "VFS", "Volumes",

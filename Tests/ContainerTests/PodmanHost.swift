@@ -12,6 +12,8 @@ struct Machine: Sendable, CustomStringConvertible {
     static let all = ["crun", "runc"].flatMap { runtime in
         ["private", "shared"].map { Machine(runtime: runtime, propagation: $0) }
     }
+    /// Both OCI runtimes, where propagation makes no difference.
+    static let runtimes = ["crun", "runc"].map { Machine(runtime: $0, propagation: "private") }
     static let usual = Machine(runtime: "runc", propagation: "private")
 }
 
@@ -23,7 +25,9 @@ final class PodmanHost: Sendable {
     let machine: Machine
     private let shell: Shell
 
-    init(_ machine: Machine = .usual) throws {
+    /// `prepare` is run by root in the namespace of each script, to take something away from the machine. `settings`
+    /// is what the user has in berth.conf.
+    init(_ machine: Machine = .usual, prepare: String = ":", settings: String = "") throws {
         self.machine = machine
         site = try UserSite()
         var shell = site.shell
@@ -41,7 +45,15 @@ final class PodmanHost: Sendable {
             ]
         }
         shell.wrapper = wrapper
+        if prepare != ":" { shell.environment["SETUP_MAY_FAIL"] = "1" }
+        if prepare != ":" { wrapper += ["bash", "-c", "\(prepare)\nexec \"$@\"", "bash"] }
+        shell.wrapper = wrapper
         self.shell = shell
+        if !settings.isEmpty {
+            try site.shell.run(
+                "install -d -m 0700 \"$HOME/.config\" \"$HOME/.config/berth\"; cat > \"$HOME/.config/berth/berth.conf\" <<'END'\n\(settings)\nEND"
+            )
+        }
         try site.shell.run("mkdir -m 0700 '\(site.directory)/x'; install -d '\(site.directory)/p'")
         try Shell.root.run("install -m 0755 '\(Programs.packaging("make-image.sh"))' '\(site.directory)/make-image'")
     }
@@ -50,14 +62,14 @@ final class PodmanHost: Sendable {
         // The pause process belongs to this test alone: its pid file lies in our directory.
         _ = try? Shell.root.attempt(
             "cd '\(site.directory)/x' && for f in libpod/tmp/pause.pid libpod/pause.pid; do [ -f $f ] && kill -9 $(cat $f); done; "
-                + "for p in $(pgrep -f '^([^ ]*/)?berthfs serve' ); do grep -qs 'XDG_RUNTIME_DIR=\(site.directory)/x' /proc/$p/environ && kill -9 $p; done; true"
+                + "for p in $(pgrep -f '^([^ ]*/)?berth(fs)? serve' ); do grep -qs 'XDG_RUNTIME_DIR=\(site.directory)/x' /proc/$p/environ && kill -9 $p; done; true"
         )
     }
 
     /// Setup, plugin and image, in front of every script.
     private let preamble = """
         set -u
-        berth setup >/dev/null && berth serve --detach >/dev/null && ./make-image $IMAGE || exit 99
+        { berth setup >/dev/null || [ -n "${SETUP_MAY_FAIL:-}" ]; } && berth serve --detach >/dev/null && ./make-image $IMAGE || exit 99
         trap 'podman rm -fa -t 0 >/dev/null 2>&1; berth stop >/dev/null 2>&1; true' EXIT
 
         """

@@ -52,7 +52,8 @@ struct RefusalTests {
 
     @Test("something lies at the mount point")
     func fullMountpoint() throws {
-        try expectRefusal("touch $XDG_RUNTIME_DIR/berth/mnt/data/x", says: "is not empty")
+        try expectRefusal(
+            "mkdir -p $XDG_RUNTIME_DIR/berth/mnt/data; touch $XDG_RUNTIME_DIR/berth/mnt/data/x", says: "is not empty")
     }
 
 }

@@ -1,0 +1,114 @@
+import FileModel
+import Glibc
+import LinuxSystem
+import Synchronization
+
+/// Takes clients of a unix socket: each gets a thread, and only the process's own user is answered.
+///
+/// Invariants
+/// - `socket` is touched by the listener's own thread only, once `start` was called.
+/// - Where the socket's file is taken away (a logout empties the runtime directory), a new one is made as soon as
+///   its place exists again.
+// SAFETY: `socket` is used by the listener's thread only; `isOpen` is atomic.
+public final class RequestListener<Request: Decodable & Sendable, Reply: Encodable & Sendable>: @unchecked Sendable {
+    /// Answers a request and the descriptor that came with it.
+    public typealias Answer = @Sendable (Request, consuming FileDescriptor?) -> Reply
+    /// Takes note of what went wrong with a client: a constant message, and the cause.
+    public typealias Note = @Sendable (_ message: String, _ cause: String) -> Void
+
+    /// Clients at once. More wait in the socket's backlog.
+    private static var maximumClients: Int { 32 }
+    /// A client that says nothing for this long is let go.
+    private static var idleTimeout: Duration { .seconds(60) }
+    private static var replyTimeout: Duration { .seconds(5) }
+    /// How often the socket's file is looked for.
+    private static var watchInterval: Duration { .seconds(1) }
+
+    private var socket: FileDescriptor
+    private let path: String
+    private let answer: Answer
+    private let note: Note
+    private let clients = Atomic<Int>(0)
+    private let isOpen = Atomic<Bool>(true)
+
+    public init(
+        _ socket: consuming FileDescriptor, path: String, note: @escaping Note, answer: @escaping Answer
+    ) {
+        self.socket = socket
+        self.path = path
+        self.note = note
+        self.answer = answer
+    }
+
+    /// Serves until the process ends.
+    public func start() {
+        _ = WorkerThread(name: "berth-control") {
+            while true { self.takeOne() }
+        }
+    }
+
+    /// No client finds the socket from now on.
+    public func close() {
+        isOpen.store(false, ordering: .relaxed)
+        unlink(path)
+    }
+
+    private func takeOne() {
+        guard clients.load(ordering: .relaxed) < Self.maximumClients else {
+            usleep(10_000)
+            return
+        }
+        let client: FileDescriptor
+        do {
+            guard let accepted = try UnixSocket.accept(on: socket, timeout: Self.watchInterval) else {
+                return restoreFile()
+            }
+            client = accepted
+        } catch {
+            usleep(10_000)
+            return
+        }
+        let channel = FrameChannel(client, name: "client")
+        guard let peer = try? channel.peer(), peer.userID == geteuid() else {
+            return note("a stranger was turned away", "another user")
+        }
+        clients.add(1, ordering: .relaxed)
+        _ = WorkerThread(name: "berth-client") {
+            self.serve(channel)
+            self.clients.subtract(1, ordering: .relaxed)
+        }
+    }
+
+    private func restoreFile() {
+        guard isOpen.load(ordering: .relaxed), FileMark(path) == nil,
+            let fresh = try? UnixSocket.listenAgain(at: path)
+        else { return }
+        socket = fresh
+        note("the socket's file was gone and is made again", path)
+    }
+
+    private func serve(_ channel: FrameChannel) {
+        do throws(SystemFailure) {
+            while var frame = try channel.receive(Request.self, timeout: Self.idleTimeout) {
+                let passed = frame.takeDescriptor()
+                try channel.send(answer(frame.message, passed), timeout: Self.replyTimeout)
+            }
+        } catch {
+            note("a client was let go", error.message)
+        }
+    }
+}
+
+/// Which file a path names, without following a link.
+public struct FileMark: Equatable, Sendable {
+    private let device: UInt64
+    private let inode: UInt64
+
+    /// Nil where there is none.
+    public init?(_ path: String) {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return nil }
+        device = UInt64(status.st_dev)
+        inode = UInt64(status.st_ino)
+    }
+}

@@ -1,0 +1,43 @@
+import FileModel
+import Glibc
+import LinuxSystem
+
+/// What an OCI hook asks of `berth serve`, which lives outside the container engine's namespaces. Frames are those
+/// of `ServerRequest`.
+public enum SupervisorRequest: Codable, Sendable, Equatable {
+    /// Have a server for this volume. Answered when it serves.
+    case serve(volume: String)
+    /// Are you there?
+    case ping
+}
+
+public enum SupervisorReply: Codable, Sendable, Equatable {
+    case done
+    /// `code` is an exit status of `sysexits.h`.
+    case failed(code: Int32, message: String)
+}
+
+/// Asks `berth serve` for things.
+public struct SupervisorClient: Sendable {
+    private let channel: FrameChannel
+
+    /// Connects; nil where no `berth serve` runs.
+    public init?(socket path: String, timeout: Duration = .seconds(2)) throws(SystemFailure) {
+        do {
+            channel = try FrameChannel.connect(to: path, timeout: timeout)
+        } catch  where error.errno == .noEntry || error.errno == Errno(ECONNREFUSED) {
+            return nil
+        }
+    }
+
+    /// Sends a request and waits for its reply. A refusal is thrown with its own words.
+    public func ask(_ request: SupervisorRequest, timeout: Duration) throws(SystemFailure) {
+        try channel.send(request, timeout: timeout)
+        guard let frame = try channel.receive(SupervisorReply.self, timeout: timeout) else {
+            throw SystemFailure(channel.name, "`berth serve` hung up without an answer", status: .unavailable)
+        }
+        if case .failed(let code, let message) = frame.message {
+            throw SystemFailure(passingOn: message, status: ExitStatus(rawValue: code) ?? .unavailable)
+        }
+    }
+}

@@ -1,0 +1,135 @@
+import CLinux
+import FileModel
+import Glibc
+
+/// A process that cannot be taken for a later one with the same number: its pid and when it started.
+public struct ProcessIdentity: Hashable, Sendable {
+    public var processID: Int32
+    /// Clock ticks after boot; field 22 of `/proc/PID/stat` (proc_pid_stat(5)).
+    public var startedAt: UInt64
+
+    public init(processID: Int32, startedAt: UInt64) {
+        self.processID = processID
+        self.startedAt = startedAt
+    }
+
+    /// The process with this number now; nil where there is none.
+    public init?(of processID: Int32) {
+        guard let bytes = (try? AtomicFile.read("/proc/\(processID)/stat")) ?? nil,
+            // The second field is the program's name in parentheses, and may hold anything.
+            let end = bytes.lastIndex(of: UInt8(ascii: ")"))
+        else { return nil }
+        let fields = String(decoding: bytes[(end + 1)...], as: UTF8.self).split(separator: " ")
+        guard fields.count > 19, let startedAt = UInt64(fields[19]) else { return nil }
+        // A zombie has no namespaces and no files any more.
+        guard fields[0] != "Z", fields[0] != "X" else { return nil }
+        self.init(processID: processID, startedAt: startedAt)
+    }
+
+    public var isRunning: Bool { ProcessIdentity(of: processID) == self }
+}
+
+/// What `/proc` tells of other processes of this user. Of strangers it tells nothing, which is no error.
+public enum ProcessTable {
+    /// Every process of this pid namespace.
+    public static func all() -> [Int32] {
+        ((try? FileTree.names(in: "/proc")) ?? []).compactMap { Int32($0) }
+    }
+
+    /// The inode that names a namespace (`user` or `mnt`) of a process; nil where it may not be read.
+    public static func namespace(_ kind: String, of process: String) -> UInt64? {
+        var status = Glibc.stat()
+        guard stat("/proc/\(process)/ns/\(kind)", &status) == 0 else { return nil }
+        return UInt64(status.st_ino)
+    }
+
+    /// The environment a process was started with; empty where it may not be read.
+    public static func environment(of process: Int32) -> [String: String] {
+        let bytes = (try? AtomicFile.read("/proc/\(process)/environ", limit: 4 << 20)) ?? nil
+        var result: [String: String] = [:]
+        for entry in (bytes ?? []).split(separator: 0) {
+            guard let equals = entry.firstIndex(of: UInt8(ascii: "=")) else { continue }
+            let name = String(decoding: entry[..<equals], as: UTF8.self)
+            result[name] = String(decoding: entry[(equals + 1)...], as: UTF8.self)
+        }
+        return result
+    }
+
+    /// A copy of another process's descriptor, for whoever may trace it (pidfd_getfd(2)).
+    public static func descriptor(_ number: Int32, of process: Int32) throws(Errno) -> FileDescriptor {
+        let handle = berth_pidfd_open(process)
+        guard handle >= 0 else { throw .current }
+        let pidfd = FileDescriptor(owning: handle)
+        let copy = berth_pidfd_getfd(pidfd.rawValue, number)
+        guard copy >= 0 else { throw .current }
+        return FileDescriptor(owning: copy)
+    }
+
+    /// The program's name, at most 15 bytes.
+    public static func name(of process: Int32) -> String? {
+        guard let bytes = (try? AtomicFile.read("/proc/\(process)/comm")) ?? nil else { return nil }
+        return String(decoding: bytes.prefix { $0 != 0x0A }, as: UTF8.self)
+    }
+
+    /// How many files of the given mounts (`mnt_id` of proc_pid_fdinfo(5)) a process holds open.
+    public static func openFiles(of process: Int32, onMounts mounts: Set<UInt64>) -> Int {
+        let directory = "/proc/\(process)/fdinfo"
+        return ((try? FileTree.names(in: directory)) ?? []).count { number in
+            guard let bytes = (try? AtomicFile.read("\(directory)/\(number)")) ?? nil else { return false }
+            let line = String(decoding: bytes, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("mnt_id:") }
+            guard let identifier = line?.split(separator: "\t").last.flatMap({ UInt64($0) }) else { return false }
+            return mounts.contains(identifier)
+        }
+    }
+
+    /// How many files of a device (`major:minor`) a process has mapped.
+    public static func mappedFiles(of process: Int32, onDevice device: String) -> Int {
+        guard let bytes = (try? AtomicFile.read("/proc/\(process)/maps", limit: 16 << 20)) ?? nil else { return 0 }
+        let parts = device.split(separator: ":").compactMap { UInt32($0) }
+        guard parts.count == 2 else { return 0 }
+        var inodes: Set<Substring> = []
+        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
+            let words = line.split(separator: " ", maxSplits: 5)
+            guard words.count >= 5 else { continue }
+            let place = words[3].split(separator: ":").compactMap { UInt32($0, radix: 16) }
+            if place == parts { inodes.insert(words[4]) }
+        }
+        return inodes.count
+    }
+}
+
+/// A user namespace's map of ids, from `/proc/PID/uid_map` (user_namespaces(7)).
+public struct NamespaceIDs: Equatable, Sendable {
+    /// `count` ids from `inside` on are `outside` and the following for whoever reads the map.
+    public struct Range: Equatable, Sendable {
+        public var inside: UInt32
+        public var outside: UInt32
+        public var count: UInt32
+    }
+
+    public var ranges: [Range]
+
+    public init(text: String) {
+        ranges = text.split(separator: "\n").compactMap { line in
+            let fields = line.split(separator: " ").compactMap { UInt32($0) }
+            return fields.count == 3 ? Range(inside: fields[0], outside: fields[1], count: fields[2]) : nil
+        }
+    }
+
+    /// Nil where it may not be read.
+    public init?(of process: String) {
+        guard let bytes = (try? AtomicFile.read("/proc/\(process)/uid_map")) ?? nil else { return nil }
+        self.init(text: String(decoding: bytes, as: UTF8.self))
+    }
+
+    /// Ids mean the same inside and outside.
+    public var isInitial: Bool { ranges == [Range(inside: 0, outside: 0, count: .max)] }
+
+    /// The id outside; nil where the namespace has no such id.
+    public func outside(_ inside: UInt32) -> UInt32? {
+        for range in ranges where inside >= range.inside && inside - range.inside < range.count {
+            return range.outside + (inside - range.inside)
+        }
+        return nil
+    }
+}

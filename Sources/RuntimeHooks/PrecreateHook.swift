@@ -1,0 +1,160 @@
+import Control
+import FileModel
+import Glibc
+import LinuxSystem
+import Volumes
+
+/// The precreate hook: mounts the volumes that a container's annotation names, in the engine's own namespaces, and
+/// adds the binds to the container's configuration.
+///
+/// Invariants
+/// - Nothing is printed before every mount has been proved, and a failure prints nothing: the engine then makes no
+///   container.
+/// - A lease is held from before the first mount; it outlives this process, and says that the mounts are in use
+///   until the container's own namespace does.
+public struct PrecreateHook {
+    /// The lease's file, for the poststop hook.
+    static let leaseAnnotation = "berth.lease"
+    /// A start of a server, with a log to replay.
+    private static let startTimeout = Duration.seconds(70)
+    private static let attachTimeout = Duration.seconds(15)
+    private static let lockTimeout = Duration.seconds(90)
+    /// A server may end at the very moment it is asked.
+    private static let attempts = 3
+
+    private struct Request {
+        var record: VolumeRecord
+        var name: VolumeName
+        var path: String
+        var isReadOnly: Bool
+    }
+
+    private let caller: HookCaller
+    private let paths: SitePaths
+
+    public init(_ caller: HookCaller) {
+        self.caller = caller
+        paths = caller.paths
+    }
+
+    /// The configuration with the volumes, for a configuration without. Answers it as it is where no annotation
+    /// names a volume.
+    public func run(_ input: [UInt8]) throws(SystemFailure) -> [UInt8] {
+        let started = ContinuousClock.now
+        let configuration = try RuntimeConfiguration(input)
+        let annotation = try VolumeAnnotation(configuration)
+        guard !annotation.words.isEmpty else { return input }
+        // Two registrations of this hook, a site's and the user's: once is enough.
+        if let lease = configuration.annotation(Self.leaseAnnotation), Leases(paths).isHeld(lease, by: caller.parent) {
+            return input
+        }
+        let requests = try resolve(annotation)
+        try AnnotationPath.checkConflicts(
+            requests.map { ($0.name.description, $0.path) }, taken: configuration.destinations)
+        try paths.prepare()
+        let leases = Leases(paths)
+        let lease = try leases.take(caller.parent, requests.map(\.name))
+        do throws(SystemFailure) {
+            var binds: [RuntimeConfiguration.Bind] = []
+            for request in requests {
+                try mount(request.name)
+                binds.append(
+                    RuntimeConfiguration.Bind(
+                        source: paths.volume(request.record.name).hookMountpoint, destination: request.path,
+                        isReadOnly: request.isReadOnly))
+            }
+            let output = try configuration.adding(binds, annotation: (Self.leaseAnnotation, lease))
+            let names = requests.map { "\($0.name):\($0.path)" }.joined(separator: ",")
+            let taken = started.duration(to: .now) / .milliseconds(1)
+            HookLog(paths).note(
+                "info", "mounted for a container",
+                [("volume", names), ("milliseconds", "\(Int(taken.rounded()))"), ("lease", lease)] + job)
+            return output
+        } catch {
+            _ = leases.end(lease)
+            for request in requests { HookRelease(paths).releaseIfUnused(request.name) }
+            throw error
+        }
+    }
+
+    private var job: [(key: String, value: String)] {
+        caller.environment["SLURM_JOB_ID"].map { [("job", $0)] } ?? []
+    }
+
+    private func resolve(_ annotation: VolumeAnnotation) throws(SystemFailure) -> [Request] {
+        let registry = VolumeRegistry(paths: paths)
+        var requests: [Request] = []
+        for word in annotation.words {
+            let record = try registry.record(word.volume)
+            let subject = "volume \"\(record.name)\""
+            guard let path = word.path ?? record.options.path else {
+                throw SystemFailure(
+                    subject, "has no path of its own",
+                    fix: "say where it belongs: \(VolumeAnnotation.name)=\(record.name):/PATH", status: .usage)
+            }
+            requests.append(
+                Request(
+                    record: record, name: word.volume, path: try AnnotationPath.checked(path, subject),
+                    isReadOnly: word.isReadOnly))
+        }
+        return requests
+    }
+
+    /// Has the volume mounted at its place, proved from inside.
+    private func mount(_ name: VolumeName) throws(SystemFailure) {
+        let volume = paths.volume(name.description)
+        guard let lock = try FileLock.take(volume.hookLock, until: Deadline(after: Self.lockTimeout)) else {
+            throw SystemFailure(
+                "volume \"\(name)\"", "another container is being made with it for too long", fix: "see `berth log`",
+                status: .temporaryFailure)
+        }
+        let place = EngineMountpoint(
+            volume: volume.name, path: volume.hookMountpoint, sibling: volume.podmanMountpoint)
+        // A mount of a server that is gone answers nothing, and is replaced.
+        if try place.livingSession() == nil {
+            try place.prepare()
+            if try place.bindSibling() == nil { try mountNew(place, volume) }
+        }
+        lock.release()
+    }
+
+    private func mountNew(_ place: EngineMountpoint, _ volume: VolumePaths) throws(SystemFailure) {
+        for attempt in 1...Self.attempts {
+            let client = try server(volume)
+            let device = try place.mount()
+            let session = SessionMarker.newSession()
+            let attachment = Attachment(
+                session: session, mountpoint: place.path, readOnly: false, identity: .oneToOne,
+                origin: SessionOrigin(
+                    runtime: .hook, namespace: ProcessTable.namespace("mnt", of: "self"),
+                    environment: caller.environment))
+            do throws(SystemFailure) {
+                try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
+                return try place.prove(session)
+            } catch {
+                place.undo()
+                let isEnding = error.errno == Errno(EAGAIN) || error.errno == Errno(ECONNRESET)
+                guard isEnding, attempt < Self.attempts else { throw error }
+                try place.prepare()
+                usleep(50_000)
+            }
+        }
+    }
+
+    /// The volume's server. Where none runs, `berth serve` starts it: a server started here would live in the
+    /// engine's namespaces, and keep them alive.
+    private func server(_ volume: VolumePaths) throws(SystemFailure) -> ServerClient {
+        do {
+            return try ServerClient(socket: volume.controlSocket)
+        } catch  where error.errno == .noEntry || error.errno == Errno(ECONNREFUSED) {
+            guard let supervisor = try SupervisorClient(socket: paths.supervisorSocket) else {
+                throw SystemFailure(
+                    "volume \"\(volume.name)\"",
+                    "is not served, and `berth serve` does not run (no \(paths.supervisorSocket))",
+                    fix: "start it with: berth serve --detach", status: .unavailable)
+            }
+            try supervisor.ask(.serve(volume: volume.name), timeout: Self.startTimeout)
+            return try ServerClient(socket: volume.controlSocket)
+        }
+    }
+}

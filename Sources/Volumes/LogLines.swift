@@ -1,0 +1,102 @@
+import FileModel
+import Glibc
+import LinuxSystem
+
+/// A line of one of the logs, taken apart.
+public struct LogLine: Encodable, Sendable, Equatable {
+    /// The file's name without its ending: `serve`, `hook`, or a volume.
+    public var log: String
+    /// RFC 3339 without a colon in the zone, as written; empty for a line that has none.
+    public var time: String
+    public var level: String
+    public var message: String
+    public var fields: [String: String]
+    /// The line as it is in the file.
+    public var text: String
+
+    /// The form of swift-log's stream handler: `TIME LEVEL LABEL: key=value key=value [SOURCE] MESSAGE`. Anything
+    /// else is a line without a time.
+    init(log: String, text: String) {
+        self.log = log
+        self.text = text
+        let words = text.split(separator: " ", maxSplits: 2, omittingEmptySubsequences: false)
+        guard words.count == 3, words[0].count >= 20, words[0].first?.isNumber == true, words[0].contains("T") else {
+            (time, level, message, fields) = ("", "", text, [:])
+            return
+        }
+        time = String(words[0])
+        level = String(words[1])
+        var rest = words[2]
+        if let colon = rest.firstRange(of: ":") { rest = rest[colon.upperBound...] }
+        var parts: [String: String] = [:]
+        var said = String(rest.drop { $0 == " " })
+        if let close = rest.ranges(of: "] ").last, let open = rest[..<close.lowerBound].lastIndex(of: "[") {
+            said = String(rest[close.upperBound...])
+            parts = Self.fields(rest[..<open])
+        }
+        message = said
+        fields = parts
+    }
+
+    /// `key=value` words; a value may hold spaces, so it goes on until the next word that looks like a key.
+    private static func fields(_ text: Substring) -> [String: String] {
+        var result: [String: String] = [:]
+        var key: String?
+        for word in text.split(separator: " ") {
+            let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            if parts.count == 2, !parts[0].isEmpty, parts[0].allSatisfy({ $0.isLowercase && $0.isASCII }) {
+                key = String(parts[0])
+                result[String(parts[0])] = String(parts[1])
+            } else if let key {
+                result[key, default: ""] += " \(word)"
+            }
+        }
+        return result
+    }
+}
+
+/// The logs of one user: servers, plugin and hooks.
+public struct LogLines: Sendable {
+    /// What is read of each file, from its end.
+    private static let tailBytes = 1 << 20
+
+    private let directory: String
+
+    public init(_ paths: SitePaths) {
+        directory = paths.logs
+    }
+
+    /// The last lines of all logs together, the oldest first; of one log where it is named.
+    public func last(_ count: Int, of log: String? = nil) throws(SystemFailure) -> [LogLine] {
+        var lines: [(key: String, line: LogLine)] = []
+        let names = try FileTree.names(in: directory).filter { $0.hasSuffix(".log") }.sorted()
+            .map { String($0.dropLast(".log".count)) }.filter { log == nil || $0 == log }
+        if let log, names.isEmpty {
+            throw SystemFailure("log \"\(log)\"", "does not exist in \(directory)", status: .noInput)
+        }
+        for name in names {
+            // A line without a time belongs to the one before it.
+            var key = ""
+            for text in try tail("\(directory)/\(name).log") {
+                let line = LogLine(log: name, text: text)
+                if !line.time.isEmpty { key = line.time }
+                lines.append((key, line))
+            }
+        }
+        let ordered = lines.enumerated().sorted { ($0.element.key, $0.offset) < ($1.element.key, $1.offset) }
+        return ordered.suffix(count).map(\.element.line)
+    }
+
+    private func tail(_ path: String) throws(SystemFailure) -> [String] {
+        let bytes = try explaining(path, "cannot be read") { () throws(Errno) -> [UInt8] in
+            let file = try FileDescriptor.open(path, O_RDONLY)
+            let size = lseek(file.rawValue, 0, SEEK_END)
+            let start = max(0, Int(size) - Self.tailBytes)
+            lseek(file.rawValue, start, SEEK_SET)
+            let found = try file.readAll(limit: Self.tailBytes + (16 << 20))
+            // A line that begins before the tail is half a line.
+            return start == 0 ? found : Array(found.drop { $0 != 0x0A })
+        }
+        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+}

@@ -1,0 +1,95 @@
+import Control
+import FileModel
+import Glibc
+import LinuxSystem
+import Logging
+import VolumePlugin
+import Volumes
+
+/// What `berth serve` is made of: podman's plugin, the socket that hooks ask, and the sweep of what nobody uses.
+struct ServedPlugin {
+    private let site: Site
+    private let server: PluginServer
+    private let hooks: RequestListener<SupervisorRequest, SupervisorReply>
+
+    init(_ site: Site) throws(SystemFailure) {
+        self.site = site
+        try site.paths.prepare()
+        let settings = try UserSettings.load(site.paths)
+        LoggingSystem.bootstrap(StreamLogHandler.standardError)
+        let logger = Logger(label: "berth")
+        let socket = try Self.listen(site)
+        site.registry.sweep()
+        let driver = PluginDriver(site.mounts, logger: logger)
+        driver.adopt()
+        // Nobody else can be there: the plugin's socket is ours.
+        let hookSocket = try UnixSocket.listen(at: site.paths.supervisorSocket)
+        server = try PluginServer(socket, driver: driver, userID: geteuid(), logger: logger)
+        let supervisor = site.mounts.supervisor
+        hooks = RequestListener(
+            hookSocket, path: site.paths.supervisorSocket,
+            note: { logger.debug("\($0)", metadata: ["cause": "\($1)"]) },
+            answer: { request, _ in Self.answer(request, supervisor) })
+        hooks.start()
+        Self.startSweep(site, driver, settings, logger)
+        logger.info(
+            "serving the volume plugin", metadata: ["socket": "\(site.paths.pluginSocket)", "pid": "\(getpid())"])
+    }
+
+    /// Takes no more requests and finishes those under way.
+    func stop() {
+        hooks.close()
+        server.stop()
+        unlink(site.paths.pluginSocket)
+    }
+
+    private static func listen(_ site: Site) throws(SystemFailure) -> FileDescriptor {
+        do {
+            return try UnixSocket.listen(at: site.paths.pluginSocket)
+        } catch  where error.errno == Errno(EADDRINUSE) {
+            let process = PluginProcess.running(site.paths).map { " (pid \($0))" } ?? ""
+            throw SystemFailure(
+                "the volume plugin", "is running already\(process)", fix: "end it with `berth stop`",
+                errno: error.errno, status: .temporaryFailure)
+        }
+    }
+
+    private static func answer(_ request: SupervisorRequest, _ supervisor: ServerSupervisor) -> SupervisorReply {
+        do throws(SystemFailure) {
+            switch request {
+            case .ping: return .done
+            case .serve(let volume):
+                _ = try supervisor.client(for: supervisor.paths.volume(try VolumeName(volume).description))
+                return .done
+            }
+        } catch {
+            return .failed(code: error.status.rawValue, message: error.message)
+        }
+    }
+
+    private static func startSweep(_ site: Site, _ driver: PluginDriver, _ settings: UserSettings, _ logger: Logger) {
+        let sweep = EngineSweep(
+            site.mounts, idle: settings.sessionIdle,
+            note: { message, volume, failure in
+                guard let failure else { return logger.info("\(message)", metadata: ["volume": "\(volume)"]) }
+                logger.error("\(message)", metadata: ["volume": "\(volume)", "cause": "\(failure.message)"])
+            },
+            excludingPlugin: { name, body in driver.excluding(name, body) })
+        let socket = FileMark(site.paths.pluginSocket)
+        // Detached on purpose: it ends with the process.
+        _ = WorkerThread(name: "berth-sweep") {
+            while true {
+                usleep(UInt32(clamping: Int64(sweep.interval / .microseconds(1))))
+                guard FileMark(site.paths.pluginSocket) == socket else {
+                    // A logout empties the runtime directory. Nobody can reach us any more.
+                    logger.error(
+                        "the plugin's socket is gone; ending", metadata: ["socket": "\(site.paths.pluginSocket)"])
+                    kill(getpid(), SIGTERM)
+                    return
+                }
+                driver.dropDeadNamespaces()
+                sweep.sweep(now: .now)
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+import FileModel
+import Glibc
+import LinuxSystem
+import TestSupport
+import Testing
+import Volumes
+
+@Suite("the registration of hooks")
+struct HookRegistrationTests {
+    private let directory = TemporaryDirectory()
+
+    private var paths: SitePaths {
+        SitePaths(environment: ["HOME": directory.path, "BERTH_RUNTIME_DIR": "\(directory.path)/run"])
+    }
+
+    private var configuration: EngineConfiguration {
+        EngineConfiguration(
+            paths: paths,
+            hooks: HookFiles(program: "/opt/a \"b\"/berth-hook", environment: ["HOME": "/h", "SECRET": "x"]),
+            systemFiles: ["\(directory.path)/system.conf"])
+    }
+
+    private func write(_ path: String, _ text: String) throws {
+        try SecureDirectory.make(String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]))
+        try AtomicFile.replace(path, Array(text.utf8))
+    }
+
+    private func read(_ path: String) throws -> String? {
+        try AtomicFile.read(path).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    private func register() throws {
+        for change in try configuration.changesToRegister() { try configuration.apply(change) }
+    }
+
+    private func unregister() throws {
+        for change in try configuration.changesToUnregister() { try configuration.apply(change) }
+    }
+
+    @Test("a file of our own names the system's directories and ours, once, and goes with undo")
+    func ownFile() throws {
+        try write("\(directory.path)/system.conf", "[engine]\nhooks_dir = [\"/site/hooks\"] # ours\n")
+        try register()
+        #expect(
+            try read(configuration.ownFile)?.contains("[engine]\nhooks_dir = [\"/site/hooks\", \"\(paths.hooks)\"]\n")
+                == true)
+        let hook = try read("\(paths.hooks)/50-berth-precreate.json") ?? ""
+        #expect(hook.contains(#""path": "/opt/a \"b\"/berth-hook""#) && hook.contains("\"HOME=/h\""))
+        #expect(!hook.contains("SECRET"))
+        #expect(try configuration.changesToRegister().isEmpty)
+        try unregister()
+        #expect(try FileTree.names(in: paths.hooks).isEmpty && read(configuration.ownFile) == nil)
+    }
+
+    @Test(
+        "a list of the user's gets one more directory, and undo gives back every byte",
+        arguments: [
+            "[engine]\nhooks_dir = [\"/a\", '/b'] # mine ]\n", "[engine]\n  hooks_dir=[]\n",
+            "[engine]\nhooks_dir = [ \"/a\", ]",
+            "# x\n[containers]\n[engine]\nhooks_dir = [\"/a\"]\nruntime = \"crun\"\n[engine.volume_plugins]\np = \"/p\"\n",
+        ])
+    func existing(text: String) throws {
+        try write(paths.containersConfiguration, text)
+        try register()
+        let changed = try read(paths.containersConfiguration) ?? ""
+        #expect(changed.contains("\"\(paths.hooks)\""), "\(changed)")
+        #expect(try read(configuration.ownFile)?.contains("hooks_dir") != true)
+        #expect(try configuration.changesToRegister().isEmpty)
+        try unregister()
+        #expect(try read(paths.containersConfiguration) == text)
+    }
+
+    @Test(
+        "forms that cannot be changed safely are refused, and nothing changes",
+        arguments: [
+            "engine.hooks_dir = [\"/a\"]\n", "[engine]\r\nhooks_dir = [ ]\r\n",
+            "[engine]\nhooks_dir = [\n  \"/a\",\n]\n",
+            "[engine]\nhooks_dir = \"/a\"\n",
+            "[engine]\nhooks_dir = [\"/a\"]\nhooks_dir = [\"/b\"]\n", "[engine]\nhooks_dir = [\"a\\\\b\"]\n",
+        ])
+    func refused(text: String) throws {
+        try write(paths.containersConfiguration, text)
+        #expect(throws: SystemFailure.self) { try configuration.changesToRegister() }
+        try unregister()
+        #expect(try read(paths.containersConfiguration) == text)
+    }
+
+    @Test("the files for a site are those that setup writes", arguments: HookFiles.stages)
+    func siteFiles(stage: String) throws {
+        let path = Programs.packaging("../hooks/oci/\(HookFiles.name(stage))")
+        #expect(try read(path) == HookFiles(program: "/usr/bin/berth-hook", environment: [:]).text(stage))
+    }
+}
+
+@Suite("what a user sets and reads")
+struct UserFilesTests {
+    @Test("settings are read, comments and space are nothing, and what means nothing is refused by line")
+    func settings() throws {
+        let text = "# x\n\nsession-idle = 5m # warm\n  server-idle =  0\n"
+        let settings = try UserSettings(text: text, path: "/c")
+        #expect(settings.sessionIdle == .seconds(300) && settings.serverIdle == .zero)
+        for wrong in [
+            "session-idle 5", "session-idle = x", "session-idle = 2d", "idle = 5", "session-idle = 25h", "a = b c",
+        ] {
+            do {
+                _ = try UserSettings(text: "\n" + wrong, path: "/c")
+                Issue.record("\(wrong) was taken")
+            } catch {
+                #expect(error.message.hasPrefix("/c, line 2: "), "\(error.message)")
+            }
+        }
+    }
+
+    @Test(
+        "log lines of all logs come in the order of their times, taken apart, and lines without a time stay where they are"
+    )
+    func logLines() throws {
+        let directory = TemporaryDirectory()
+        let paths = SitePaths(environment: ["HOME": directory.path, "BERTH_RUNTIME_DIR": "\(directory.path)/run"])
+        try SecureDirectory.make(paths.logs)
+        let serve =
+            "2026-01-01T10:00:00+0000 info berth: pid=1 [berth] serving\nFatal error\n2026-01-01T10:00:05+0000 error berth: cause=a: b [x] is not; do volume=v [berth] failed\n"
+        try AtomicFile.replace("\(paths.logs)/serve.log", Array(serve.utf8))
+        try AtomicFile.replace(
+            "\(paths.logs)/v.log", Array("2026-01-01T10:00:03+0000 info berthfs:  [berthfs] closed\n".utf8))
+        let lines = try LogLines(paths).last(10)
+        #expect(lines.map(\.message) == ["serving", "Fatal error", "closed", "failed"])
+        #expect(lines[3].fields == ["cause": "a: b [x] is not; do", "volume": "v"] && lines[3].level == "error")
+        #expect(lines.map(\.log) == ["serve", "serve", "v", "serve"])
+        #expect(try LogLines(paths).last(1, of: "v").map(\.message) == ["closed"])
+        #expect(throws: SystemFailure.self) { try LogLines(paths).last(1, of: "none") }
+    }
+
+    @Test("a lease counts while its process runs, and not longer")
+    func leases() throws {
+        let directory = TemporaryDirectory()
+        let paths = SitePaths(environment: ["HOME": directory.path, "BERTH_RUNTIME_DIR": "\(directory.path)/run"])
+        try paths.prepare()
+        let leases = Leases(paths)
+        let name = try VolumeName("data")
+        guard let own = ProcessIdentity(of: getpid()) else { throw TestFailure("/proc/self/stat cannot be read") }
+        let path = try leases.take(own, [name])
+        #expect(leases.hold(name) && leases.isLease(path) && leases.isHeld(path, by: own))
+        #expect(!leases.hold(try VolumeName("other")))
+        #expect(!leases.isLease("\(paths.leases)/../x") && !leases.isLease("/etc/passwd"))
+        #expect(leases.end(path) == [name])
+        #expect(!leases.hold(name))
+        let stale = try leases.take(ProcessIdentity(processID: getpid(), startedAt: own.startedAt - 1), [name])
+        #expect(!leases.hold(name), "another process had this number")
+        utimes(stale, [timeval(tv_sec: 1, tv_usec: 0), timeval(tv_sec: 1, tv_usec: 0)])
+        leases.sweep()
+        #expect(access(stale, F_OK) != 0)
+    }
+}
