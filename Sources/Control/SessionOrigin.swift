@@ -7,6 +7,10 @@ public struct SessionOrigin: Codable, Sendable, Equatable {
         case podman
         /// The OCI hook, for a container with an annotation.
         case hook
+        /// `berth run`: a program in namespaces of its own.
+        case run
+        /// `apptainer --fusemount`: a descriptor that Apptainer mounted.
+        case apptainer
     }
 
     public var runtime: Runtime

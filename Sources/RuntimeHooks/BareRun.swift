@@ -71,7 +71,10 @@ public struct BareRun {
             userID: geteuid(), groupID: getegid())
         let session = SessionMarker.newSession()
         let attachment = Attachment(
-            session: session, mountpoint: place.path.description, readOnly: place.readOnly, identity: identity)
+            session: session, mountpoint: place.path.description, readOnly: place.readOnly, identity: identity,
+            origin: SessionOrigin(
+                runtime: .run, namespace: ProcessTable.namespace("mnt", of: "self"),
+                environment: ProcessEnvironment.current()))
         try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
         // The only proof that the program will not see an empty directory.
         guard let found = try? SessionMarker.session(at: target), found == session else {

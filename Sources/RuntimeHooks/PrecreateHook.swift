@@ -82,12 +82,14 @@ public struct PrecreateHook {
     }
 
     private func resolve(_ annotation: VolumeAnnotation) throws(SystemFailure) -> [Request] {
-        let registry = VolumeRegistry(paths: paths)
+        let registry = VolumeRegistry(paths: self.paths)
+        let paths = PathMap(registry)
         var requests: [Request] = []
         for word in annotation.words {
             let record = try registry.record(word.volume)
             let subject = "volume \"\(record.name)\""
-            guard let path = word.path ?? record.options.path else {
+            let own = try paths.path(of: word.volume)?.description
+            guard let path = word.path ?? own else {
                 throw SystemFailure(
                     subject, "has no path of its own",
                     fix: "say where it belongs: \(VolumeAnnotation.name)=\(record.name):/PATH", status: .usage)

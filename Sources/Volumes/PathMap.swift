@@ -54,7 +54,7 @@ public struct PathMap: Sendable {
     }
 
     /// The volume's path, or nil where it has none.
-    func path(of name: VolumeName) throws(SystemFailure) -> ContainerPath? {
+    public func path(of name: VolumeName) throws(SystemFailure) -> ContainerPath? {
         let record = try registry.record(name)
         if let path = try overrides().paths[record.name] { return try checked(path, file) }
         guard let path = record.options.path else { return nil }

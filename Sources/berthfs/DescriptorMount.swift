@@ -72,7 +72,10 @@ struct DescriptorMount {
         let session = SessionMarker.newSession()
         let attachment = Attachment(
             session: session, mountpoint: "a descriptor of process \(getppid())", readOnly: readOnly,
-            identity: .mountInOwnNamespace())
+            identity: .mountInOwnNamespace(),
+            origin: SessionOrigin(
+                runtime: .apptainer, namespace: ProcessTable.namespace("mnt", of: "self"),
+                environment: ProcessEnvironment.current()))
         try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
         return (client, session)
     }
