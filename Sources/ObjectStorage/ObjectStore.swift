@@ -38,6 +38,17 @@ public enum ObjectStoreError: Error, Equatable, Sendable {
     case failed(Errno, String)
 }
 
+extension ObjectStoreError: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .missing: "the object is not in the store"
+        case .exists: "the store holds another object of that name"
+        case .short: "the object is shorter than it should be"
+        case .failed(_, let words): words
+        }
+    }
+}
+
 /// A place for immutable objects: a directory or a bucket. All calls block and can come from any thread.
 public protocol ObjectStore: Sendable {
     /// Stores an object whole or not at all; durable when it returns. The same bytes under the same name

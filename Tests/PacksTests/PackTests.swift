@@ -126,37 +126,3 @@ struct PackTests {
         #expect(problems(object + [0], 1000).count > 0)
     }
 }
-
-@Suite("object stores")
-struct StoreTests {
-    private let directory = TemporaryDirectory()
-
-    @Test("a directory keeps objects whole, puts them once, and answers ranges")
-    func conformance() throws {
-        let store = try DirectoryStore(root: "\(directory.path)/s")
-        let name = ObjectName(pack: PackID(epoch: 1, sequence: 2))
-        let bytes = (0..<10_000).map { UInt8(truncatingIfNeeded: $0) }
-        #expect(throws: ObjectStoreError.missing) { try store.size(name) }
-        try bytes.withUnsafeBytes { try store.put(name, $0) }
-        try bytes.withUnsafeBytes { try store.put(name, $0) }
-        #expect(throws: ObjectStoreError.exists) { try [UInt8]([1, 2]).withUnsafeBytes { try store.put(name, $0) } }
-        #expect(try store.size(name) == 10_000)
-        var part = [UInt8](repeating: 0, count: 100)
-        try part.withUnsafeMutableBytes { try store.get(name, at: 500, into: $0) }
-        #expect(part == Array(bytes[500..<600]))
-        #expect(throws: ObjectStoreError.short) {
-            try part.withUnsafeMutableBytes { try store.get(name, at: 9_950, into: $0) }
-        }
-        #expect(try store.list() == [name])
-        try store.delete(name)
-        try store.delete(name)
-        #expect(try store.list().isEmpty)
-        #expect(store.capacity() != nil)
-    }
-
-    @Test(
-        "names cannot leave a store", arguments: ["", "/a", "a/", "../a", "a/../b", "a//b", ".a", "a/.b", "a b", "ü"])
-    func names(name: String) {
-        #expect(ObjectName(name) == nil)
-    }
-}

@@ -1,0 +1,86 @@
+import FileModel
+
+/// A page of ListObjectsV2.
+struct ListingPage: Equatable {
+    struct NotAListing: Error {}
+
+    var keys: [String]
+    /// What asks for the next page.
+    var next: String?
+
+    init(_ bytes: [UInt8]) throws {
+        let root = try XMLReader.parse(bytes)
+        guard root.name == "ListBucketResult" else { throw NotAListing() }
+        let isEncoded = root["EncodingType"] == "url"
+        keys = try root.all("Contents").map { entry in
+            guard let key = entry["Key"], let decoded = isEncoded ? Self.decode(key) : key else { throw NotAListing() }
+            return decoded
+        }
+        guard root["IsTruncated"] == "true" else { return }
+        guard let token = root["NextContinuationToken"], !token.isEmpty else { throw NotAListing() }
+        next = token
+    }
+
+    /// Percent-encoding as S3 does it; nil where it is none.
+    static func decode(_ text: String) -> String? {
+        var bytes: [UInt8] = []
+        var rest = Substring(text).utf8
+        while let byte = rest.popFirst() {
+            switch byte {
+            case 0x25:
+                guard rest.count >= 2, let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
+                else { return nil }
+                rest = rest.dropFirst(2)
+                bytes.append(value)
+            case 0x2B: bytes.append(0x20)
+            default: bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+/// Whether a reply to a range holds these bytes and no others.
+struct RangeCheck {
+    let range: ClosedRange<UInt64>
+
+    func fault(_ reply: HTTPReply) -> S3Failure? {
+        if reply.status == 200 { return faultOfWhole(reply) }
+        guard let text = reply.headers["content-range"], let found = Self.parse(text) else {
+            return S3Failure(
+                kind: .refused(.io), cause: "the store answers a range without saying which", isPassing: true)
+        }
+        if found.range.lowerBound == range.lowerBound, found.range.upperBound < range.upperBound,
+            found.total == found.range.upperBound + 1
+        {
+            return S3Failure(kind: .pastEnd, cause: "")
+        }
+        guard found.range == range else {
+            return S3Failure(
+                kind: .refused(.io),
+                cause: "the store answers bytes \(found.range) where \(range) were asked for", isPassing: true)
+        }
+        guard reply.received == range.count else {
+            return S3Failure(
+                kind: .refused(.io), cause: "\(reply.received) of \(range.count) bytes came", isPassing: true)
+        }
+        return nil
+    }
+
+    /// The whole object is what was asked for where it begins with the range and ends with it.
+    private func faultOfWhole(_ reply: HTTPReply) -> S3Failure? {
+        if range.lowerBound == 0, reply.received == range.count { return nil }
+        return S3Failure(
+            kind: .refused(.notSupported), cause: "the store answers with the whole object where a range was asked for",
+            fix: "use a store, or a proxy, that knows range requests")
+    }
+
+    /// `bytes 0-9/100`; the total is nil for `*`.
+    private static func parse(_ text: String) -> (range: ClosedRange<UInt64>, total: UInt64?)? {
+        guard text.hasPrefix("bytes ") else { return nil }
+        let parts = text.dropFirst(6).split(separator: "/")
+        let ends = parts.first?.split(separator: "-").compactMap { UInt64($0) } ?? []
+        guard parts.count == 2, ends.count == 2, ends[0] <= ends[1] else { return nil }
+        return (ends[0]...ends[1], UInt64(parts[1]))
+    }
+}

@@ -1,0 +1,229 @@
+import FileModel
+import Glibc
+import LinuxSystem
+import ObjectStorage
+import Synchronization
+
+/// Objects in a bucket of S3, or of a service that speaks its protocol.
+///
+/// Invariants
+/// - An object is never overwritten: a put looks first, and asks the store to refuse where somebody was faster. Where
+///   the store does not know that request, looking first is all there is.
+public final class S3Store: ObjectStore {
+    private let client: S3Client
+    private let knowsConditions = Atomic<Bool>(true)
+
+    /// Keys of a page of a listing: the most that S3 gives.
+    private static let pageKeys = 1000
+
+    /// Reads the credentials, and asks the store nothing yet. `certificates` is a file of trusted CAs beside the
+    /// system's.
+    public init(
+        _ location: S3Location, certificates: String?, surroundings: S3Surroundings,
+        credentials: @escaping @Sendable () throws(SystemFailure) -> S3Credentials
+    ) throws(SystemFailure) {
+        client = try S3Client(
+            location, certificates: certificates, surroundings: surroundings, credentials: credentials)
+    }
+
+    /// `s3://bucket/prefix`.
+    public var url: String { client.location.url }
+
+    // MARK: Verbs
+
+    public func put(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) {
+        if let found = try sizeIfThere(name) {
+            guard found == UInt64(bytes.count), try isSame(name, bytes) else { throw .exists }
+            return
+        }
+        do throws(S3Failure) {
+            try put(name, bytes, condition: knowsConditions.load(ordering: .relaxed))
+        } catch {
+            switch error.kind {
+            case .unknownFeature where knowsConditions.exchange(false, ordering: .relaxed):
+                try translating(name, "cannot be stored") { () throws(S3Failure) in
+                    try put(name, bytes, condition: false)
+                }
+            case .taken:
+                // By an earlier attempt of ours whose reply was lost, or by somebody else.
+                guard try size(name) == UInt64(bytes.count), try isSame(name, bytes) else { throw .exists }
+            default: throw translate(error, name, "cannot be stored")
+            }
+        }
+    }
+
+    private func sizeIfThere(_ name: ObjectName) throws(ObjectStoreError) -> UInt64? {
+        do throws(ObjectStoreError) {
+            return try size(name, .upload)
+        } catch {
+            guard error == .missing else { throw error }
+            return nil
+        }
+    }
+
+    private func put(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer, condition: Bool) throws(S3Failure) {
+        var call = S3Call(
+            method: .put, key: key(name), body: bytes, permission: "s3:PutObject",
+            budget: .upload)
+        if condition { call.headers["if-none-match"] = "*" }
+        _ = try client.send(call)
+    }
+
+    public func get(
+        _ name: ObjectName, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(ObjectStoreError) {
+        guard !buffer.isEmpty else {
+            _ = try size(name)
+            return
+        }
+        let range = offset...(offset + UInt64(buffer.count) - 1)
+        _ = try translating(name, "cannot be read") { () throws(S3Failure) in
+            try client.send(
+                S3Call(
+                    method: .get, key: key(name),
+                    headers: ["range": "bytes=\(range.lowerBound)-\(range.upperBound)"], target: buffer,
+                    permission: "s3:GetObject", check: { RangeCheck(range: range).fault($0) }))
+        }
+    }
+
+    public func size(_ name: ObjectName) throws(ObjectStoreError) -> UInt64 { try size(name, .transfer) }
+
+    /// As `size`, for somebody who waits at a prompt.
+    public func look(for name: ObjectName) throws(ObjectStoreError) { _ = try size(name, .question) }
+
+    private func size(_ name: ObjectName, _ budget: RetryBudget) throws(ObjectStoreError) -> UInt64 {
+        do throws(S3Failure) {
+            let reply = try client.send(
+                S3Call(method: .head, key: key(name), permission: "s3:GetObject", budget: budget))
+            if let size = reply.headers["content-length"].flatMap({ UInt64($0) }) { return size }
+        } catch {
+            // Passing faults were tried often enough. A reply to HEAD has no body that says why.
+            if error.kind == .away { throw translate(error, name, "cannot be examined") }
+        }
+        return try translating(name, "cannot be examined") { () throws(S3Failure) in try sizeByRange(name, budget) }
+    }
+
+    /// As HEAD does, with a document where it fails.
+    private func sizeByRange(_ name: ObjectName, _ budget: RetryBudget) throws(S3Failure) -> UInt64 {
+        do throws(S3Failure) {
+            let reply = try client.send(
+                S3Call(
+                    method: .get, key: key(name), headers: ["range": "bytes=0-0"], permission: "s3:GetObject",
+                    budget: budget))
+            let length = reply.headers["content-range"]?.split(separator: "/").last.flatMap { UInt64($0) }
+            guard let length = length ?? reply.headers["content-length"].flatMap({ UInt64($0) }) else {
+                throw S3Failure(kind: .refused(.io), cause: "the store does not say how long it is")
+            }
+            return length
+        } catch {
+            guard error.kind == .pastEnd else { throw error }
+            return 0
+        }
+    }
+
+    public func delete(_ name: ObjectName) throws(ObjectStoreError) {
+        do throws(S3Failure) {
+            _ = try client.send(S3Call(method: .delete, key: key(name), permission: "s3:DeleteObject"))
+        } catch {
+            guard error.kind != .missing else { return }
+            throw translate(error, name, "cannot be removed")
+        }
+    }
+
+    public func list() throws(ObjectStoreError) -> [ObjectName] {
+        var names: [ObjectName] = []
+        var token: String?
+        repeat {
+            let page = try page(after: token, limit: Self.pageKeys, budget: .transfer)
+            names += page.keys.compactMap(name)
+            guard page.next == nil || page.next != token else {
+                throw .failed(.io, "store \(url) cannot be listed: it gives the same page again and again")
+            }
+            token = page.next
+        } while token != nil
+        return names
+    }
+
+    public func capacity() -> (total: UInt64, free: UInt64)? { nil }
+
+    /// Asks the store for as little as possible, to find out what is wrong. True where it holds objects already.
+    public func probe() throws(ObjectStoreError) -> Bool {
+        try page(after: nil, limit: 1, budget: .question).keys.contains { name($0) != nil }
+    }
+
+    // MARK: Parts
+
+    private func page(
+        after token: String?, limit: Int, budget: RetryBudget
+    ) throws(ObjectStoreError) -> ListingPage {
+        let location = client.location
+        var call = S3Call(method: .get, key: nil, permission: "s3:ListBucket", budget: budget)
+        call.query = [
+            ("list-type", "2"), ("max-keys", "\(limit)"), ("encoding-type", "url"),
+            ("prefix", location.prefix.isEmpty ? "" : location.prefix + "/"),
+        ]
+        if let token { call.query.append(("continuation-token", token)) }
+        call.check = { reply in
+            guard (try? ListingPage(reply.body)) == nil else { return nil }
+            return S3Diagnosis(location: location, keys: "", permission: "", now: 0).webPage(reply)
+        }
+        do {
+            return try ListingPage(try client.send(call).body)
+        } catch let failure as S3Failure {
+            throw .failed(failure.errno, "store \(url) cannot be listed: \(failure.words)")
+        } catch {
+            throw .failed(.io, "store \(url) cannot be listed: the answer is no S3 listing; correct endpoint=")
+        }
+    }
+
+    private func key(_ name: ObjectName) -> String { client.location.key(name.description) }
+
+    private func name(_ key: String) -> ObjectName? {
+        let prefix = client.location.prefix
+        if prefix.isEmpty { return ObjectName(key) }
+        guard key.hasPrefix(prefix + "/") else { return nil }
+        return ObjectName(String(key.dropFirst(prefix.count + 1)))
+    }
+
+    private func isSame(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) -> Bool {
+        let found = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+        defer { found.deallocate() }
+        try get(name, at: 0, into: found)
+        guard let one = found.baseAddress, let other = bytes.baseAddress else { return true }
+        return memcmp(one, other, bytes.count) == 0
+    }
+
+    private func translating<Result>(
+        _ name: ObjectName, _ doing: String, _ body: () throws(S3Failure) -> Result
+    ) throws(ObjectStoreError) -> Result {
+        do throws(S3Failure) {
+            return try body()
+        } catch {
+            throw translate(error, name, doing)
+        }
+    }
+
+    private func translate(_ failure: S3Failure, _ name: ObjectName, _ doing: String) -> ObjectStoreError {
+        switch failure.kind {
+        case .missing: .missing
+        case .pastEnd: .short
+        case .taken: .exists
+        default: .failed(failure.errno, "object \(url)/\(name) \(doing): \(failure.words)")
+        }
+    }
+}
+
+extension S3Failure {
+    var errno: Errno {
+        switch kind {
+        case .refused(let errno): errno
+        case .missing: .noEntry
+        case .away: Errno(EHOSTUNREACH)
+        default: .io
+        }
+    }
+}
+
+extension TransferFailure {
+    static var noMemory: TransferFailure { TransferFailure(code: CurlHandle.noMemory, words: "out of memory") }
+}
