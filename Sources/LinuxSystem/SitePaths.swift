@@ -4,6 +4,7 @@ import Glibc
 /// Where everything of one user lies on this machine.
 ///
 ///     <configuration>/berth.conf          what the user sets
+///     <configuration>/credentials         keys of stores, mode 0600
 ///     <configuration>/hooks.d/            OCI hooks that `berth setup` registers with podman
 ///     <data>/volumes/NAME/                volume.json, meta.db, staging/, store/ (the default store)
 ///     <data>/logs/                        one log a server
@@ -62,6 +63,8 @@ public struct SitePaths: Equatable, Sendable {
     public var hookMountpoints: String { "\(runtime)/hook" }
     public var leases: String { "\(runtime)/leases" }
     public var settings: String { "\(configuration)/berth.conf" }
+    /// Keys of stores, for this user's eyes only.
+    public var credentials: String { "\(configuration)/credentials" }
     public var hooks: String { "\(configuration)/hooks.d" }
     public var hookLog: String { "\(logs)/hook.log" }
     public var containersConfiguration: String { "\(containers)/containers.conf" }

@@ -5,15 +5,28 @@ import Glibc
 /// The system calls a volume's server may make. Anything else ends the process: a bug in a decoder must not
 /// become a shell with the user's rights.
 public enum SystemCallFilter {
+    /// What the process must get at beside its descriptors.
+    public enum Reach: Sendable {
+        /// Files, and its own control socket.
+        case files
+        /// A store in the network, too.
+        case network
+    }
+
     /// Enters the filter for every thread of the process, for good. Files can be opened still: the user's own
-    /// rights bound them. Programs cannot be started, nothing can be mounted, traced or connected to.
-    public static func enter() throws(SandboxFailure) {
+    /// rights bound them. Programs cannot be started, nothing can be mounted or traced, and without `network` nothing
+    /// connected to.
+    public static func enter(_ reach: Reach) throws(SandboxFailure) {
         guard let context = seccomp_init(killProcess) else { throw SandboxFailure("init", Errno(ENOMEM)) }
         defer { seccomp_release(context) }
         // Threads started before (the logger's, the commit thread) come under the filter, too.
         try check("tsync", seccomp_attr_set(context, SCMP_FLTATR_CTL_TSYNC, 1))
         for name in allowed { try add(context, allow, name) }
         for rule in restricted { try add(context, allow, rule.name, rule.conditions) }
+        if reach == .network {
+            for name in networkCalls { try add(context, allow, name) }
+            for rule in networkSockets { try add(context, allow, rule.name, rule.conditions) }
+        }
         // glibc falls back to clone, whose flags can be looked at.
         try add(context, notImplemented, "clone3")
         try check("load", seccomp_load(context))
@@ -49,6 +62,22 @@ public enum SystemCallFilter {
         Rule(
             name: "tgkill", conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: UInt64(getpid()), datum_b: 0)]),
     ]
+
+    /// What libcurl, OpenSSL and glibc's resolver need. An address cannot be looked at here: where `connect` goes is
+    /// bounded by the kinds of sockets.
+    private static let networkCalls = ["connect", "setsockopt", "getpeername", "sendmmsg", "socketpair"]
+
+    private static let networkSockets =
+        [AF_INET, AF_INET6, AF_NETLINK].map { family in
+            Rule(
+                name: "socket",
+                conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: UInt64(family), datum_b: 0)])
+        } + [
+            // The resolver asks how much has come.
+            Rule(
+                name: "ioctl",
+                conditions: [scmp_arg_cmp(arg: 1, op: SCMP_CMP_EQ, datum_a: UInt64(FIONREAD), datum_b: 0)])
+        ]
 
     private static let allowed =
         files + directories + memory

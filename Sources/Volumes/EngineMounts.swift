@@ -173,7 +173,7 @@ private struct Hook: ~Copyable {
         let pair = try explaining("berth-hook", "no socket can be made") { () throws(Errno) in try UnixSocket.pair() }
         var command = Command(
             try ServerSupervisor.sibling("berth-hook", of: service.program, service.environment), task.arguments,
-            environment: ServerSupervisor.inherited(service.environment))
+            environment: ServerSupervisor.inherited(service.environment, withKeys: false))
         command.descriptors = [
             .init(from: pair.second.rawValue, to: HookTask.Descriptor.channel),
             .init(from: namespaces.user.rawValue, to: HookTask.Descriptor.userNamespace),

@@ -11,8 +11,8 @@ public struct ServerSupervisor: Sendable {
     private static let startTimeout = Duration.seconds(60)
 
     public let paths: SitePaths
-    private let environment: [String: String]
-    private let program: String
+    let environment: [String: String]
+    let program: String
 
     /// `environment` and `program` (the path of this process's own program) come from the composition root.
     public init(paths: SitePaths, environment: [String: String], program: String) {
@@ -44,7 +44,8 @@ public struct ServerSupervisor: Sendable {
 
     private func startServer(_ volume: VolumePaths) throws(SystemFailure) -> ServerClient {
         try startDetached(
-            "berthfs", ["serve", volume.name], log: volume.log, as: "the server of volume \"\(volume.name)\"")
+            "berthfs", ["serve", volume.name], log: volume.log, as: "the server of volume \"\(volume.name)\"",
+            withKeys: needsKeys(volume))
         return try ServerClient(socket: volume.controlSocket)
     }
 
@@ -87,14 +88,6 @@ public struct ServerSupervisor: Sendable {
             fix: "install all three programs of Berth in one directory",
             errno: .noEntry, status: .unavailable)
     }
-
-    /// What a background process needs of the environment; secrets of the caller's shell stay out.
-    static func inherited(_ environment: [String: String]) -> [String: String] {
-        environment.filter { key, _ in
-            ["HOME", "PATH", "TMPDIR", "LANG", "LD_LIBRARY_PATH"].contains(key) || key.hasPrefix("XDG_")
-                || key.hasPrefix("BERTH_")
-        }
-    }
 }
 
 extension ServerSupervisor {
@@ -107,9 +100,10 @@ extension ServerSupervisor {
         return SystemFailure(path, "cannot be started", ProcessImage.become(path, words, raw))
     }
 
-    /// Starts a program of this build in the background and waits until it says that it is ready.
+    /// Starts a program of this build in the background and waits until it says that it is ready. `withKeys`: it asks
+    /// stores, or starts what does.
     public func startDetached(
-        _ name: String, _ words: [String], log: String, as description: String
+        _ name: String, _ words: [String], log: String, as description: String, withKeys: Bool
     ) throws(SystemFailure) {
         let ready = try ReadinessPipe()
         let output = try explaining(log, "the log cannot be opened") { () throws(Errno) in
@@ -121,7 +115,7 @@ extension ServerSupervisor {
         let readyNumber: Int32 = 3
         var command = Command(
             try Self.sibling(name, of: program, environment), words + ["--ready-fd", "\(readyNumber)"],
-            environment: Self.inherited(environment))
+            environment: Self.inherited(environment, withKeys: withKeys))
         command.descriptors = [
             .init(from: null.rawValue, to: 0), .init(from: output.rawValue, to: 1), .init(from: output.rawValue, to: 2),
             .init(from: ready.childEnd, to: readyNumber),

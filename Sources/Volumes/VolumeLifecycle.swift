@@ -7,8 +7,18 @@ extension MountService {
     /// A server that ends stores its last packs first.
     private static let closeTimeout = Duration.seconds(60)
 
-    /// Removes a volume and its data. Refused while it is mounted anywhere.
-    public func remove(_ name: VolumeName) throws(SystemFailure) {
+    /// Makes a volume. A bucket is asked at once: what is wrong with it is said here, and not at the first file.
+    public func create(
+        _ name: VolumeName, _ options: VolumeOptions, now: String
+    ) throws(SystemFailure) -> VolumeRecord {
+        try registry.create(name, options, now: now) { record throws(SystemFailure) in
+            try supervisor.askBucket("claim", record)
+        }
+    }
+
+    /// Removes a volume and its data; with `keepData` what is in a bucket stays there. Refused while it is mounted
+    /// anywhere.
+    public func remove(_ name: VolumeName, keepData: Bool = false) throws(SystemFailure) {
         let record = try registry.record(name)
         let volume = registry.paths.volume(record.name)
         endIdleHookMounts(volume)
@@ -17,6 +27,8 @@ extension MountService {
             guard sessions.isEmpty else { throw Self.inUse(record.name, sessions.map(\.mountpoint)) }
             try stopServer(volume)
         }
+        // While the volume is still there: where the bucket cannot be had, nothing is lost track of.
+        if case .bucket = record.place(volume), !keepData { try supervisor.askBucket("clear", volume.record) }
         try registry.remove(record)
         try PathMap(registry).forget(record.name)
     }

@@ -9,8 +9,10 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         case none
     }
 
-    /// `file:///absolute/path`; nil: below the user's data directory.
+    /// `file:///absolute/path` or `s3://bucket/prefix`; nil: below the user's data directory.
     public var store: String?
+    /// How a bucket is asked; nil where the store is a directory.
+    public var bucket: BucketOptions?
     /// The container path the volume belongs at.
     public var path: String?
     public var compression: Compression = .zstd
@@ -23,7 +25,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
 
     /// The words in the order in which messages list them.
     public static let known = [
-        "store=file:///DIR", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]", "inodes=COUNT",
+        "store=file:///DIR|s3://BUCKET/PREFIX", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]",
+        "inodes=COUNT", "endpoint=URL", "region=NAME", "path-style=true|false", "profile=NAME", "ca-file=/FILE",
     ]
 
     /// Reads `key=value` words. An unknown word is refused with the known ones.
@@ -33,6 +36,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
             guard parts.count == 2 else { throw Self.unknown(word) }
             try set(parts[0], parts[1])
         }
+        try checkBucket()
     }
 
     /// Reads the options of a plugin request. Podman adds `device`, `o` and `type` when a Kubernetes claim
@@ -48,21 +52,16 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
                     )
                 }
             case "o":
-                let words = value.split(separator: ",").map(String.init).filter { !$0.hasPrefix("timeout=") }
-                let given = try VolumeOptions(words: words)
-                merge(given)
+                for word in value.split(separator: ",").map(String.init) where !word.hasPrefix("timeout=") {
+                    let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+                    guard parts.count == 2 else { throw Self.unknown(word) }
+                    try set(String(parts[0]), String(parts[1]))
+                }
             default:
                 try set(key, value)
             }
         }
-    }
-
-    private mutating func merge(_ other: VolumeOptions) {
-        store = other.store ?? store
-        path = other.path ?? path
-        if other.compression != .zstd { compression = other.compression }
-        size = other.size ?? size
-        inodes = other.inodes ?? inodes
+        try checkBucket()
     }
 
     private mutating func set(_ key: String, _ value: String) throws(SystemFailure) {
@@ -80,14 +79,28 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
                 throw Self.bad(key, value, "is not a number above 0")
             }
             inodes = count
-        default: throw Self.unknown("\(key)=\(value)")
+        default:
+            var bucket = bucket ?? BucketOptions()
+            guard try bucket.set(key, value) else { throw Self.unknown("\(key)=\(value)") }
+            self.bucket = bucket
         }
     }
 
+    static func isBucket(_ store: String) -> Bool { store.hasPrefix(BucketOptions.scheme) }
+
+    /// Words for a bucket need one.
+    private func checkBucket() throws(SystemFailure) {
+        guard let word = bucket?.words.keys.min(), store.map(Self.isBucket) != true else { return }
+        throw SystemFailure(
+            "option \(word)", "is for a bucket, and the store is a directory", fix: "add store=s3://bucket/prefix",
+            status: .usage)
+    }
+
     private static func storeURL(_ value: String) throws(SystemFailure) -> String {
+        if isBucket(value) { return try BucketOptions.checked(store: value) }
         let scheme = "file://"
         guard value.hasPrefix(scheme + "/") else {
-            throw bad("store", value, "is not a file:///absolute/path URL")
+            throw bad("store", value, "is not a file:///absolute/path or s3://bucket/prefix URL")
         }
         let path = value.dropFirst(scheme.utf8.count)
         guard path.count > 1, isClean(path) else {
@@ -124,7 +137,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         return bytes
     }
 
-    private static func bad(_ key: String, _ value: String, _ cause: String) -> SystemFailure {
+    static func bad(_ key: String, _ value: String, _ cause: String) -> SystemFailure {
         SystemFailure("option \(key)=\(value)", cause, status: .usage)
     }
 
@@ -140,6 +153,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         words["path"] = path
         words["size"] = size.map(String.init)
         words["inodes"] = inodes.map(String.init)
+        words.merge(bucket?.words ?? [:]) { own, _ in own }
         return words
     }
 }

@@ -17,13 +17,4 @@ public struct VolumeRecord: Equatable, Sendable, Codable {
         self.createdAt = createdAt
         self.options = options
     }
-
-    /// The directory that holds the volume's packs. Below a store that was named, each volume has its own.
-    public func storeDirectory(_ paths: VolumePaths) -> String {
-        guard let store = options.store else { return paths.defaultStore }
-        return "\(store.dropFirst("file://".utf8.count))/\(name)"
-    }
-
-    /// Where the packs are, as a URL.
-    public func storeURL(_ paths: VolumePaths) -> String { "file://\(storeDirectory(paths))" }
 }

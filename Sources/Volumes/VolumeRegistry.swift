@@ -15,9 +15,12 @@ public struct VolumeRegistry: Sendable {
         self.paths = paths
     }
 
-    /// Makes a volume. One with the same options that exists already is answered as it is.
-    public func create(_ name: VolumeName, _ options: VolumeOptions, now: String) throws(SystemFailure) -> VolumeRecord
-    {
+    /// Makes a volume. One with the same options that exists already is answered as it is. `prepareBucket` claims the
+    /// volume's place in a bucket; it gets the path of the new record.
+    public func create(
+        _ name: VolumeName, _ options: VolumeOptions, now: String,
+        prepareBucket: (String) throws(SystemFailure) -> Void = Self.knowsNoBuckets
+    ) throws(SystemFailure) -> VolumeRecord {
         if let existing = try find(name) {
             guard existing.options == options else { throw Self.differs(existing, options) }
             return existing
@@ -30,7 +33,10 @@ public struct VolumeRegistry: Sendable {
         try SecureDirectory.make(temporary)
         do throws(SystemFailure) {
             try AtomicFile.replace("\(temporary)/volume.json", try Self.encode(record))
-            if options.store != nil { try makeStore(record, volume) }
+            switch record.place(volume) {
+            case .bucket: try prepareBucket("\(temporary)/volume.json")
+            case .directory(let path): if options.store != nil { try makeStore(path) }
+            }
             guard rename(temporary, volume.directory) == 0 else {
                 throw SystemFailure(volume.directory, "cannot be made", .current, status: .cannotCreate)
             }
@@ -94,8 +100,13 @@ public struct VolumeRegistry: Sendable {
         return (records, failures)
     }
 
+    /// For callers that never make a volume in a bucket.
+    public static func knowsNoBuckets(_ record: String) throws(SystemFailure) {
+        throw SystemFailure(record, "is in a bucket, and nothing here can ask one", status: .software)
+    }
+
     /// Removes a volume: its metadata, its cache, and its directory in the store. The caller has made sure that
-    /// nobody uses it.
+    /// nobody uses it, and has cleared its bucket.
     public func remove(_ record: VolumeRecord) throws(SystemFailure) {
         let volume = paths.volume(record.name)
         let doomed = "\(paths.volumes)/.old-\(record.name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
@@ -104,7 +115,7 @@ public struct VolumeRegistry: Sendable {
         }
         FileTree.remove(doomed)
         FileTree.remove(volume.cache)
-        if record.options.store != nil { FileTree.remove(record.storeDirectory(volume)) }
+        if record.options.store != nil, case .directory(let path) = record.place(volume) { FileTree.remove(path) }
         unlink(volume.startLock)
     }
 
@@ -116,8 +127,7 @@ public struct VolumeRegistry: Sendable {
         }
     }
 
-    private func makeStore(_ record: VolumeRecord, _ volume: VolumePaths) throws(SystemFailure) {
-        let directory = record.storeDirectory(volume)
+    private func makeStore(_ directory: String) throws(SystemFailure) {
         let fix = "make the store's directory first, writable for you, and free of another volume of this name"
         guard mkdir(directory, 0o700) == 0 else {
             throw SystemFailure("store \(directory)", "cannot be made", .current, fix: fix, status: .cannotCreate)

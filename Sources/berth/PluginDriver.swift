@@ -90,7 +90,7 @@ final class PluginDriver: VolumeDriver, @unchecked Sendable {
 
     func create(_ name: String, _ options: [String: String]) throws(SystemFailure) {
         let name = try VolumeName(name)
-        _ = try service.registry.create(name, try VolumeOptions(plugin: options), now: Output.timestamp())
+        _ = try service.create(name, try VolumeOptions(plugin: options), now: Output.timestamp())
         logger.info("created", metadata: ["volume": "\(name)"])
     }
 

@@ -43,7 +43,8 @@ struct ServeCommand: ParsableCommand {
                 return print("the volume plugin is running already (pid \(process))")
             }
             try site.mounts.supervisor.startDetached(
-                "berth", ["serve"], log: "\(site.paths.logs)/serve.log", as: "the volume plugin")
+                "berth", ["serve"], log: "\(site.paths.logs)/serve.log", as: "the volume plugin",
+                withKeys: true)
             print("the volume plugin answers at \(site.paths.pluginSocket)")
         }
     }

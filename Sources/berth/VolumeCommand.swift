@@ -25,7 +25,7 @@ struct VolumeCommand: ParsableCommand {
 
         func run() throws {
             try berth.run { site throws(SystemFailure) in
-                let record = try site.registry.create(
+                let record = try site.mounts.create(
                     try VolumeName(name), try VolumeOptions(words: option), now: Output.timestamp())
                 if json { try Output.json(VolumeView(record, site)) } else { print(record.name) }
             }
@@ -83,6 +83,9 @@ struct VolumeCommand: ParsableCommand {
         @Argument(help: "The volumes.")
         var names: [String]
 
+        @Flag(help: "Leave what is in a bucket there.")
+        var keepData = false
+
         @Flag(help: "Print what was removed as JSON.")
         var json = false
 
@@ -96,7 +99,7 @@ struct VolumeCommand: ParsableCommand {
                     checked.append(name)
                 }
                 for name in checked {
-                    try site.mounts.remove(name)
+                    try site.mounts.remove(name, keepData: keepData)
                     if !json { print(name) }
                 }
                 if json { try Output.json(["removed": names]) }

@@ -15,7 +15,7 @@ struct Berthfs: ParsableCommand {
             berthfs check NAME [--data] [--json]
             """,
         version: Release.version,
-        subcommands: [MountCommand.self, ServeCommand.self, CheckCommand.self, FilterProbe.self],
+        subcommands: [MountCommand.self, ServeCommand.self, CheckCommand.self, BucketCommand.self, FilterProbe.self],
         defaultSubcommand: MountCommand.self)
 }
 

@@ -66,7 +66,7 @@ struct CheckCommand: ParsableCommand {
         } catch {
             throw SystemFailure("volume \"\(record.name)\"", error.description, status: .dataError)
         }
-        let store = try OpenVolume.store(record, paths)
+        let store = try OpenVolume.store(record, paths, logger: nil)
         let checker = PackChecker(store: store, stagingDirectory: paths.staging)
         var problems = metadata.problems
         for pack in metadata.packs {

@@ -18,7 +18,7 @@ struct OpenVolume {
     init(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
-        let store = try Self.store(record, paths)
+        let store = try Self.store(record, paths, logger: logger)
         metadata = try Self.metadata(paths)
         do throws(Errno) {
             packs = try PackStore(
@@ -44,12 +44,20 @@ struct OpenVolume {
         }
     }
 
-    static func store(_ record: VolumeRecord, _ paths: VolumePaths) throws(SystemFailure) -> DirectoryStore {
-        let root = record.storeDirectory(paths)
+    /// The volume's store, looked at now, and not at the first read that misses the cache.
+    static func store(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger?) throws(SystemFailure)
+        -> any ObjectStore
+    {
+        switch record.place(paths) {
+        case .directory(let root): try directoryStore(root)
+        case .bucket: try Bucket(record).open(logger: logger)
+        }
+    }
+
+    private static func directoryStore(_ root: String) throws(SystemFailure) -> DirectoryStore {
         let fix = "mount its file system, or make it yours again"
         do {
             let store = try DirectoryStore(root: root)
-            // Now, and not at the first read that misses the cache.
             guard access(root, R_OK | W_OK | X_OK) == 0 else {
                 throw SystemFailure("store \(root)", "cannot be used", .current, fix: fix, status: .unavailable)
             }

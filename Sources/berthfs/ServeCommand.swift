@@ -81,7 +81,7 @@ struct ServeCommand: ParsableCommand {
         let listener = Self.listener(socket, paths.controlSocket, server, logger)
         let inner = Self.innerListener(paths, server, logger)
         do throws(SandboxFailure) {
-            try SystemCallFilter.enter()
+            try SystemCallFilter.enter(record.reach(paths))
         } catch {
             throw SystemFailure("berthfs", error.description, status: .systemError)
         }

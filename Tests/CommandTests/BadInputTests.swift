@@ -180,6 +180,13 @@ struct BadInputTests {
         // bash reports a child killed by SIGSYS (31) as 128 + 31; bash -c may have replaced itself.
         #expect(probe.end == .exited(159) || probe.end == .killed(signal: 31))
         #expect(probe.errors.contains("inside the filter"))
+        // A volume in a directory reaches no network; one in a bucket does, and still starts no program.
+        let closed = try site.shell.attempt("berthfs filter-probe --socket")
+        #expect(closed.end == .exited(159) || closed.end == .killed(signal: 31))
+        let open = try site.shell.attempt("berthfs filter-probe --network --socket")
+        #expect(open.end == .exited(0) && open.errors.contains("let a socket be made"))
+        let program = try site.shell.attempt("berthfs filter-probe --network")
+        #expect(program.end == .exited(159) || program.end == .killed(signal: 31))
         try site.shell.run("berth volume create a && berth mount a m")
         guard let server = try site.server(of: "a") else { throw TestFailure("no server") }
         #expect(try site.shell.run("grep -h ^Seccomp: /proc/\(server)/task/*/status | sort -u") == "Seccomp:\t2")

@@ -1,0 +1,96 @@
+import LinuxSystem
+
+/// How a volume's bucket is asked. No keys: those are in the user's own files or environment.
+public struct BucketOptions: Equatable, Sendable, Codable {
+    static let scheme = "s3://"
+
+    /// `https://host:port`; nil: the environment's, else Amazon's.
+    public var endpoint: String?
+    public var region: String?
+    /// Nil: what suits the endpoint.
+    public var isPathStyle: Bool?
+    /// The section of the user's files of keys; nil: $AWS_PROFILE, or "default".
+    public var profile: String?
+    /// A file of CAs to trust.
+    public var certificates: String?
+
+    public init() {}
+
+    /// False for a word that is not about buckets.
+    mutating func set(_ key: String, _ value: String) throws(SystemFailure) -> Bool {
+        switch key {
+        case "endpoint": endpoint = try Self.endpoint(value)
+        case "region":
+            guard Self.isName(value) else { throw VolumeOptions.bad(key, value, "is not a region, such as eu-west-1") }
+            region = value
+        case "path-style":
+            guard value == "true" || value == "false" else {
+                throw VolumeOptions.bad(key, value, "is not one of true, false")
+            }
+            isPathStyle = value == "true"
+        case "profile":
+            guard !value.isEmpty, value.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F && $0 != 0x5D }) else {
+                throw VolumeOptions.bad(key, value, "is not a profile's name")
+            }
+            profile = value
+        case "ca-file":
+            guard value.hasPrefix("/"), value.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+                throw VolumeOptions.bad(key, value, "is not an absolute path")
+            }
+            certificates = value
+        default: return false
+        }
+        return true
+    }
+
+    var words: [String: String] {
+        var words: [String: String] = [:]
+        words["endpoint"] = endpoint
+        words["region"] = region
+        words["path-style"] = isPathStyle.map { "\($0)" }
+        words["profile"] = profile
+        words["ca-file"] = certificates
+        return words
+    }
+
+    /// An `http` or `https` URL of a host. A slash at its end is dropped.
+    private static func endpoint(_ value: String) throws(SystemFailure) -> String {
+        let text = value.hasSuffix("/") ? String(value.dropLast()) : value
+        guard let scheme = ["https://", "http://"].first(where: { text.hasPrefix($0) }) else {
+            throw VolumeOptions.bad("endpoint", value, "is not an https:// or http:// URL")
+        }
+        let host = text.dropFirst(scheme.utf8.count)
+        // No path, no query, and above all no user and password: the record is no place for them.
+        guard !host.isEmpty, host.allSatisfy({ isHostLetter($0) }) else {
+            throw VolumeOptions.bad("endpoint", "\(scheme)…", "must name a host and perhaps a port, and nothing more")
+        }
+        return text
+    }
+
+    private static func isHostLetter(_ letter: Character) -> Bool {
+        letter.isASCII && (letter.isLetter || letter.isNumber || ".-_:[]".contains(letter))
+    }
+
+    private static func isName(_ text: String) -> Bool {
+        !text.isEmpty && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-") }
+    }
+
+    /// `s3://bucket` or `s3://bucket/prefix`, of letters that every service takes.
+    static func checked(store value: String) throws(SystemFailure) -> String {
+        let parts = value.dropFirst(scheme.utf8.count).split(separator: "/", omittingEmptySubsequences: false)
+        let isBucket = parts.first.map { (3...63).contains($0.count) && $0.allSatisfy(isKeyLetter) } ?? false
+        // One slash at the end is how many write it.
+        let names = parts.dropFirst().last == "" ? parts.dropFirst().dropLast() : parts.dropFirst()
+        guard isBucket, names.allSatisfy({ !$0.isEmpty && $0 != "." && $0 != ".." && $0.allSatisfy(isKeyLetter) })
+        else {
+            throw VolumeOptions.bad(
+                "store", value,
+                "is not s3://bucket/prefix with a bucket of 3 to 63 characters, and letters, digits, . _ - only")
+        }
+        return value
+    }
+
+    private static func isKeyLetter(_ letter: Character) -> Bool {
+        letter.isASCII && (letter.isLetter || letter.isNumber || "._-".contains(letter))
+    }
+}

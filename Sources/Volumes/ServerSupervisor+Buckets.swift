@@ -1,0 +1,49 @@
+import LinuxSystem
+
+extension ServerSupervisor {
+    /// Clearing removes objects one by one: a hundred a second, and 1.6 TB.
+    private static let bucketTimeout = Duration.seconds(1200)
+
+    /// Has berthfs, which alone speaks with stores, claim or clear a volume's place in its bucket. `record` is the path
+    /// of the volume's record. The program finds the keys itself: none is on its command line.
+    func askBucket(_ verb: String, _ record: String) throws(SystemFailure) {
+        let command = Command(
+            try Self.sibling("berthfs", of: program, environment), ["bucket", verb, record],
+            environment: Self.inherited(environment, withKeys: true))
+        let outcome = try Spawn.run(command, timeout: Self.bucketTimeout, limit: 64 << 10)
+        guard !outcome.succeeded else { return }
+        let line = outcome.errors.split(whereSeparator: \.isNewline).last.map(String.init) ?? "berthfs: \(outcome.end)"
+        let words = line.hasPrefix("berthfs: ") ? String(line.dropFirst(9)) : line
+        var status = ExitStatus.unavailable
+        if case .exited(let code) = outcome.end { status = ExitStatus(rawValue: code) ?? status }
+        throw SystemFailure(passingOn: words, status: status)
+    }
+
+    /// What a background process needs of the environment; secrets of the caller's shell stay out, but for those of a
+    /// store where the process needs them.
+    static func inherited(_ environment: [String: String], withKeys: Bool) -> [String: String] {
+        environment.filter { key, _ in
+            ["HOME", "PATH", "TMPDIR", "LANG", "LD_LIBRARY_PATH"].contains(key) || key.hasPrefix("XDG_")
+                || key.hasPrefix("BERTH_") || (withKeys && isForStore(key))
+        }
+    }
+
+    /// Keys and settings as AWS's tools take them, proxies, and CAs to trust.
+    private static func isForStore(_ key: String) -> Bool {
+        key.hasPrefix("AWS_")
+            || [
+                "http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "curl_ca_bundle",
+            ]
+            .contains(key.lowercased())
+    }
+
+    /// Whether a volume's server must find keys.
+    func needsKeys(_ volume: VolumePaths) -> Bool {
+        guard let name = try? VolumeName(volume.name), let record = try? VolumeRegistry(paths: paths).record(name)
+        else {
+            return false
+        }
+        if case .bucket = record.place(volume) { return true }
+        return false
+    }
+}

@@ -1,0 +1,28 @@
+import LinuxSystem
+
+/// Where a volume's packs are.
+public enum StorePlace: Equatable, Sendable {
+    /// An absolute path.
+    case directory(String)
+    /// `s3://bucket/prefix/NAME`.
+    case bucket(String)
+
+    public var url: String {
+        switch self {
+        case .directory(let path): "file://\(path)"
+        case .bucket(let url): url
+        }
+    }
+}
+
+extension VolumeRecord {
+    /// Below a store that was named, each volume has its own place.
+    public func place(_ paths: VolumePaths) -> StorePlace {
+        guard let store = options.store else { return .directory(paths.defaultStore) }
+        if VolumeOptions.isBucket(store) { return .bucket(store.hasSuffix("/") ? store + name : "\(store)/\(name)") }
+        return .directory("\(store.dropFirst("file://".utf8.count))/\(name)")
+    }
+
+    /// Where the packs are, as a URL.
+    public func storeURL(_ paths: VolumePaths) -> String { place(paths).url }
+}

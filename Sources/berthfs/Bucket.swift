@@ -1,0 +1,123 @@
+import FileModel
+import Glibc
+import LinuxSystem
+import Logging
+import ObjectStorage
+import S3Storage
+import Sandbox
+import Volumes
+
+/// A volume's place in a bucket: `s3://bucket/prefix/NAME`.
+struct Bucket {
+    /// The object that says whose place it is. Beside it are the packs.
+    static let marker = ObjectName("volume.json")
+
+    let store: S3Store
+    private let subject: String
+
+    /// Finds the keys; the store is asked nothing yet.
+    init(_ record: VolumeRecord) throws(SystemFailure) {
+        let environment = ProcessEnvironment.current()
+        let site = SitePaths(environment: environment)
+        let options = record.options.bucket ?? BucketOptions()
+        let finder = S3CredentialFinder(
+            environment: environment, home: site.home, ownFile: site.credentials, profile: options.profile)
+        let region = try finder.setting(options.region, ["AWS_REGION", "AWS_DEFAULT_REGION"], key: "region")
+        let endpoint = try finder.setting(
+            options.endpoint, ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"], key: "endpoint_url")
+        let certificates = try finder.setting(
+            options.certificates, ["AWS_CA_BUNDLE", "SSL_CERT_FILE"], key: "ca_bundle")
+        subject = "volume \"\(record.name)\""
+        let url = record.storeURL(site.volume(record.name))
+        let location = S3Location(
+            store: url, endpoint: endpoint.map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 },
+            region: region ?? "us-east-1", isPathStyle: options.isPathStyle)
+        guard let location else {
+            throw SystemFailure(
+                "store \(url)", "cannot be asked at \(endpoint ?? "its endpoint")",
+                fix: "correct the endpoint: an http:// or https:// URL of a host", status: .configuration)
+        }
+        store = try S3Store(
+            location, certificates: certificates,
+            surroundings: S3Surroundings(
+                now: { time(nil) }, chance: { Double.random(in: 0..<1) }, sleep: { usleep(UInt32($0 * 1e6)) }),
+            credentials: { () throws(SystemFailure) in try finder.credentials() })
+    }
+
+    /// For a server. A store that refuses us is an error; one that cannot be reached now is only noted: what is cached
+    /// can be read meanwhile, and what is written waits in staging.
+    func open(logger: Logger?) throws(SystemFailure) -> S3Store {
+        guard let marker = Self.marker else { return store }
+        do {
+            try store.look(for: marker)
+        } catch {
+            switch error {
+            case .failed(Errno(EHOSTUNREACH), let words):
+                logger?.error("the store cannot be reached now", metadata: ["cause": "\(words)"])
+            case .missing:
+                throw SystemFailure(
+                    "store \(store.url)", "does not hold this volume (\(marker) is missing)",
+                    fix: "correct the endpoint, or bring the bucket's objects back", errno: .noEntry, status: .noInput)
+            default: throw failure(error)
+            }
+        }
+        return store
+    }
+
+    /// Makes sure that the bucket takes this volume and that no other has its place.
+    func claim(_ record: [UInt8]) throws(SystemFailure) {
+        do {
+            guard try !store.probe() else { throw ObjectStoreError.exists }
+            // Random bytes tell apart two that claim at the same moment.
+            let identity = (0..<2).map { _ in String(UInt64.random(in: .min ... .max), radix: 16) }.joined()
+            let text = record + Array("{\"claim\": \"\(identity)\"}\n".utf8)
+            let refusal = text.withUnsafeBytes { bytes -> ObjectStoreError? in
+                do throws(ObjectStoreError) {
+                    if let marker = Self.marker { try store.put(marker, bytes) }
+                    return nil
+                } catch {
+                    return error
+                }
+            }
+            if let refusal { throw refusal }
+        } catch let error as ObjectStoreError {
+            throw failure(error)
+        } catch {
+            throw SystemFailure(subject, "\(error)", status: .software)
+        }
+    }
+
+    /// Removes every object of the volume, its marker last: a clearing that was cut short can be repeated.
+    func clear() throws(SystemFailure) {
+        do {
+            for name in try store.list() where name != Self.marker { try store.delete(name) }
+            if let marker = Self.marker { try store.delete(marker) }
+        } catch {
+            throw failure(error)
+        }
+    }
+
+    private func failure(_ error: ObjectStoreError) -> SystemFailure {
+        switch error {
+        case .failed(let errno, let words):
+            SystemFailure(
+                passingOn: words, errno: errno, status: errno == .accessDenied ? .noPermission : .unavailable)
+        case .exists:
+            SystemFailure(
+                "store \(store.url)", "holds a volume already",
+                fix: "use another name or prefix, or remove what is there", errno: .alreadyExists, status: .cannotCreate
+            )
+        case .missing, .short: SystemFailure("store \(store.url)", "has lost an object", status: .dataError)
+        }
+    }
+}
+
+extension VolumeRecord {
+    /// What the volume's server must reach.
+    func reach(_ paths: VolumePaths) -> SystemCallFilter.Reach {
+        switch place(paths) {
+        case .directory: .files
+        case .bucket: .network
+        }
+    }
+}
