@@ -62,7 +62,7 @@ read -r master master_grpc volume volume_grpc filer filer_grpc s3 s3_grpc < "$di
 
 setsid "$weed" -logtostderr=false -logdir="$directory" server -dir="$directory/data" -ip=127.0.0.1 \
     -ip.bind=127.0.0.1 -master.telemetry=false -master.port="$master" -master.port.grpc="$master_grpc" \
-    -master.volumeSizeLimitMB=512 -volume.port="$volume" -volume.port.grpc="$volume_grpc" -volume.max=40 \
+    -master.volumeSizeLimitMB=64 -volume.port="$volume" -volume.port.grpc="$volume_grpc" -volume.max=400 \
     -filer -filer.port="$filer" -filer.port.grpc="$filer_grpc" \
     -s3 -s3.port="$s3" -s3.port.grpc="$s3_grpc" -s3.config="$directory/s3.json" -s3.autoCreateBucket=false \
     -s3.port.iceberg=0 -s3.port.lance=0 ${BERTH_WEED_OPTIONS:-} \

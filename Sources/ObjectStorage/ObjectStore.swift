@@ -60,6 +60,8 @@ public protocol ObjectStore: Sendable {
     ) throws(ObjectStoreError)
     /// Bytes of the object.
     func size(_ name: ObjectName) throws(ObjectStoreError) -> UInt64
+    /// The object's last bytes, `count` or all of it. One request where the store can.
+    func tail(_ name: ObjectName, count: Int) throws(ObjectStoreError) -> ObjectTail
     /// Removes the object; one that is not there is no error.
     func delete(_ name: ObjectName) throws(ObjectStoreError)
     /// Every object's name, in no order.

@@ -4,19 +4,33 @@ import Glibc
 import LinuxSystem
 import ObjectStorage
 
-/// The cache's raw copy of one pack in the store: a sparse file, filled frame by frame.
+/// The cache's raw copy of one pack in the store: a sparse file, filled by runs of frames, with the pack's tables behind
+/// the longest pack, so that what is here can be read, and proved, without the store.
 ///
 /// Invariants
 /// - A frame in `present` was proved against its checksum by this process, or written by it.
 /// - A frame in `filling` is being fetched by one thread; others wait for it instead of fetching again.
 // SAFETY: every mutable member is guarded by `monitor`.
 final class CachedPack: @unchecked Sendable {
+    /// What a read brought along.
+    struct Fetched {
+        var bytes = 0
+        /// The pack is in use: the rest of it should come, too.
+        var wantsRest = false
+    }
+
+    /// Frames of one request at most, 4 MiB of raw bytes: who waits for one of them waits for all.
+    private static let runLimit = 64
+    /// A second read that had to wait says that the pack is in use.
+    private static let missesOfUse = 2
+
     let id: PackID
     private let file: RawFile
     private let monitor = Monitor()
     private var index: PackIndex?
     private var present: [Bool]
     private var filling: Set<Int> = []
+    private var misses = 0
     /// True while the file may hold frames of an earlier process, which must be proved before use.
     private let mayHoldFrames: Bool
 
@@ -31,12 +45,13 @@ final class CachedPack: @unchecked Sendable {
         present = Array(repeating: false, count: PackFormat.frameCount(rawLength: PackFormat.maximumRawBytes))
     }
 
-    /// Takes over a raw file whose bytes this process wrote itself.
-    init(adopting descriptor: Int32, of id: PackID) {
+    /// Takes over a raw file whose bytes this process wrote itself, and the tables of the object made of them.
+    init(adopting descriptor: Int32, of id: PackID, tail: ObjectTail?) {
         self.id = id
         file = RawFile(owning: descriptor)
         mayHoldFrames = false
         present = Array(repeating: true, count: PackFormat.frameCount(rawLength: PackFormat.maximumRawBytes))
+        if let tail { SavedTail.write(tail, to: file) }
     }
 
     /// Bytes on disk.
@@ -45,71 +60,122 @@ final class CachedPack: @unchecked Sendable {
         return fstat(file.descriptor, &status) == 0 ? Int(status.st_blocks) * 512 : 0
     }
 
-    /// Fills `buffer` from the pack's raw bytes at `offset`. Answers how many bytes came from the store.
+    /// Fills `buffer` from the pack's raw bytes at `offset`.
     func read(
         at offset: Int, into buffer: UnsafeMutableRawBufferPointer, from store: any ObjectStore,
         _ beforeWaiting: () -> Void
-    ) throws(PackReadFailure) -> Int {
-        guard !buffer.isEmpty else { return 0 }
-        let first = offset / PackFormat.frameBytes
-        let last = (offset + buffer.count - 1) / PackFormat.frameBytes
-        var fetched = 0
-        for frame in first...last { fetched += try require(frame, from: store, beforeWaiting) }
+    ) throws(PackReadFailure) -> Fetched {
+        guard !buffer.isEmpty else { return Fetched() }
+        let frames = offset / PackFormat.frameBytes...(offset + buffer.count - 1) / PackFormat.frameBytes
+        var fetched = Fetched(bytes: try require(frames, from: store, beforeWaiting))
         try file.read(at: offset, into: buffer, beforeWaiting)
+        if fetched.bytes > 0 {
+            monitor.lock()
+            misses += 1
+            fetched.wantsRest = misses == Self.missesOfUse
+            monitor.unlock()
+        }
         return fetched
     }
 
-    /// Makes one frame present. Answers the raw bytes it fetched.
-    private func require(
-        _ frame: Int, from store: any ObjectStore, _ beforeWaiting: () -> Void
-    ) throws(PackReadFailure) -> Int {
-        monitor.lock()
-        if present[frame] {
-            monitor.unlock()
-            return 0
+    /// Fetches all that is missing. Answers the raw bytes that came.
+    func complete(from store: any ObjectStore) throws(PackReadFailure) -> Int {
+        if isComplete { return 0 }
+        let index = try knownIndex(store)
+        var fetched = 0
+        var first = 0
+        while first < index.frames.count {
+            let last = min(first + Self.runLimit, index.frames.count) - 1
+            fetched += try require(first...last, from: store) {}
+            first = last + 1
         }
-        beforeWaiting()
-        while !present[frame] && filling.contains(frame) { monitor.wait() }
-        if present[frame] {
-            monitor.unlock()
-            return 0
-        }
-        filling.insert(frame)
-        let known = index
-        monitor.unlock()
+        return fetched
+    }
 
-        let result = Result { () throws(PackReadFailure) -> (PackIndex, Int) in
-            let index = if let known { known } else { try PackIndex(reading: id, from: store) }
-            return (index, try fill(frame, index, store))
+    /// Whether all of it is here and proved.
+    var isComplete: Bool {
+        monitor.withLock {
+            if present.allSatisfy({ $0 }) { return true }
+            guard let index else { return false }
+            return present.prefix(index.frames.count).allSatisfy { $0 }
+        }
+    }
+
+    // MARK: Frames
+
+    /// Makes frames present. Answers the raw bytes that came from the store.
+    private func require(
+        _ frames: ClosedRange<Int>, from store: any ObjectStore, _ beforeWaiting: () -> Void
+    ) throws(PackReadFailure) -> Int {
+        guard frames.upperBound < present.count else { throw .damage(.inconsistent("a read past the end")) }
+        var fetched = 0
+        var hasWaited = false
+        while true {
+            monitor.lock()
+            guard let first = frames.first(where: { !present[$0] }) else {
+                monitor.unlock()
+                return fetched
+            }
+            guard hasWaited else {
+                monitor.unlock()
+                beforeWaiting()
+                hasWaited = true
+                continue
+            }
+            if filling.contains(first) {
+                monitor.wait()
+                monitor.unlock()
+                continue
+            }
+            var last = first
+            while last < frames.upperBound, last - first + 1 < Self.runLimit, !present[last + 1],
+                !filling.contains(last + 1)
+            {
+                last += 1
+            }
+            filling.formUnion(first...last)
+            monitor.unlock()
+            fetched += try fill(first...last, store)
+        }
+    }
+
+    /// Fetches a run that this thread has claimed, and gives the claim up.
+    private func fill(_ run: ClosedRange<Int>, _ store: any ObjectStore) throws(PackReadFailure) -> Int {
+        let result = Result { () throws(PackReadFailure) -> Int in
+            let index = try knownIndex(store)
+            guard run.upperBound < index.frames.count else {
+                throw .damage(.inconsistent("frame \(run.upperBound) is past the end"))
+            }
+            return try FrameFetch(id: id, index: index, file: file, store: store).bring(
+                run, provingFirst: mayHoldFrames)
         }
         monitor.lock()
         defer { monitor.unlock() }
-        filling.remove(frame)
+        filling.subtract(run)
         monitor.signalAll()
-        let (index, fetched) = try result.get()
-        self.index = index
-        present[frame] = true
+        let fetched = try result.get()
+        for frame in run { present[frame] = true }
         return fetched
     }
 
-    private func fill(_ frame: Int, _ index: PackIndex, _ store: any ObjectStore) throws(PackReadFailure) -> Int {
-        guard frame < index.frames.count else { throw .damage(.inconsistent("frame \(frame) is past the end")) }
-        let entry = index.frames[frame]
-        let range = index.rawRange(ofFrame: frame)
-        let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: range.count, alignment: 4096)
-        defer { raw.deallocate() }
-        if mayHoldFrames, (try? file.readFully(at: range.lowerBound, into: raw)) != nil,
-            PackFormat.checksum(UnsafeRawBufferPointer(raw)) == entry.checksum
-        {
-            return 0
+    /// The pack's tables: from memory, the file or the store.
+    private func knownIndex(_ store: any ObjectStore) throws(PackReadFailure) -> PackIndex {
+        if let index = monitor.withLock({ self.index }) { return index }
+        var found: PackIndex?
+        if mayHoldFrames, let tail = SavedTail.read(file) { found = try? PackIndex(id, tail) }
+        if found == nil {
+            let tail = try PackIndex.tail(of: id, from: store)
+            do {
+                found = try PackIndex(id, tail)
+            } catch {
+                throw .damage(error)
+            }
+            SavedTail.write(tail, to: file)
         }
-        try Self.fetch(entry, of: id, from: store, into: raw)
-        do {
-            try file.writeFully(at: range.lowerBound, UnsafeRawBufferPointer(raw))
-        } catch {
-            throw .cache(error)
-        }
-        return range.count
+        // Which file a run was written for matters to nobody here, and takes most of the memory.
+        guard let index = found?.withoutRuns else { throw .damage(.truncated) }
+        monitor.withLock { self.index = index }
+        return index
     }
 
     /// Reads from the store alone: slow, for a cache that cannot be used.
@@ -117,6 +183,7 @@ final class CachedPack: @unchecked Sendable {
         _ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer, from store: any ObjectStore
     ) throws(PackReadFailure) {
         let index = try PackIndex(reading: id, from: store)
+        let fetch = FrameFetch(id: id, index: index, file: nil, store: store)
         let end = offset + buffer.count
         var position = offset
         while position < end {
@@ -127,29 +194,12 @@ final class CachedPack: @unchecked Sendable {
             let range = index.rawRange(ofFrame: frame)
             let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: range.count, alignment: 4096)
             defer { raw.deallocate() }
-            try fetch(index.frames[frame], of: id, from: store, into: raw)
+            try fetch.one(frame, into: raw)
             let stop = min(end, range.upperBound)
             let part = raw[(position - range.lowerBound)..<(stop - range.lowerBound)]
             UnsafeMutableRawBufferPointer(rebasing: buffer[(position - offset)..<(stop - offset)]).copyMemory(
                 from: UnsafeRawBufferPointer(rebasing: part))
             position = stop
-        }
-    }
-
-    private static func fetch(
-        _ entry: FrameEntry, of id: PackID, from store: any ObjectStore, into raw: UnsafeMutableRawBufferPointer
-    ) throws(PackReadFailure) {
-        let stored = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(entry.storedLength), alignment: 4096)
-        defer { stored.deallocate() }
-        do {
-            try store.get(ObjectName(pack: id), at: UInt64(entry.offset), into: stored)
-        } catch {
-            throw .store(error)
-        }
-        do {
-            try FrameCodec().expand(entry, UnsafeRawBufferPointer(stored), into: raw)
-        } catch {
-            throw .damage(error)
         }
     }
 }

@@ -9,6 +9,7 @@ import ObjectStorage
 /// Invariants
 /// - Nothing here is the only copy of anything: the directory may be deleted at any time.
 /// - `bytes` of all entries add up to `total`; past `limit` the least recently used packs go.
+/// - What is fetched in the background has threads of its own: a read never waits for their queue.
 // SAFETY: every mutable member is guarded by `monitor`.
 final class PackCache: @unchecked Sendable {
     private struct Entry {
@@ -23,6 +24,7 @@ final class PackCache: @unchecked Sendable {
     private let directory: String
     private let limit: Int
     private let store: any ObjectStore
+    private let background = FetchQueue()
     private let monitor = Monitor()
     private var entries: [PackID: Entry] = [:]
     private var total = 0
@@ -44,6 +46,8 @@ final class PackCache: @unchecked Sendable {
         }
     }
 
+    deinit { background.stop() }
+
     func path(of id: PackID) -> String { directory + "/\(id)" }
 
     func read(
@@ -52,7 +56,8 @@ final class PackCache: @unchecked Sendable {
         do throws(PackReadFailure) {
             let pack = try pack(id)
             let fetched = try pack.read(at: offset, into: buffer, from: store, beforeWaiting)
-            if fetched > 0 { grow(id, by: fetched) }
+            if fetched.bytes > 0 { grow(id, by: fetched.bytes) }
+            if fetched.wantsRest { completeInBackground(id) }
         } catch {
             // A full disk, or a directory that somebody removed, costs time and no data.
             guard case .cache = error else { throw error }
@@ -62,16 +67,27 @@ final class PackCache: @unchecked Sendable {
         }
     }
 
-    /// Makes a staged pack's raw file, at `rawPath`, the cache's copy. On another file system the copy is
-    /// dropped: the store has it.
-    func adopt(_ id: PackID, rawPath: String) {
-        guard rename(rawPath, path(of: id)) == 0 else {
-            unlink(rawPath)
-            return
-        }
+    /// Has all of a pack here. Answers the raw bytes that came from the store.
+    func complete(_ id: PackID) throws(PackReadFailure) -> Int {
+        let fetched = try pack(id).complete(from: store)
+        if fetched > 0 { grow(id, by: fetched) }
+        return fetched
+    }
+
+    private func completeInBackground(_ id: PackID) {
+        // A failure is nobody's: who reads what is missing finds it again.
+        background.add(id) { [weak self] in _ = try? self?.complete(id) }
+    }
+
+    /// Makes a staged pack's raw file, at `rawPath`, the cache's copy. `tail` is the end of the object made of it.
+    func adopt(_ id: PackID, rawPath: String, tail: ObjectTail?) {
+        // On another file system it is copied; where that fails it is dropped, as the store has it.
+        let isHere = rename(rawPath, path(of: id)) == 0 || (errno == EXDEV && copy(rawPath, to: path(of: id)))
+        unlink(rawPath)
+        guard isHere else { return }
         let descriptor = open(path(of: id), O_RDWR | O_CLOEXEC | O_NOFOLLOW)
         guard descriptor >= 0 else { return }
-        let pack = CachedPack(adopting: descriptor, of: id)
+        let pack = CachedPack(adopting: descriptor, of: id, tail: tail)
         monitor.lock()
         clock += 1
         forget(id)
@@ -80,6 +96,29 @@ final class PackCache: @unchecked Sendable {
         openCount += 1
         evict(keeping: id)
         monitor.unlock()
+    }
+
+    private func copy(_ source: String, to target: String) -> Bool {
+        let from = open(source, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard from >= 0 else { return false }
+        let input = RawFile(owning: from)
+        let to = open(target, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard to >= 0 else { return false }
+        let output = RawFile(owning: to)
+        let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+        defer { chunk.deallocate() }
+        do {
+            let size = input.size
+            for start in stride(from: 0, to: size, by: chunk.count) {
+                let part = UnsafeMutableRawBufferPointer(rebasing: chunk[..<min(chunk.count, size - start)])
+                try input.readFully(at: start, into: part)
+                try output.writeFully(at: start, UnsafeRawBufferPointer(part))
+            }
+            return true
+        } catch {
+            unlink(target)
+            return false
+        }
     }
 
     func remove(_ id: PackID) {

@@ -1,5 +1,6 @@
 import CXXHash
 import FileModel
+import ObjectStorage
 
 /// The bytes of a pack object, version 1. All numbers are little-endian. `docs/PACK_FORMAT.md` draws it.
 ///
@@ -119,6 +120,15 @@ extension PackTrailer {
         writer.put(tableChecksum)
         writer.put(writer.bytes.withUnsafeBytes { PackFormat.checksum($0) })
         return writer.bytes
+    }
+
+    init(endOf tail: ObjectTail) throws(PackDamage) {
+        guard tail.size > UInt64(Self.byteCount), tail.bytes.count >= Self.byteCount else { throw .truncated }
+        let result = tail.bytes.withUnsafeBytes { bytes in
+            let end = UnsafeRawBufferPointer(rebasing: bytes.suffix(Self.byteCount))
+            return Result { () throws(PackDamage) in try PackTrailer(decoding: end, objectLength: tail.size) }
+        }
+        self = try result.get()
     }
 
     init(decoding bytes: UnsafeRawBufferPointer, objectLength: UInt64) throws(PackDamage) {

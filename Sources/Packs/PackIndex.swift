@@ -6,7 +6,7 @@ public struct PackIndex: Equatable, Sendable {
     public let id: PackID
     public let rawLength: Int
     public let frames: [FrameEntry]
-    public let runs: [PackRun]
+    public private(set) var runs: [PackRun]
 
     /// The raw bytes of frame `number`.
     public func rawRange(ofFrame number: Int) -> Range<Int> {
@@ -14,21 +14,28 @@ public struct PackIndex: Equatable, Sendable {
         return start..<min(start + PackFormat.frameBytes, rawLength)
     }
 
-    /// Reads the tables of the object: two requests.
+    /// The tables of a full pack of files of 4 KiB, and what most packs need in one request.
+    private static let usualTailBytes = 128 << 10
+
+    /// Reads the tables of the object: one request, or two where they are large.
     public init(reading id: PackID, from store: any ObjectStore) throws(PackReadFailure) {
-        let name = ObjectName(pack: id)
+        let tail = try Self.tail(of: id, from: store)
         do {
-            let length = try store.size(name)
-            guard length > UInt64(PackTrailer.byteCount) else { throw PackDamage.truncated }
-            let trailerBytes = UnsafeMutableRawBufferPointer.allocate(byteCount: PackTrailer.byteCount, alignment: 8)
-            defer { trailerBytes.deallocate() }
-            try store.get(name, at: length - UInt64(PackTrailer.byteCount), into: trailerBytes)
-            let trailer = try PackTrailer(decoding: UnsafeRawBufferPointer(trailerBytes), objectLength: length)
-            guard trailer.id == id else { throw PackDamage.wrongPack(trailer.id) }
-            let tables = UnsafeMutableRawBufferPointer.allocate(byteCount: trailer.tableBytes, alignment: 8)
-            defer { tables.deallocate() }
-            try store.get(name, at: trailer.frameTableOffset, into: tables)
-            try self.init(trailer, UnsafeRawBufferPointer(tables))
+            try self.init(id, tail)
+        } catch {
+            throw .damage(error)
+        }
+    }
+
+    /// The last bytes of the object: its tables and trailer, and no more.
+    static func tail(of id: PackID, from store: any ObjectStore) throws(PackReadFailure) -> ObjectTail {
+        do {
+            let name = ObjectName(pack: id)
+            var tail = try store.tail(name, count: usualTailBytes)
+            let needed = try PackTrailer(endOf: tail).tableBytes + PackTrailer.byteCount
+            if tail.bytes.count < needed { tail = try store.tail(name, count: needed) }
+            guard tail.bytes.count >= needed else { throw PackDamage.truncated }
+            return ObjectTail(bytes: Array(tail.bytes.suffix(needed)), size: tail.size)
         } catch let error as ObjectStoreError {
             throw .store(error)
         } catch let error as PackDamage {
@@ -38,15 +45,43 @@ public struct PackIndex: Equatable, Sendable {
         }
     }
 
+    /// Reads the tables out of the object's end, which holds them.
+    init(_ id: PackID, _ tail: ObjectTail) throws(PackDamage) {
+        let trailer = try PackTrailer(endOf: tail)
+        guard trailer.id == id else { throw .wrongPack(trailer.id) }
+        let end = tail.bytes.count - PackTrailer.byteCount
+        guard end >= trailer.tableBytes else { throw .truncated }
+        let failure: PackDamage
+        switch tail.bytes.withUnsafeBytes({ bytes -> Result<PackIndex, PackDamage> in
+            let tables = UnsafeRawBufferPointer(rebasing: bytes[end - trailer.tableBytes..<end])
+            return Result { () throws(PackDamage) in try PackIndex(trailer, tables) }
+        }) {
+        case .success(let index):
+            self = index
+            return
+        case .failure(let damage): failure = damage
+        }
+        throw failure
+    }
+
     /// Reads the tables out of a whole object's bytes.
     public init(decoding id: PackID, _ object: UnsafeRawBufferPointer) throws(PackDamage) {
-        guard object.count > PackTrailer.byteCount else { throw .truncated }
+        try self.init(id, try Self.tail(of: object))
+    }
+
+    /// The end of a whole object's bytes, as `tail(of:from:)` has it.
+    static func tail(of object: UnsafeRawBufferPointer) throws(PackDamage) -> ObjectTail {
+        let size = UInt64(object.count)
         let trailer = try PackTrailer(
-            decoding: UnsafeRawBufferPointer(rebasing: object.suffix(PackTrailer.byteCount)),
-            objectLength: UInt64(object.count))
-        guard trailer.id == id else { throw .wrongPack(trailer.id) }
-        let start = Int(trailer.frameTableOffset)
-        try self.init(trailer, UnsafeRawBufferPointer(rebasing: object[start..<start + trailer.tableBytes]))
+            endOf: ObjectTail(bytes: Array(object.suffix(PackTrailer.byteCount)), size: size))
+        return ObjectTail(bytes: Array(object.suffix(trailer.tableBytes + PackTrailer.byteCount)), size: size)
+    }
+
+    /// Without what was written where, which takes most of the memory.
+    var withoutRuns: PackIndex {
+        var copy = self
+        copy.runs = []
+        return copy
     }
 
     private init(_ trailer: PackTrailer, _ tables: UnsafeRawBufferPointer) throws(PackDamage) {

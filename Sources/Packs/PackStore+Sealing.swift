@@ -82,7 +82,8 @@ extension PackStore {
             try put(pack, object)
             try ledger.packStored(
                 pack.id, rawLength: UInt64(pack.rawLength), storedLength: UInt64(object.count))
-            cache.adopt(pack.id, rawPath: pack.rawPath)
+            let tail = object.withUnsafeBytes { try? PackIndex.tail(of: $0) }
+            cache.adopt(pack.id, rawPath: pack.rawPath, tail: tail)
             forget(pack)
             return nil
         } catch {

@@ -76,11 +76,34 @@ struct RangeCheck {
     }
 
     /// `bytes 0-9/100`; the total is nil for `*`.
-    private static func parse(_ text: String) -> (range: ClosedRange<UInt64>, total: UInt64?)? {
+    fileprivate static func parse(_ text: String) -> (range: ClosedRange<UInt64>, total: UInt64?)? {
         guard text.hasPrefix("bytes ") else { return nil }
         let parts = text.dropFirst(6).split(separator: "/")
         let ends = parts.first?.split(separator: "-").compactMap { UInt64($0) } ?? []
         guard parts.count == 2, ends.count == 2, ends[0] <= ends[1] else { return nil }
         return (ends[0]...ends[1], UInt64(parts[1]))
+    }
+}
+
+/// Whether a reply to a range from the end holds the end of the object.
+struct TailCheck {
+    let count: Int
+
+    /// Of the whole object; nil where the reply is not its end.
+    func size(_ reply: HTTPReply) -> UInt64? {
+        // A short object may come whole.
+        if reply.status == 200 { return reply.body.count <= count ? UInt64(reply.body.count) : nil }
+        guard let text = reply.headers["content-range"], let found = RangeCheck.parse(text), let total = found.total,
+            found.range.upperBound + 1 == total, reply.body.count == found.range.count,
+            UInt64(reply.body.count) == min(total, UInt64(count))
+        else { return nil }
+        return total
+    }
+
+    func fault(_ reply: HTTPReply) -> S3Failure? {
+        if size(reply) != nil { return nil }
+        return S3Failure(
+            kind: .refused(.io), cause: "the store answers other bytes than the last \(count) that were asked for",
+            isPassing: true)
     }
 }

@@ -121,6 +121,17 @@ public final class S3Store: ObjectStore {
         }
     }
 
+    public func tail(_ name: ObjectName, count: Int) throws(ObjectStoreError) -> ObjectTail {
+        let reply = try translating(name, "cannot be read") { () throws(S3Failure) in
+            try client.send(
+                S3Call(
+                    method: .get, key: key(name), headers: ["range": "bytes=-\(count)"], permission: "s3:GetObject",
+                    check: { TailCheck(count: count).fault($0) }))
+        }
+        guard let size = TailCheck(count: count).size(reply) else { throw .short }
+        return ObjectTail(bytes: reply.body, size: size)
+    }
+
     public func delete(_ name: ObjectName) throws(ObjectStoreError) {
         do throws(S3Failure) {
             _ = try client.send(S3Call(method: .delete, key: key(name), permission: "s3:DeleteObject"))

@@ -20,13 +20,18 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public var size: UInt64?
     /// Files and directories at most.
     public var inodes: UInt64?
+    /// Where copies of packs are kept, each volume's in a directory of its own; nil: the user's cache directory.
+    public var cacheDirectory: String?
+    /// Bytes of copies at most; nil: what suits the disk.
+    public var cacheSize: UInt64?
 
     public init() {}
 
     /// The words in the order in which messages list them.
     public static let known = [
         "store=file:///DIR|s3://BUCKET/PREFIX", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]",
-        "inodes=COUNT", "endpoint=URL", "region=NAME", "path-style=true|false", "profile=NAME", "ca-file=/FILE",
+        "inodes=COUNT", "cache-dir=/DIR", "cache-size=BYTES[K|M|G|T]", "endpoint=URL", "region=NAME",
+        "path-style=true|false", "profile=NAME", "ca-file=/FILE",
     ]
 
     /// Reads `key=value` words. An unknown word is refused with the known ones.
@@ -79,12 +84,23 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
                 throw Self.bad(key, value, "is not a number above 0")
             }
             inodes = count
+        case "cache-dir":
+            guard value.hasPrefix("/"), value.count > 1, Self.isClean(Substring(value)) else {
+                throw Self.bad(key, value, "must name a directory below / without \"..\" or empty parts")
+            }
+            cacheDirectory = value
+        case "cache-size":
+            let bytes = try Self.bytes(value, key: key)
+            guard bytes >= Self.smallestCache else { throw Self.bad(key, value, "is less than two packs, 32M") }
+            cacheSize = bytes
         default:
             var bucket = bucket ?? BucketOptions()
             guard try bucket.set(key, value) else { throw Self.unknown("\(key)=\(value)") }
             self.bucket = bucket
         }
     }
+
+    private static let smallestCache: UInt64 = 32 << 20
 
     static func isBucket(_ store: String) -> Bool { store.hasPrefix(BucketOptions.scheme) }
 
@@ -124,16 +140,16 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     }
 
     /// Digits and one of K, M, G, T (each 1024 times the one before), with or without "iB".
-    static func bytes(_ value: String) throws(SystemFailure) -> UInt64 {
+    static func bytes(_ value: String, key: String = "size") throws(SystemFailure) -> UInt64 {
         let digits = value.prefix { $0.isASCII && $0.isNumber }
         var unit = value.dropFirst(digits.count)
         if unit.hasSuffix("iB") { unit = unit.dropLast(2) }
         let factors: [Substring: UInt64] = ["": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
         guard let number = UInt64(digits), number > 0, let factor = factors[Substring(unit.uppercased())] else {
-            throw bad("size", value, "is not a size, such as 500M or 2T")
+            throw bad(key, value, "is not a size, such as 500M or 2T")
         }
         let (bytes, overflow) = number.multipliedReportingOverflow(by: factor)
-        guard !overflow, bytes <= UInt64(Int64.max) else { throw bad("size", value, "is too large") }
+        guard !overflow, bytes <= UInt64(Int64.max) else { throw bad(key, value, "is too large") }
         return bytes
     }
 
@@ -153,6 +169,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         words["path"] = path
         words["size"] = size.map(String.init)
         words["inodes"] = inodes.map(String.init)
+        words["cache-dir"] = cacheDirectory
+        words["cache-size"] = cacheSize.map(String.init)
         words.merge(bucket?.words ?? [:]) { own, _ in own }
         return words
     }

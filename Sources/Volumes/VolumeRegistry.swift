@@ -114,7 +114,7 @@ public struct VolumeRegistry: Sendable {
             throw SystemFailure(volume.directory, "cannot be removed", .current)
         }
         FileTree.remove(doomed)
-        FileTree.remove(volume.cache)
+        FileTree.remove(record.cache(volume))
         if record.options.store != nil, case .directory(let path) = record.place(volume) { FileTree.remove(path) }
         unlink(volume.startLock)
     }

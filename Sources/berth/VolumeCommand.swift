@@ -163,7 +163,7 @@ struct VolumeView: Encodable {
         options = record.options.words
         store = record.storeURL(volume)
         metadata = volume.database
-        cache = volume.cache
+        cache = record.cache(volume)
         podmanMountpoint = volume.podmanMountpoint
         server = status?.processID
         sessions = status?.sessions.map { Session(mountpoint: $0.mountpoint, readOnly: $0.readOnly) } ?? []

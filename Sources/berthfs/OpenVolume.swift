@@ -19,17 +19,20 @@ struct OpenVolume {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
         let store = try Self.store(record, paths, logger: logger)
+        let cache = record.cache(paths)
+        // Copies are proved before use, but they can be read: nobody else may enter, or have made it.
+        try SecureDirectory.make(cache)
         metadata = try Self.metadata(paths)
         do throws(Errno) {
             packs = try PackStore(
                 PackStoreConfiguration(
-                    stagingDirectory: paths.staging, cacheDirectory: paths.cache,
-                    cacheLimit: Self.cacheLimit(paths.cache),
+                    stagingDirectory: paths.staging, cacheDirectory: cache,
+                    cacheLimit: Self.cacheLimit(cache, record.options.cacheSize),
                     compression: record.packCompression, epoch: try Self.nextEpoch(metadata)),
                 store: store)
         } catch {
             throw SystemFailure(
-                subject, "staging \(paths.staging) or cache \(paths.cache) cannot be used", error,
+                subject, "staging \(paths.staging) or cache \(cache) cannot be used", error,
                 fix: "make room, and make sure both are yours")
         }
         do {
@@ -102,8 +105,9 @@ struct OpenVolume {
         return UInt64(status.f_bavail) * unit >= min(reservedBytes, UInt64(status.f_blocks) * unit / 20)
     }
 
-    /// 16 GiB, and never more than a quarter of what is free: the file system holds other things, too.
-    private static func cacheLimit(_ directory: String) -> Int {
+    /// What the user chose; else 16 GiB, and never more than a quarter of what is free: the file system holds other things, too.
+    private static func cacheLimit(_ directory: String, _ chosen: UInt64?) -> Int {
+        if let chosen { return Int(clamping: chosen) }
         let most = 16 << 30
         var status = statvfs()
         let parent = directory.split(separator: "/").dropLast().joined(separator: "/")

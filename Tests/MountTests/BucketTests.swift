@@ -37,14 +37,15 @@ struct BucketTests {
         let text = try site.shell.run(
             """
             set -e
-            berth volume create v \(options()) >/dev/null; berth mount v m >/dev/null
+            mkdir c; berth volume create v \(options()) -o cache-dir=$PWD/c -o cache-size=64M >/dev/null
+            berth mount v m >/dev/null
             head -c 50000000 /dev/urandom > m/large; for i in $(seq 500); do echo "file $i" > m/f$i; done
             md5sum m/* > sums; berth umount m; berth stop --all >/dev/null
-            rm -rf $HOME/.cache/berth/v
+            test "$(du -s c/v | cut -f1)" -gt 30000; rm -rf c/v; test ! -e $HOME/.cache/berth/v
             berth volume check v --data | grep -c 'v: whole'
             berth mount v m >/dev/null; md5sum -c --quiet sums && echo same
             rm m/large; mv m/f1 m/g; berth umount m; berth mount v m >/dev/null; ls m | wc -l; berth umount m
-            berth volume inspect v | grep '^store'
+            berth volume inspect v | grep '^store'; test "$(du -s c/v | cut -f1)" -lt 70000
             berth volume rm v; berth volume create v \(options()); berth mount v m >/dev/null; ls m | wc -l; berth umount m
             """)
         #expect(text.hasPrefix("1\nsame\n500\nstore "), "\(text)")

@@ -27,6 +27,18 @@ struct ConformanceTests {
         #expect(throws: ObjectStoreError.short) { try store.get(name, 1 << 40, 1) }
     }
 
+    @Test("answers the end of an object, and how long it is", arguments: StoreKind.allCases)
+    func tails(kind: StoreKind) throws {
+        let fresh = try FreshStore(kind)
+        defer { withExtendedLifetime(fresh) {} }
+        let store = fresh.store
+        #expect(throws: ObjectStoreError.missing) { try store.tail(name, count: 10) }
+        try store.put(name, bytes)
+        #expect(try store.tail(name, count: 64) == ObjectTail(bytes: Array(bytes.suffix(64)), size: 10_000))
+        #expect(try store.tail(name, count: 10_000) == ObjectTail(bytes: bytes, size: 10_000))
+        #expect(try store.tail(name, count: 128 << 10) == ObjectTail(bytes: bytes, size: 10_000))
+    }
+
     @Test("takes the same bytes under a name again, and no others", arguments: StoreKind.allCases)
     func once(kind: StoreKind) throws {
         let fresh = try FreshStore(kind)
@@ -54,13 +66,20 @@ struct ConformanceTests {
     }
 
     @Test("lists every object of its own, past a page, and forgets what is removed", arguments: StoreKind.allCases)
-    func listing(kind: StoreKind) throws {
+    func listing(kind: StoreKind) async throws {
         let fresh = try FreshStore(kind)
         defer { withExtendedLifetime(fresh) {} }
         let store = fresh.store
         #expect(try store.list().isEmpty)
         let names = (0..<1_105).map { ObjectName(pack: PackID(epoch: UInt32($0 % 3), sequence: UInt32($0))) }
-        for name in names { try store.put(name, [1]) }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for part in 0..<8 {
+                group.addTask {
+                    for name in names.indices where name % 8 == part { try store.put(names[name], [1]) }
+                }
+            }
+            try await group.waitForAll()
+        }
         #expect(try Set(store.list()) == Set(names) && store.list().count == names.count)
         for name in names.dropFirst() { try store.delete(name) }
         try store.delete(names[3])

@@ -1,0 +1,137 @@
+import FileModel
+import ObjectStorage
+
+/// Brings frames of one pack from the store into the cache's file, and proves each.
+struct FrameFetch {
+    let id: PackID
+    let index: PackIndex
+    /// Nil where the cache cannot be used.
+    let file: RawFile?
+    let store: any ObjectStore
+
+    /// Has the frames of `run` in the file. With `provingFirst` those that are there already, by an earlier process, are
+    /// kept. Answers the raw bytes that came from the store.
+    func bring(_ run: ClosedRange<Int>, provingFirst: Bool) throws(PackReadFailure) -> Int {
+        var fetched = 0
+        var frame = run.lowerBound
+        let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: PackFormat.frameBytes, alignment: 4096)
+        defer { raw.deallocate() }
+        while frame <= run.upperBound {
+            if provingFirst, isHere(frame, raw) {
+                frame += 1
+                continue
+            }
+            // As far as the frames lie one behind the other in the object, and none is here.
+            var last = frame
+            while last < run.upperBound, follows(last), !(provingFirst && isHere(last + 1, raw)) { last += 1 }
+            fetched += try fetch(frame...last, raw)
+            frame = last + 1
+        }
+        return fetched
+    }
+
+    private func isHere(_ frame: Int, _ scratch: UnsafeMutableRawBufferPointer) -> Bool {
+        let range = index.rawRange(ofFrame: frame)
+        let raw = UnsafeMutableRawBufferPointer(rebasing: scratch[..<range.count])
+        guard let file, (try? file.readFully(at: range.lowerBound, into: raw)) != nil else { return false }
+        return PackFormat.checksum(UnsafeRawBufferPointer(raw)) == index.frames[frame].checksum
+    }
+
+    /// Whether the next frame begins where this one ends.
+    private func follows(_ frame: Int) -> Bool {
+        index.frames[frame].offset + index.frames[frame].storedLength == index.frames[frame + 1].offset
+    }
+
+    private func fetch(
+        _ run: ClosedRange<Int>, _ scratch: UnsafeMutableRawBufferPointer
+    ) throws(PackReadFailure) -> Int {
+        let start = index.frames[run.lowerBound].offset
+        let end = index.frames[run.upperBound].offset + index.frames[run.upperBound].storedLength
+        let stored = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(end - start), alignment: 4096)
+        defer { stored.deallocate() }
+        do {
+            try store.get(ObjectName(pack: id), at: UInt64(start), into: stored)
+        } catch {
+            throw .store(error)
+        }
+        let codec = FrameCodec()
+        var fetched = 0
+        for frame in run {
+            let entry = index.frames[frame]
+            let range = index.rawRange(ofFrame: frame)
+            let raw = UnsafeMutableRawBufferPointer(rebasing: scratch[..<range.count])
+            let from = Int(entry.offset - start)
+            let bytes = UnsafeRawBufferPointer(rebasing: stored[from..<from + Int(entry.storedLength)])
+            do {
+                try codec.expand(entry, bytes, into: raw)
+            } catch {
+                // On its way, perhaps: what lies in the store may be right.
+                try one(frame, into: raw)
+            }
+            do {
+                try file?.writeFully(at: range.lowerBound, UnsafeRawBufferPointer(raw))
+            } catch {
+                throw .cache(error)
+            }
+            fetched += range.count
+        }
+        return fetched
+    }
+
+    /// Fetches one frame alone.
+    func one(_ frame: Int, into raw: UnsafeMutableRawBufferPointer) throws(PackReadFailure) {
+        let entry = index.frames[frame]
+        let stored = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(entry.storedLength), alignment: 4096)
+        defer { stored.deallocate() }
+        do {
+            try store.get(ObjectName(pack: id), at: UInt64(entry.offset), into: stored)
+        } catch {
+            throw .store(error)
+        }
+        do {
+            try FrameCodec().expand(entry, UnsafeRawBufferPointer(stored), into: raw)
+        } catch {
+            throw .damage(error)
+        }
+    }
+}
+
+/// A pack's tables in its cache file, behind where the longest pack ends:
+///
+///     object size u64 | length u64 | that many last bytes of the object
+///
+/// They prove themselves, as in the object.
+enum SavedTail {
+    private static let position = PackFormat.maximumRawBytes
+    private static let headerBytes = 16
+    /// Tables of a full pack of files of one byte would be larger, and are then asked for again.
+    private static let limit = 1 << 20
+
+    /// Without it the store is asked again: a failure costs nothing else.
+    static func write(_ tail: ObjectTail, to file: RawFile) {
+        guard tail.bytes.count <= limit else { return }
+        var writer = ByteWriter()
+        writer.put(tail.size)
+        writer.put(UInt64(tail.bytes.count))
+        let bytes = writer.bytes + tail.bytes
+        bytes.withUnsafeBytes { _ = try? file.writeFully(at: position, $0) }
+    }
+
+    static func read(_ file: RawFile) -> ObjectTail? {
+        guard let header = bytes(file, position, headerBytes) else { return nil }
+        let (size, length) = header.withUnsafeBytes { bytes -> (UInt64, UInt64) in
+            var reader = ByteReader(bytes)
+            return (reader.take(UInt64.self), reader.take(UInt64.self))
+        }
+        guard length > 0, length <= UInt64(limit), let tail = bytes(file, position + headerBytes, Int(length)) else {
+            return nil
+        }
+        return ObjectTail(bytes: tail, size: size)
+    }
+
+    private static func bytes(_ file: RawFile, _ offset: Int, _ count: Int) -> [UInt8]? {
+        var bytes = [UInt8](repeating: 0, count: count)
+        let isRead = bytes.withUnsafeMutableBytes { (try? file.readFully(at: offset, into: $0)) != nil }
+        return isRead ? bytes : nil
+    }
+}
