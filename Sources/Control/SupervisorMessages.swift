@@ -9,10 +9,13 @@ public enum SupervisorRequest: Codable, Sendable, Equatable {
     case serve(volume: String)
     /// Are you there?
     case ping
+    /// Which version does this process run?
+    case version
 }
 
 public enum SupervisorReply: Codable, Sendable, Equatable {
     case done
+    case version(String)
     /// `code` is an exit status of `sysexits.h`.
     case failed(code: Int32, message: String)
 }
@@ -31,7 +34,8 @@ public struct SupervisorClient: Sendable {
     }
 
     /// Sends a request and waits for its reply. A refusal is thrown with its own words.
-    public func ask(_ request: SupervisorRequest, timeout: Duration) throws(SystemFailure) {
+    @discardableResult
+    public func ask(_ request: SupervisorRequest, timeout: Duration) throws(SystemFailure) -> SupervisorReply {
         try channel.send(request, timeout: timeout)
         guard let frame = try channel.receive(SupervisorReply.self, timeout: timeout) else {
             throw SystemFailure(channel.name, "`berth serve` hung up without an answer", status: .unavailable)
@@ -39,5 +43,6 @@ public struct SupervisorClient: Sendable {
         if case .failed(let code, let message) = frame.message {
             throw SystemFailure(passingOn: message, status: ExitStatus(rawValue: code) ?? .unavailable)
         }
+        return frame.message
     }
 }
