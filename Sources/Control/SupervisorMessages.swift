@@ -24,6 +24,33 @@ public enum SupervisorReply: Codable, Sendable, Equatable {
 public struct SupervisorClient: Sendable {
     private let channel: FrameChannel
 
+    /// systemd starts `berth serve` when a client knocks at its socket.
+    private static let wakeTimeout = Duration.seconds(20)
+
+    /// Connects, and has systemd start `berth serve` where it listens in its place; nil where neither is there.
+    public init?(waking paths: SitePaths) throws(SystemFailure) {
+        if let client = try SupervisorClient(socket: paths.supervisorSocket) {
+            self = client
+            return
+        }
+        do {
+            _ = try UnixSocket.connect(to: paths.pluginSocket, timeout: .seconds(2))
+        } catch  where error.errno == .noEntry || error.errno == Errno(ECONNREFUSED) {
+            return nil
+        }
+        let deadline = Deadline(after: Self.wakeTimeout)
+        while !deadline.hasPassed {
+            if let client = try SupervisorClient(socket: paths.supervisorSocket) {
+                self = client
+                return
+            }
+            usleep(20_000)
+        }
+        throw SystemFailure(
+            paths.pluginSocket, "is listened on, and no `berth serve` was started behind it",
+            fix: "look at: journalctl --user -u berth", status: .temporaryFailure)
+    }
+
     /// Connects; nil where no `berth serve` runs.
     public init?(socket path: String, timeout: Duration = .seconds(2)) throws(SystemFailure) {
         do {

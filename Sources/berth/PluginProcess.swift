@@ -6,9 +6,6 @@ import LinuxSystem
 /// The process of `berth serve`. It is known by the socket that it always makes itself: the plugin's own may have been
 /// made by systemd, and its other end would then be systemd.
 enum PluginProcess {
-    /// systemd starts it when a client knocks.
-    private static let wakeTimeout = Duration.seconds(20)
-
     /// Its pid, or nil where nobody answers.
     static func running(_ paths: SitePaths) -> Int32? {
         guard let socket = try? UnixSocket.connect(to: paths.supervisorSocket, timeout: .seconds(2)) else { return nil }
@@ -30,16 +27,9 @@ enum PluginProcess {
     }
 
     /// Has systemd start it. Returns its pid.
-    static func wake(_ paths: SitePaths) throws(SystemFailure) -> Int32 {
-        _ = try UnixSocket.connect(to: paths.pluginSocket, timeout: .seconds(2))
-        let deadline = Deadline(after: wakeTimeout)
-        while !deadline.hasPassed {
-            if let process = running(paths) { return process }
-            usleep(20_000)
-        }
-        throw SystemFailure(
-            paths.pluginSocket, "is listened on, and no plugin was started behind it",
-            fix: "look at: journalctl --user -u berth", status: .temporaryFailure)
+    static func wake(_ paths: SitePaths) throws(SystemFailure) -> Int32? {
+        _ = try SupervisorClient(waking: paths)
+        return running(paths)
     }
 }
 

@@ -42,8 +42,7 @@ struct ServeCommand: ParsableCommand {
             if let process = PluginProcess.running(site.paths) {
                 return print("the volume plugin is running already (pid \(process))")
             }
-            if PluginProcess.isAwaited(site.paths) {
-                let process = try PluginProcess.wake(site.paths)
+            if PluginProcess.isAwaited(site.paths), let process = try PluginProcess.wake(site.paths) {
                 return print("the volume plugin answers at \(site.paths.pluginSocket) (by systemd, pid \(process))")
             }
             try site.mounts.supervisor.startDetached(
