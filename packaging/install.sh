@@ -61,18 +61,21 @@ files() {
     done
 }
 
-# Written beside its place under another name, then renamed: nobody finds half a file, and the old program's file
-# lives on while it runs.
-put() {
+# Every file is written beside its place under another name first, and renamed when all are there: a full disk leaves
+# the old version whole, nobody finds half a file, and an old program's file lives on while it runs.
+stage() {
     local new=$2.new.$$
-    mkdir -p "$(dirname "$2")"
+    mkdir -p "$(dirname "$2")" || return
     if [ "${2##*/}" = berth.service ]; then
-        sed "s|^ExecStart=.*|ExecStart=$prefix/bin/berth serve|" "$1" >"$new"
+        sed "s|^ExecStart=.*|ExecStart=$prefix/bin/berth serve|" "$1" >"$new" || return
     else
-        cp "$1" "$new"
+        cp "$1" "$new" || return
     fi
     chmod "$([ -x "$1" ] && echo 0755 || echo 0644)" "$new"
-    mv -f "$new" "$2"
+}
+
+unstage() {
+    files | while read -r _ target; do rm -f "$target.new.$$"; done
 }
 
 if [ -n "$remove" ]; then
@@ -85,7 +88,14 @@ if [ -n "$remove" ]; then
 fi
 
 old=$("$prefix/bin/berth" --version 2>/dev/null || true)
-files | while read -r source target; do put "$here/$source" "$target"; done
+trap unstage EXIT
+files | while read -r source target; do
+    stage "$here/$source" "$target" || {
+        echo "install.sh: $target cannot be written (see above); nothing was replaced" >&2
+        exit 73
+    }
+done
+files | while read -r _ target; do mv -f "$target.new.$$" "$target"; done
 new=$("$prefix/bin/berth" --version)
 echo "installed Berth $new in $prefix${old:+ (was $old)}"
 
