@@ -22,6 +22,13 @@ final class Installed: Sendable {
         _ = try? shell.attempt("berth stop --all --force")
     }
 
+    /// With the tarball unpacked in `b`.
+    static func unpacked() throws -> Installed {
+        let host = try Installed(programs: "b/bin")
+        try host.unpack(as: "b")
+        return host
+    }
+
     /// Unpacks the tarball as the user, and calls its directory `directory`.
     func unpack(as directory: String) throws {
         let tarball = try Programs.distributed(".tar.gz")

@@ -58,6 +58,21 @@ struct UpgradeTests {
         #expect(try host.shell.run("ls h/.local/share/berth/volumes") == "v")
     }
 
+    @Test("where a file cannot be written, the old version stays whole and nothing else is left")
+    func noSpace() throws {
+        let host = try Installed(programs: "h/.local/bin")
+        try host.unpack(as: "a")
+        try host.shell.run("a/install.sh")
+        let listing = "cd h && find . -type f -exec md5sum {} + | sort"
+        let before = try host.shell.run(listing)
+        try makeLater(host, try host.shell.run("berth --version"))
+        // No file may be as long as the programs are.
+        let outcome = try host.shell.attempt("ulimit -f 4000; b/install.sh")
+        #expect(outcome.end == .exited(73))
+        #expect(outcome.errors.contains("berthfs cannot be written (see above); nothing was replaced"))
+        #expect(try host.shell.run(listing) == before)
+    }
+
     @Test("an argument or a prefix that install.sh cannot use is refused before anything is written")
     func refused() throws {
         let host = try Installed(programs: "h/.local/bin")
