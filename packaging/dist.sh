@@ -81,7 +81,7 @@ make_package() {
         mv "$source/share/completions/$program.fish" "$root/usr/share/fish/vendor_completions.d/"
     done
     mv "$source/hooks" "$root/usr/share/berth/hooks"
-    [ ! -d "$source/share/modulefiles" ] || mv "$source/share/modulefiles" "$root/usr/share/berth/modulefiles"
+    [ ! -d "$source/share/modulefiles" ] || mv "$source/share/modulefiles" "$root/usr/share/modulefiles"
     mv "$source/README.md" "$source/docs" "$root/usr/share/doc/berth/"
 
     cat >"$root/DEBIAN/control" <<CONTROL

@@ -51,9 +51,10 @@ files() {
     (cd "$here" && find README.md docs hooks -type f | sort) | while read -r file; do
         echo "$file $share/berth/$file"
     done
+    # As deep below the prefix as in the tarball: a modulefile finds the programs from where it is.
     if [ -d "$here/share/modulefiles" ]; then
         (cd "$here/share" && find modulefiles -type f | sort) | while read -r file; do
-            echo "share/$file $share/berth/$file"
+            echo "share/$file $share/$file"
         done
     fi
     for program in berthfs berth-hook berth; do
