@@ -17,6 +17,14 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case sync
     /// Finish: end sessions, seal, upload, commit, exit. Answered before the process exits.
     case stop
+    /// Begin to fetch packs into the cache; answered with the job.
+    case warm(WarmOrder)
+    /// How far a job is. One that nobody asks about for a while is ended, unless it is in the background.
+    case warming(job: Int)
+    /// Drop copies from the cache.
+    case evict(DataSelection)
+    /// Seal what is open and wait for the store, so many seconds at most.
+    case store(seconds: Double)
 }
 
 /// One session to be served.
@@ -48,6 +56,9 @@ public enum SessionMarker {
 public enum ServerReply: Codable, Sendable, Equatable {
     case done
     case status(ServerStatus)
+    case warming(WarmProgress)
+    case evicted(packs: Int, bytes: UInt64)
+    case staged(StagedTotal)
     /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix.
     case failed(code: Int32, message: String)
 }

@@ -92,6 +92,24 @@ final class CachedPack: @unchecked Sendable {
         return fetched
     }
 
+    /// Whether all of it is here, which is proved where it was not yet. Asks no store.
+    func proveAll() -> Bool {
+        if isComplete { return true }
+        guard mayHoldFrames || monitor.withLock({ self.index != nil }) else { return false }
+        let known = monitor.withLock { self.index }
+        guard let index = known ?? SavedTail.read(file).flatMap({ try? PackIndex(id, $0) })?.withoutRuns else {
+            return false
+        }
+        let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: PackFormat.frameBytes, alignment: 4096)
+        defer { scratch.deallocate() }
+        for frame in index.frames.indices where !monitor.withLock({ present[frame] }) {
+            guard FrameProof(index: index, file: file).holds(frame, scratch) else { return false }
+            monitor.withLock { present[frame] = true }
+        }
+        monitor.withLock { self.index = index }
+        return true
+    }
+
     /// Whether all of it is here and proved.
     var isComplete: Bool {
         monitor.withLock {

@@ -31,10 +31,8 @@ struct FrameFetch {
     }
 
     private func isHere(_ frame: Int, _ scratch: UnsafeMutableRawBufferPointer) -> Bool {
-        let range = index.rawRange(ofFrame: frame)
-        let raw = UnsafeMutableRawBufferPointer(rebasing: scratch[..<range.count])
-        guard let file, (try? file.readFully(at: range.lowerBound, into: raw)) != nil else { return false }
-        return PackFormat.checksum(UnsafeRawBufferPointer(raw)) == index.frames[frame].checksum
+        guard let file else { return false }
+        return FrameProof(index: index, file: file).holds(frame, scratch)
     }
 
     /// Whether the next frame begins where this one ends.
@@ -93,6 +91,20 @@ struct FrameFetch {
         } catch {
             throw .damage(error)
         }
+    }
+}
+
+/// Proves frames that are in the cache's file.
+struct FrameProof {
+    let index: PackIndex
+    let file: RawFile
+
+    /// Whether the file holds the frame. `scratch` has room for one.
+    func holds(_ frame: Int, _ scratch: UnsafeMutableRawBufferPointer) -> Bool {
+        let range = index.rawRange(ofFrame: frame)
+        let raw = UnsafeMutableRawBufferPointer(rebasing: scratch[..<range.count])
+        guard (try? file.readFully(at: range.lowerBound, into: raw)) != nil else { return false }
+        return PackFormat.checksum(UnsafeRawBufferPointer(raw)) == index.frames[frame].checksum
     }
 }
 

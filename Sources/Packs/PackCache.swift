@@ -74,6 +74,18 @@ final class PackCache: @unchecked Sendable {
         return fetched
     }
 
+    func isComplete(_ id: PackID) -> Bool {
+        // Opening makes the file: a pack that is not here stays so.
+        guard monitor.withLock({ entries[id] != nil }), let pack = try? pack(id) else { return false }
+        return pack.proveAll()
+    }
+
+    func drop(_ id: PackID) -> Int {
+        let bytes = monitor.withLock { entries[id]?.bytes ?? 0 }
+        remove(id)
+        return bytes
+    }
+
     private func completeInBackground(_ id: PackID) {
         // A failure is nobody's: who reads what is missing finds it again.
         background.add(id) { [weak self] in _ = try? self?.complete(id) }

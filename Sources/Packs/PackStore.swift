@@ -186,6 +186,23 @@ public final class PackStore: @unchecked Sendable {
         try cache.read(id, at: Int(offset), into: buffer, beforeWaiting)
     }
 
+    // MARK: The cache
+
+    /// Has all of a stored pack in the cache, each frame proved. Answers the raw bytes that came from the store.
+    public func warm(_ id: PackID) throws(PackReadFailure) -> Int { isStaged(id) ? 0 : try cache.complete(id) }
+
+    /// Whether all of it is here and proved, without asking the store.
+    public func isWarm(_ id: PackID) -> Bool { isStaged(id) || cache.isComplete(id) }
+
+    /// Drops a pack's copy. Answers the bytes it took.
+    public func evict(_ id: PackID) -> Int { cache.drop(id) }
+
+    /// Packs that the store has not got yet, and their raw bytes.
+    public func stagedTotal() -> (packs: Int, bytes: Int) {
+        let packs = monitor.withLock { Array(staged.values) }
+        return (packs.count, packs.reduce(0) { $0 + $1.rawLength })
+    }
+
     // MARK: Durability
 
     /// Makes every byte that was appended or rewritten before the call durable in staging.

@@ -13,7 +13,7 @@ struct Berth: ParsableCommand {
         subcommands: [
             SetupCommand.self, ServeCommand.self, StatusCommand.self, StopCommand.self, VolumeCommand.self,
             MountCommand.self, UmountCommand.self, PathCommand.self, RunCommand.self, EnvCommand.self,
-            DoctorCommand.self, LogCommand.self,
+            DoctorCommand.self, LogCommand.self, WarmCommand.self, EvictCommand.self, SyncCommand.self,
             Preparation.self,
         ])
 }

@@ -76,7 +76,9 @@ struct ServeCommand: ParsableCommand {
         let lock = try VolumeLock(paths)
         let volume = try OpenVolume(record, paths, logger: logger)
         let server = Server(
-            volume: record.name, fileSystem: volume.fileSystem, linger: settings.serverIdle, logger: logger)
+            volume: record.name, fileSystem: volume.fileSystem,
+            warmer: Warmer(volume: record.name, fileSystem: volume.fileSystem, packs: volume.packs),
+            linger: settings.serverIdle, logger: logger)
         Signals.onTermination { server.stop() }
         let listener = Self.listener(socket, paths.controlSocket, server, logger)
         let inner = Self.innerListener(paths, server, logger)

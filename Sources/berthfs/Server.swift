@@ -36,7 +36,10 @@ final class Server: @unchecked Sendable {
     private var isStopping = false
     private var lastActivity = ContinuousClock.now
 
-    init(volume: String, fileSystem: FileSystem, linger: Duration, logger: Logger) {
+    private let warmer: Warmer
+
+    init(volume: String, fileSystem: FileSystem, warmer: Warmer, linger: Duration, logger: Logger) {
+        self.warmer = warmer
         self.linger = linger
         self.volume = volume
         self.fileSystem = fileSystem
@@ -49,6 +52,7 @@ final class Server: @unchecked Sendable {
         defer { monitor.unlock() }
         while !isStopping {
             let patience = hadSession ? linger : max(linger, Self.firstSessionLinger)
+            if warmer.isBusy { lastActivity = .now }
             if sessions.isEmpty && lastActivity.duration(to: .now) >= patience { isStopping = true }
             // Looks again each second: nothing has to wake it for the time to pass.
             if !isStopping { _ = monitor.wait(seconds: 1) }
@@ -79,6 +83,12 @@ final class Server: @unchecked Sendable {
                     throw SystemFailure("volume \"\(volume)\"", "cannot be synchronized", error)
                 }
             case .stop: stop()
+            case .warm(let order): return .warming(try warmer.start(order, list: passed))
+            case .warming(let job): return .warming(try warmer.progress(job))
+            case .evict(let selection):
+                let evicted = try warmer.evict(selection, list: passed)
+                return .evicted(packs: evicted.packs, bytes: evicted.bytes)
+            case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
             }
             return .done
         } catch {

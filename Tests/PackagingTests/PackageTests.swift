@@ -37,7 +37,9 @@ struct PackageTests {
     func dependencies() throws {
         let package = try Programs.distributed(".deb")
         let needed = try Shell.root.run("dpkg-deb -f '\(package)' Depends")
-        for name in ["libc6 (>= ", "libcurl4", "libfuse3-3 (", "libsqlite3-0 (", "libseccomp2 (", "libzstd1 (", "fuse3"] {
+        for name in [
+            "libc6 (>= ", "libcurl4", "libfuse3-3 (", "libsqlite3-0 (", "libseccomp2 (", "libzstd1 (", "fuse3",
+        ] {
             #expect(needed.contains(name), "\(name): \(needed)")
         }
         #expect(try Shell.root.run("apt-get -s install '\(package)' 2>/dev/null").contains("Inst berth"))

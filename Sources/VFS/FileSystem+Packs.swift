@@ -1,0 +1,58 @@
+import FileModel
+import Metadata
+import Packs
+
+/// Which packs hold what: found in the metadata alone, a page at a time, so that requests go on meanwhile.
+extension FileSystem {
+    /// Names of one page: a few milliseconds of the metadata's lock.
+    private static let pageEntries = 500
+
+    /// The packs in the store that hold the data of everything at and below a path of the volume (its names from the root
+    /// on). Links are not followed. Answers ENOENT for a path that is not there.
+    public func storedPacks(below path: [FileName]) throws(Errno) -> Set<PackID> {
+        let stored = try read { transaction throws(Errno) in
+            Set(try transaction.packs().filter { $0.state == .stored && $0.liveBytes > 0 }.map(\.id))
+        }
+        if path.isEmpty { return stored }
+        var found: Set<PackID> = []
+        let top = try read { transaction throws(Errno) in
+            var id = InodeID.root
+            for name in path {
+                guard let next = try transaction.entry(name, in: id) else { throw .noEntry }
+                id = next
+            }
+            guard let inode = try transaction.inode(id) else { throw .noEntry }
+            try Self.collect(inode, transaction, &found)
+            return inode
+        }
+        var directories = top.isDirectory ? [top.id] : []
+        while let directory = directories.popLast() {
+            try collect(directory, &found, &directories)
+        }
+        return found.intersection(stored)
+    }
+
+    private func collect(
+        _ directory: InodeID, _ found: inout Set<PackID>, _ directories: inout [InodeID]
+    ) throws(Errno) {
+        var last: FileName?
+        repeat {
+            let page = try read { transaction throws(Errno) in
+                let entries = try transaction.entries(in: directory, after: last, limit: Self.pageEntries)
+                var packs: Set<PackID> = []
+                for entry in entries { try Self.collect(entry.inode, transaction, &packs) }
+                return (entries, packs)
+            }
+            found.formUnion(page.1)
+            directories += page.0.map(\.inode).filter(\.isDirectory).map(\.id)
+            last = page.0.count < Self.pageEntries ? nil : page.0.last?.name
+        } while last != nil
+    }
+
+    private static func collect(
+        _ inode: Inode, _ transaction: any MetadataTransaction, _ found: inout Set<PackID>
+    ) throws(Errno) {
+        guard inode.kind == .regular, inode.size > 0 else { return }
+        for extent in try transaction.extents(of: inode.id, overlapping: 0..<inode.size) { found.insert(extent.pack) }
+    }
+}

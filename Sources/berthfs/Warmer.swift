@@ -1,0 +1,188 @@
+import Control
+import FileModel
+import Glibc
+import LinuxSystem
+import Packs
+import VFS
+
+/// Brings packs near before somebody waits for them, and lets go of them. It never goes through FUSE: which packs hold a
+/// path is in the metadata.
+///
+/// Invariants
+/// - A job's `progress` only grows; its queue holds packs in order, each once.
+/// - A job whose client has gone silent ends, unless it is in the background.
+// SAFETY: every mutable member is guarded by `monitor`.
+final class Warmer: @unchecked Sendable {
+    private struct Job {
+        var progress: WarmProgress
+        var queue: ArraySlice<PackID>
+        var packs: [PackID]
+        var threads: Int
+        var order: WarmOrder
+        var lastAsked = ContinuousClock.now
+    }
+
+    /// At once; a node has few users of a volume.
+    private static let jobLimit = 8
+    /// More would be more than the store has connections for.
+    static let threadLimit = 16
+    private static let silence = Duration.seconds(30)
+    private static let failureLimit = 5
+    private static let listLimit = 256 << 20
+
+    private let volume: String
+    private let fileSystem: FileSystem
+    private let packs: PackStore
+    private let monitor = Monitor()
+    private var jobs: [Int: Job] = [:]
+    private var lastJob = 0
+    private var stores = 0
+
+    init(volume: String, fileSystem: FileSystem, packs: PackStore) {
+        self.volume = volume
+        self.fileSystem = fileSystem
+        self.packs = packs
+    }
+
+    /// Whether the server is needed though it may have no session.
+    var isBusy: Bool { monitor.withLock { stores > 0 || jobs.values.contains { !$0.progress.isOver } } }
+
+    // MARK: Warming
+
+    func start(_ order: WarmOrder, list: consuming FileDescriptor?) throws(SystemFailure) -> WarmProgress {
+        let packs = try find(order.selection, list).sorted()
+        monitor.lock()
+        defer { monitor.unlock() }
+        jobs = jobs.filter { !$0.value.progress.isOver || $0.value.lastAsked.duration(to: .now) < Self.silence }
+        guard jobs.count < Self.jobLimit else {
+            throw SystemFailure(
+                "volume \"\(volume)\"", "is being warmed by \(jobs.count) commands", fix: "wait for one of them",
+                errno: .busy, status: .temporaryFailure)
+        }
+        lastJob += 1
+        let number = lastJob
+        let threads = max(1, min(order.threads, Self.threadLimit, packs.count))
+        let progress = WarmProgress(job: number, packs: packs.count)
+        jobs[number] = Job(progress: progress, queue: packs[...], packs: packs, threads: threads, order: order)
+        guard !packs.isEmpty else { return progress }
+        for _ in 0..<threads { _ = WorkerThread(name: "berth-warm") { self.run(number) } }
+        return progress
+    }
+
+    func progress(_ number: Int) throws(SystemFailure) -> WarmProgress {
+        monitor.lock()
+        defer { monitor.unlock() }
+        guard let job = jobs[number] else {
+            throw SystemFailure(
+                "volume \"\(volume)\"", "has no warm-up \(number)", fix: "start it again", status: .noInput)
+        }
+        jobs[number]?.lastAsked = .now
+        return job.progress
+    }
+
+    private func run(_ number: Int) {
+        while let (pack, isCheck) = next(number) {
+            var fetched = 0
+            var failure: String?
+            if !isCheck {
+                do {
+                    fetched = try packs.warm(pack)
+                } catch {
+                    failure = "pack \(pack): \(error)"
+                }
+            }
+            let isLocal = failure == nil && packs.isWarm(pack)
+            monitor.lock()
+            jobs[number]?.progress.done += 1
+            jobs[number]?.progress.local += isLocal ? 1 : 0
+            jobs[number]?.progress.fetchedBytes += UInt64(fetched)
+            if let failure { note(failure, number) }
+            monitor.unlock()
+        }
+        threadEnded(number)
+    }
+
+    private func next(_ number: Int) -> (PackID, Bool)? {
+        monitor.lock()
+        defer { monitor.unlock() }
+        guard let job = jobs[number] else { return nil }
+        if !job.order.inBackground, job.lastAsked.duration(to: .now) > Self.silence { jobs[number]?.queue = [] }
+        guard let pack = jobs[number]?.queue.popFirst() else { return nil }
+        return (pack, job.order.isCheck)
+    }
+
+    /// Under the monitor.
+    private func note(_ failure: String, _ number: Int) {
+        guard jobs[number]?.progress.failures.count ?? 0 < Self.failureLimit else { return }
+        jobs[number]?.progress.failures.append(failure)
+    }
+
+    /// The last thread looks once more: what came first may have been pushed out by what came last.
+    private func threadEnded(_ number: Int) {
+        monitor.lock()
+        jobs[number]?.threads -= 1
+        let job = jobs[number]
+        monitor.unlock()
+        guard let job, job.threads == 0 else { return }
+        let local = job.packs.count { packs.isWarm($0) }
+        monitor.lock()
+        defer { monitor.unlock() }
+        if local < job.progress.local {
+            note("the cache has not room for all of it at once; make the volume's cache-size larger", number)
+        }
+        jobs[number]?.progress.local = local
+        jobs[number]?.progress.isOver = true
+    }
+
+    // MARK: Letting go, and storing
+
+    func evict(
+        _ selection: DataSelection, list: consuming FileDescriptor?
+    ) throws(SystemFailure) -> (packs: Int, bytes: UInt64) {
+        let sizes = try find(selection, list).map { packs.evict($0) }.filter { $0 > 0 }
+        return (sizes.count, sizes.reduce(0) { $0 + UInt64($1) })
+    }
+
+    /// Seals what is open and waits for the store to take it.
+    func store(seconds: Double) throws(SystemFailure) -> StagedTotal {
+        do {
+            try fileSystem.synchronize()
+        } catch {
+            throw SystemFailure("volume \"\(volume)\"", "cannot be synchronized", error)
+        }
+        monitor.withLock { stores += 1 }
+        defer { monitor.withLock { stores -= 1 } }
+        let failure = packs.flush(seconds: min(max(seconds, 0), 60))
+        let left = packs.stagedTotal()
+        return StagedTotal(packs: left.packs, bytes: UInt64(left.bytes), failure: failure)
+    }
+
+    // MARK: Paths
+
+    private func find(_ selection: DataSelection, _ list: consuming FileDescriptor?) throws(SystemFailure) -> Set<
+        PackID
+    > {
+        var paths = selection.paths
+        if selection.hasList {
+            guard let file = list.take() else {
+                throw SystemFailure("the list of paths", "did not come", status: .dataError)
+            }
+            do {
+                paths += try file.readAll(limit: Self.listLimit).split(separator: 0x0A).map(Array.init)
+            } catch {
+                throw SystemFailure("the list of paths", "cannot be read", error, status: .noInput)
+            }
+        }
+        var found: Set<PackID> = []
+        for path in paths {
+            do {
+                let names = try path.split(separator: 0x2F).map { part throws(Errno) in try FileName(Array(part)) }
+                found.formUnion(try fileSystem.storedPacks(below: names))
+            } catch {
+                let text = String(decoding: path, as: UTF8.self)
+                throw SystemFailure("\(volume):/\(text)", "cannot be found", error, status: .noInput)
+            }
+        }
+        return found
+    }
+}
