@@ -8,7 +8,9 @@ set -euo pipefail
 
 build=(pkg-config libfuse3-dev libsqlite3-dev libseccomp-dev libzstd-dev libxxhash-dev
     fuse3 podman crun runc uidmap slirp4netns busybox-static catatonit)
-test=(attr acl curl procps util-linux patchelf squashfs-tools squashfuse charliecloud-runtime)
+test=(attr acl curl procps util-linux patchelf squashfs-tools squashfuse charliecloud-runtime
+    slurm-wlm slurm-client slurmctld slurmd munge environment-modules
+    lua5.3 lua-filesystem lua-json lua-posix lua-term tcl)
 bench=(git procps python3 python3-venv redis-server redis-tools tar util-linux)
 
 packages=("${build[@]}")
@@ -41,6 +43,7 @@ fi
 
 if [ "${1:-test}" = test ]; then
     as_root "$(dirname "$0")/install-apptainer.sh"
+    as_root "$(dirname "$0")/install-lmod.sh"
 fi
 
 # As every distribution's udev rules do for fuse; slirp4netns wants the other.
