@@ -69,25 +69,30 @@ struct SlurmTests {
         try host.expectNothingLeft()
     }
 
-    @Test(
-        "a job that is cancelled, killed, or out of time leaves nothing, whatever it has open there",
-        arguments: ["scancel $job", "scancel --signal=KILL --full $job", "scontrol update JobId=$job EndTime=now"])
-    func ended(command: String) throws {
-        let host = try SlurmHost()
-        let job = try host.start(
-            #"trap "" TERM; cd "${APPTAINER_BIND%%:*}"; exec 5>open; setsid sleep 300 & touch "$OLDPWD/ready"; sleep 300; sleep 300"#
-        )
-        #expect(try host.run("grep -c '\(host.site.directory)' /proc/mounts") == "1")
-        if command.contains("EndTime") { usleep(1_500_000) }
-        _ = try host.run("job=\(job); \(command)")
-        try eventually("the job ends", within: .seconds(60)) {
-            try host.run("squeue -h -j \(job) -o %T 2>/dev/null || true").isEmpty
+    @Test("a job that is cancelled, killed, or out of time leaves nothing, whatever it has open there")
+    func ended() throws {
+        // All at once: Slurm looks for jobs out of time twice a minute.
+        var jobs: [(host: SlurmHost, id: String)] = []
+        let ends = [
+            "scontrol update JobId=$job EndTime=now", "scancel $job", "scancel --signal=KILL --full $job",
+        ]
+        for _ in ends {
+            let host = try SlurmHost()
+            let id = try host.start(
+                #"trap "" TERM; cd "${APPTAINER_BIND%%:*}"; exec 5>open; setsid sleep 300 & touch "$OLDPWD/ready"; sleep 300; sleep 300"#
+            )
+            #expect(try host.run("grep -c '\(host.site.directory)' /proc/mounts") == "1")
+            jobs.append((host, id))
         }
-        // What left its session is no child of the job to proctrack/linuxproc; a cluster with cgroups ends it.
-        _ = try Shell.root.attempt(
-            "for p in /proc/[0-9]*; do grep -qsz '^SLURM_JOB_ID=\(job)$' $p/environ && grep -qsz '^HOME=\(host.site.home)$' $p/environ && [ \"$(cat $p/comm)\" = sleep ] && kill -9 ${p#/proc/}; done; true"
-        )
-        try host.expectNothingLeft()
+        for (job, end) in zip(jobs, ends) { _ = try job.host.run("job=\(job.id); \(end)") }
+        for (host, id) in jobs {
+            try eventually("job \(id) ends", within: .seconds(60)) {
+                try host.run("squeue -h -j \(id) -o %T 2>/dev/null || true").isEmpty
+            }
+            try host.expectNothingLeft()
+        }
+        let states = try jobs.map { try $0.host.run("scontrol show job \($0.id) | grep -o 'JobState=[A-Z]*'") }
+        #expect(states == ["JobState=TIMEOUT", "JobState=CANCELLED", "JobState=FAILED"])
     }
 
     @Test(
@@ -106,10 +111,20 @@ struct SlurmTests {
     func refused(options: String, says: String) throws {
         let host = try SlurmHost()
         _ = try host.run("berth volume create homeless")
-        let text = try host.batch("touch started", options: options)
+        let outcome = try host.attempt("srun --quiet \(options) touch started")
+        let text = outcome.output
+        #expect(outcome.end == .exited(1))
         #expect(text.contains(says) && text.contains("the task does not start"), "\(text)")
         #expect(try host.run("ls started 2>/dev/null || true").isEmpty)
         try host.expectNothingLeft()
+    }
+
+    @Test("a batch script does not start either, and its output says why")
+    func refusedBatch() throws {
+        let host = try SlurmHost()
+        let text = try host.batch("touch started", options: "--comment=berth:nosuch")
+        #expect(text.contains("berth volume create nosuch") && text.contains("the task does not start"), "\(text)")
+        #expect(try host.run("ls started 2>/dev/null || true").isEmpty)
     }
 
     @Test("a job that names no volume is left alone")
