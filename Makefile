@@ -1,4 +1,4 @@
-# Berth. `make demo` shows it at work, `make test` runs everything, `make bench` measures.
+# Berth. `make demo` shows it at work, `make test` runs everything, `make dist` makes packages, `make bench` measures.
 
 SHELL := /bin/bash
 PROGRAMS := .build/release
@@ -6,14 +6,17 @@ PROGRAMS := .build/release
 RELEASE := swift build -c release -Xswiftc -static-stdlib -Xlinker -s
 SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: build demo test bench format lint clean
+.PHONY: build demo dist test bench format lint clean
 
 build: dependencies-build
 	@$(RELEASE)
 
-.PHONY: dependencies-build dependencies-test dependencies-bench
+.PHONY: dependencies-build dependencies-dist dependencies-test dependencies-bench
 dependencies-build:
 	@packaging/install-dependencies.sh build
+
+dependencies-dist:
+	@packaging/install-dependencies.sh dist
 
 dependencies-test:
 	@packaging/install-dependencies.sh test
@@ -24,9 +27,14 @@ dependencies-bench:
 demo: build
 	@packaging/demo.sh "$(CURDIR)/$(PROGRAMS)"
 
+# A tarball that works wherever it is unpacked, and a Debian package, in dist/.
+dist: dependencies-dist build
+	@packaging/dist.sh "$(CURDIR)/$(PROGRAMS)" "$(CURDIR)/dist"
+
 # The programs under test are the ones that are shipped. Suites that mount and run containers take turns.
 test: dependencies-test lint
 	@$(RELEASE)
+	@packaging/dist.sh "$(CURDIR)/$(PROGRAMS)" "$(CURDIR)/dist"
 	@BERTH_PROGRAMS="$(CURDIR)/$(PROGRAMS)" BERTH_PACKAGING="$(CURDIR)/packaging" swift test
 
 # Everything beside JuiceFS and the local file system; hours. A short look: make bench BENCH=--quick
@@ -41,4 +49,4 @@ lint:
 	@swift format lint --strict --recursive --parallel $(SOURCES)
 
 clean:
-	@rm -rf .build
+	@rm -rf .build dist

@@ -102,6 +102,7 @@ let package = Package(
         tests("MetadataTests", ["FileModel", "LinuxSystem", "Metadata", "SQLiteMetadata"]),
         tests("MountTests", ["CLinux", "FileModel", "LinuxSystem"]),
         tests("RuntimeTests", ["Control", "FileModel", "LinuxSystem", "Volumes"]),
+        tests("PackagingTests", ["FileModel", "LinuxSystem"]),
         tests("PacksTests", ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"]),
         tests(
             "VFSTests",

@@ -3,6 +3,7 @@
 # Started by root it makes the user berth-demo and goes on as that user.
 #
 # usage: demo.sh DIRECTORY-OF-THE-PROGRAMS
+#        BERTH_DEMO_FILES: how many small files, 3000 if unset
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,6 +28,7 @@ fi
 
 export PATH="$programs:$PATH"
 volume=berth-demo
+files=${BERTH_DEMO_FILES:-3000}
 image=localhost/berth-bb
 runtime=$("$here/podman-runtime.sh")
 work=$(mktemp -d "${TMPDIR:-/tmp}/berth-demo.XXXXXX")
@@ -49,9 +51,9 @@ say "2. Make a volume through podman's plugin, and an image without a network"
 podman volume exists "$volume" && podman volume rm "$volume" >/dev/null
 show podman volume create --driver berth "$volume"
 
-say "3. Make a data set: 3,000 small files, as a docking campaign leaves them, and a large one"
+say "3. Make a data set: $files small files, as a docking campaign leaves them, and a large one"
 mkdir "$work/set" "$work/host"
-for ((i = 0; i < 3000; i++)); do
+for ((i = 0; i < files; i++)); do
     printf 'REMARK ligand %06d\nATOM %06d C LIG A %d %d.%03d %d.%03d\n%s\n' "$i" "$i" "$i" "$((i % 97))" "$((i % 997))" \
         "$((i % 89))" "$((i % 991))" "$(printf 'HETATM %.0s' {1..60})"
 done | split -l 3 -a 4 -d - "$work/set/ligand-"

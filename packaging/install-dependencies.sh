@@ -2,13 +2,15 @@
 # Installs what building, running and testing Berth needs on Debian 12, and lets ordinary users open /dev/fuse.
 # Does nothing where all is there; needs root or sudo only for what is missing.
 #
-# usage: install-dependencies.sh [build|test|bench]
-#        build: to build and run the demo; test (default): to run the tests, too; bench: to measure against others
+# usage: install-dependencies.sh [build|dist|test|bench]
+#        build: to build and run the demo; dist: to make packages; test (default): to run the tests, too; bench: to
+#        measure against others
 set -euo pipefail
 
 build=(pkg-config libfuse3-dev libsqlite3-dev libseccomp-dev libzstd-dev libxxhash-dev
     fuse3 podman crun runc uidmap slirp4netns busybox-static catatonit)
-test=(attr acl curl procps util-linux patchelf squashfs-tools squashfuse charliecloud-runtime
+dist=(dpkg-dev gzip python3-minimal tar)
+test=("${dist[@]}" groff-base systemd attr acl curl procps util-linux patchelf squashfs-tools squashfuse charliecloud-runtime
     slurm-wlm slurm-client slurmctld slurmd munge environment-modules
     lua5.3 lua-filesystem lua-json lua-posix lua-term tcl)
 bench=(git procps python3 python3-venv redis-server redis-tools tar util-linux)
@@ -16,6 +18,7 @@ bench=(git procps python3 python3-venv redis-server redis-tools tar util-linux)
 packages=("${build[@]}")
 case ${1:-test} in
 build) ;;
+dist) packages+=("${dist[@]}") ;;
 bench) packages+=("${bench[@]}") ;;
 *) packages+=("${test[@]}") ;;
 esac

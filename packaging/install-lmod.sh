@@ -12,7 +12,10 @@ set -euo pipefail
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 cd "$tree"
-apt-get -qq -o APT::Sandbox::User=root download lmod
+apt-get -qq -o APT::Sandbox::User=root download lmod 2>/dev/null || {
+    apt-get -qq update
+    apt-get -qq -o APT::Sandbox::User=root download lmod
+}
 dpkg-deb -x lmod_*.deb .
 for directory in usr/share/lmod usr/lib/lmod etc/lmod; do
     [ -d "$directory" ] || continue

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -99,6 +100,20 @@ static inline int berth_bind_unix(int fd, const char *path) {
     struct sockaddr_un address;
     if (berth_unix_address(path, &address) != 0) return -1;
     return bind(fd, (struct sockaddr *)&address, sizeof address);
+}
+// The path at which an inherited socket listens; -1 where it does not, or has none.
+static inline int berth_unix_name(int fd, char *path, int size) {
+    struct sockaddr_un address;
+    socklen_t length = sizeof address, flag = sizeof(int);
+    int listens = 0;
+    __builtin_memset(&address, 0, sizeof address);
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &flag) != 0 || !listens) return -1;
+    if (getsockname(fd, (struct sockaddr *)&address, &length) != 0 || address.sun_family != AF_UNIX) return -1;
+    int count = (int)strnlen(address.sun_path, sizeof address.sun_path);
+    if (count >= size) return -1;
+    __builtin_memcpy(path, address.sun_path, (unsigned long)count);
+    path[count] = 0;
+    return 0;
 }
 static inline int berth_connect_unix(int fd, const char *path) {
     struct sockaddr_un address;

@@ -9,10 +9,13 @@ public enum SupervisorRequest: Codable, Sendable, Equatable {
     case serve(volume: String)
     /// Are you there?
     case ping
+    /// Which version does this process run?
+    case version
 }
 
 public enum SupervisorReply: Codable, Sendable, Equatable {
     case done
+    case version(String)
     /// `code` is an exit status of `sysexits.h`.
     case failed(code: Int32, message: String)
 }
@@ -20,6 +23,33 @@ public enum SupervisorReply: Codable, Sendable, Equatable {
 /// Asks `berth serve` for things.
 public struct SupervisorClient: Sendable {
     private let channel: FrameChannel
+
+    /// systemd starts `berth serve` when a client knocks at its socket.
+    private static let wakeTimeout = Duration.seconds(20)
+
+    /// Connects, and has systemd start `berth serve` where it listens in its place; nil where neither is there.
+    public init?(waking paths: SitePaths) throws(SystemFailure) {
+        if let client = try SupervisorClient(socket: paths.supervisorSocket) {
+            self = client
+            return
+        }
+        do {
+            _ = try UnixSocket.connect(to: paths.pluginSocket, timeout: .seconds(2))
+        } catch  where error.errno == .noEntry || error.errno == Errno(ECONNREFUSED) {
+            return nil
+        }
+        let deadline = Deadline(after: Self.wakeTimeout)
+        while !deadline.hasPassed {
+            if let client = try SupervisorClient(socket: paths.supervisorSocket) {
+                self = client
+                return
+            }
+            usleep(20_000)
+        }
+        throw SystemFailure(
+            paths.pluginSocket, "is listened on, and no `berth serve` was started behind it",
+            fix: "look at: journalctl --user -u berth", status: .temporaryFailure)
+    }
 
     /// Connects; nil where no `berth serve` runs.
     public init?(socket path: String, timeout: Duration = .seconds(2)) throws(SystemFailure) {
@@ -31,7 +61,8 @@ public struct SupervisorClient: Sendable {
     }
 
     /// Sends a request and waits for its reply. A refusal is thrown with its own words.
-    public func ask(_ request: SupervisorRequest, timeout: Duration) throws(SystemFailure) {
+    @discardableResult
+    public func ask(_ request: SupervisorRequest, timeout: Duration) throws(SystemFailure) -> SupervisorReply {
         try channel.send(request, timeout: timeout)
         guard let frame = try channel.receive(SupervisorReply.self, timeout: timeout) else {
             throw SystemFailure(channel.name, "`berth serve` hung up without an answer", status: .unavailable)
@@ -39,5 +70,6 @@ public struct SupervisorClient: Sendable {
         if case .failed(let code, let message) = frame.message {
             throw SystemFailure(passingOn: message, status: ExitStatus(rawValue: code) ?? .unavailable)
         }
+        return frame.message
     }
 }

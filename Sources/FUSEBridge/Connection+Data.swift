@@ -44,6 +44,11 @@ extension Connection {
         let start = try fileSystem.write(bytes, to: id, at: wanted, appends: flags & O_APPEND != 0, caller: caller)
         // Another session made the file longer than this kernel knew: its page cache holds the bytes elsewhere.
         if start != wanted { queue.add([.data(id)], beforeWaiting: session.willWait) }
+        // Past the page cache the kernel sends no FSYNC after the write: the flags say what was asked.
+        if flags & O_DSYNC != 0 {
+            session.willWait()
+            try fileSystem.synchronize()
+        }
         return .written(bytes.count)
     }
 

@@ -55,7 +55,12 @@ public final class Connection: Endpoint, @unchecked Sendable {
         hook.whenReady(isReady)
         fileSystem.attach(session)
         // `serve` keeps the object alive, and joins the thread before it returns.
-        let pump = WorkerThread(name: "berth-inval") { [unowned self] in self.invalidate() }
+        let pump = WorkerThread(name: "berth-inval") { [unowned self] in
+            self.invalidate()
+            // Not before: a notice may wait for a lock of the kernel that only the answer to a request releases.
+            self.loop?.stop()
+        }
+        if !pump.isRunning { loop?.stop() }
         loop?.run()
         queue.close()
         pump.join()
@@ -64,14 +69,14 @@ public final class Connection: Endpoint, @unchecked Sendable {
 
     /// Ends service: the kernel answers ENOTCONN from then on. Safe from any thread.
     public func abort() {
-        loop?.stop()
+        queue.close()
     }
 
     /// The thread that tells this session's kernel what others changed: outside every lock, and never awaited by
     /// a request, because two sessions in one directory would wait for each other.
     private func invalidate() {
         while let changes = queue.nextBatch() {
-            for change in changes { tell(change) }
+            for change in changes where !queue.hasClosed { tell(change) }
         }
     }
 

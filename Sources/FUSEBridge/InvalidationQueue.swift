@@ -43,6 +43,8 @@ final class InvalidationQueue: @unchecked Sendable {
         return waiting
     }
 
+    var hasClosed: Bool { monitor.withLock { isClosed } }
+
     func close() {
         monitor.lock()
         isClosed = true

@@ -63,7 +63,9 @@ package final class RequestLoop: @unchecked Sendable {
 
     /// Under the monitor.
     private func addThread() {
-        threads.append(WorkerThread(name: "berth-request") { [unowned self] in self.work(isCounted: true) })
+        let thread = WorkerThread(name: "berth-request") { [unowned self] in self.work(isCounted: true) }
+        guard thread.isRunning else { return }
+        threads.append(thread)
         // It counts before it waits: two that pass the lead on at once need two.
         followers += 1
     }

@@ -24,6 +24,25 @@ public struct FileLock: ~Copyable {
         }
     }
 
+    /// Runs a body under the lock. Somebody else's that lasts longer than `limit` is an error.
+    public static func holding<Result>(
+        _ path: String, within limit: Duration, _ body: () throws(SystemFailure) -> Result
+    ) throws(SystemFailure) -> Result {
+        guard let lock = try take(path, until: Deadline(after: limit)) else {
+            throw SystemFailure(
+                path, "is locked by another command", fix: "try again", errno: Errno(EAGAIN), status: .temporaryFailure)
+        }
+        let result: Result
+        do {
+            result = try body()
+        } catch {
+            lock.release()
+            throw error
+        }
+        lock.release()
+        return result
+    }
+
     /// Lets go. So does the end of the value's life.
     public consuming func release() {}
 

@@ -1,9 +1,9 @@
 import FileModel
 import Glibc
 
-/// A user namespace's id map, as `/proc/self/uid_map` and `gid_map` show it (user_namespaces(7)).
-public struct NamespaceMap: Equatable, Sendable {
-    /// `count` ids from `inside` on are those from `outside` on in the namespace around.
+/// A user namespace's map of ids, as `/proc/PID/uid_map` and `gid_map` show it (user_namespaces(7)).
+public struct NamespaceIDs: Equatable, Sendable {
+    /// `count` ids from `inside` on are those from `outside` on for whoever reads the map.
     public struct Range: Equatable, Sendable {
         public var inside: UInt32
         public var outside: UInt32
@@ -16,6 +16,11 @@ public struct NamespaceMap: Equatable, Sendable {
         }
     }
 
+    public enum Kind: String, Sendable {
+        case users = "uid"
+        case groups = "gid"
+    }
+
     public var ranges: [Range]
 
     public init(ranges: [Range]) {
@@ -24,27 +29,30 @@ public struct NamespaceMap: Equatable, Sendable {
 
     public init(text: String) {
         ranges = text.split(separator: "\n").compactMap { line in
-            let numbers = line.split(separator: " ").compactMap { UInt32($0) }
-            return numbers.count == 3 ? Range(inside: numbers[0], outside: numbers[1], count: numbers[2]) : nil
+            let fields = line.split(separator: " ").compactMap { UInt32($0) }
+            return fields.count == 3 ? Range(inside: fields[0], outside: fields[1], count: fields[2]) : nil
         }
     }
 
-    /// This process's own; `kind` is `uid` or `gid`.
-    static func own(_ kind: String) -> NamespaceMap {
-        let bytes = (try? AtomicFile.read("/proc/self/\(kind)_map")) ?? nil
-        return NamespaceMap(text: String(decoding: bytes ?? [], as: UTF8.self))
+    /// That of a process, or of `self`. Nil where it may not be read.
+    public init?(of process: String, _ kind: Kind = .users) {
+        guard let bytes = (try? AtomicFile.read("/proc/\(process)/\(kind.rawValue)_map")) ?? nil else { return nil }
+        self.init(text: String(decoding: bytes, as: UTF8.self))
     }
 
-    /// The id outside; the same one where the namespace has no place for it.
-    public func outside(_ id: UInt32) -> UInt32 {
-        for range in ranges where id >= range.inside && id - range.inside < range.count {
-            return range.outside + (id - range.inside)
+    /// Ids mean the same inside and outside.
+    public var isInitial: Bool { ranges == [Range(inside: 0, outside: 0, count: .max)] }
+
+    /// The id outside; nil where the namespace has no such id.
+    public func outside(_ inside: UInt32) -> UInt32? {
+        for range in ranges where inside >= range.inside && inside - range.inside < range.count {
+            return range.outside + (inside - range.inside)
         }
-        return id
+        return nil
     }
 
     /// How a session in this namespace shows a volume that `host` shows outside.
-    func inside(_ host: IdentityMap) -> IdentityMap {
+    public func inside(_ host: IdentityMap) -> IdentityMap {
         var result: [IdentityMap.Range] = []
         for range in ranges {
             // Outside ids stand for themselves.
@@ -67,13 +75,13 @@ public struct NamespaceMap: Equatable, Sendable {
 
 extension Identity {
     /// The user as whom this process runs outside its user namespace: in `apptainer --fakeroot`, whoever started it.
-    public static func userOutside() -> UInt32 { NamespaceMap.own("uid").outside(geteuid()) }
+    public static func userOutside() -> UInt32 { outside(geteuid(), own(.users)) }
 
     /// How a mount of this process's user namespace shows a volume's owners.
     public static func mountInOwnNamespace() -> Identity {
-        let users = NamespaceMap.own("uid")
-        let groups = NamespaceMap.own("gid")
-        let host = hostMount(userID: users.outside(geteuid()), groupID: groups.outside(getegid()))
+        let users = own(.users)
+        let groups = own(.groups)
+        let host = hostMount(userID: outside(geteuid(), users), groupID: outside(getegid(), groups))
         return Identity(users: users.inside(host.users), groups: groups.inside(host.groups))
     }
 
@@ -81,8 +89,15 @@ extension Identity {
     public static func alone(userID: UInt32, groupID: UInt32) -> Identity {
         let host = hostMount(userID: userID, groupID: groupID)
         func only(_ id: UInt32, _ map: IdentityMap) -> IdentityMap {
-            NamespaceMap(ranges: [.init(inside: id, outside: id, count: 1)]).inside(map)
+            NamespaceIDs(ranges: [.init(inside: id, outside: id, count: 1)]).inside(map)
         }
         return Identity(users: only(userID, host.users), groups: only(groupID, host.groups))
     }
+
+    private static func own(_ kind: NamespaceIDs.Kind) -> NamespaceIDs {
+        NamespaceIDs(of: "self", kind) ?? NamespaceIDs(ranges: [])
+    }
+
+    /// An id without a place in the namespace stands for itself.
+    private static func outside(_ id: UInt32, _ map: NamespaceIDs) -> UInt32 { map.outside(id) ?? id }
 }

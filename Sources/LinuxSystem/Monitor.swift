@@ -42,6 +42,18 @@ public final class Monitor: @unchecked Sendable {
         return try body()
     }
 
+    /// As `withLock`; calls `beforeWaiting` where somebody else holds the lock.
+    public func withLock<Result, Failure: Error>(
+        beforeWaiting: () -> Void, _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        if pthread_mutex_trylock(mutex) != 0 {
+            beforeWaiting()
+            lock()
+        }
+        defer { unlock() }
+        return try body()
+    }
+
     /// Waits for a signal; the lock is held before and after. Wakes for no reason, too.
     public func wait() { pthread_cond_wait(condition, mutex) }
 

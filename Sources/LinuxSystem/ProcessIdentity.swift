@@ -97,39 +97,3 @@ public enum ProcessTable {
         return inodes.count
     }
 }
-
-/// A user namespace's map of ids, from `/proc/PID/uid_map` (user_namespaces(7)).
-public struct NamespaceIDs: Equatable, Sendable {
-    /// `count` ids from `inside` on are `outside` and the following for whoever reads the map.
-    public struct Range: Equatable, Sendable {
-        public var inside: UInt32
-        public var outside: UInt32
-        public var count: UInt32
-    }
-
-    public var ranges: [Range]
-
-    public init(text: String) {
-        ranges = text.split(separator: "\n").compactMap { line in
-            let fields = line.split(separator: " ").compactMap { UInt32($0) }
-            return fields.count == 3 ? Range(inside: fields[0], outside: fields[1], count: fields[2]) : nil
-        }
-    }
-
-    /// Nil where it may not be read.
-    public init?(of process: String) {
-        guard let bytes = (try? AtomicFile.read("/proc/\(process)/uid_map")) ?? nil else { return nil }
-        self.init(text: String(decoding: bytes, as: UTF8.self))
-    }
-
-    /// Ids mean the same inside and outside.
-    public var isInitial: Bool { ranges == [Range(inside: 0, outside: 0, count: .max)] }
-
-    /// The id outside; nil where the namespace has no such id.
-    public func outside(_ inside: UInt32) -> UInt32? {
-        for range in ranges where inside >= range.inside && inside - range.inside < range.count {
-            return range.outside + (inside - range.inside)
-        }
-        return nil
-    }
-}

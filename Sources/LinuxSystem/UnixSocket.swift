@@ -19,10 +19,12 @@ public struct PeerCredentials: Equatable, Sendable {
 public enum UnixSocket {
     /// Bytes of a socket's path; the kernel's address holds 108 with the final NUL.
     public static let maximumPathLength = 107
+    /// Clients that may wait to be accepted.
+    public static let backlog: Int32 = 64
 
     /// Listens at `path`, for this user only: its directory is made (or checked to be) 0700 and ours, the
     /// socket is 0600. A socket left by a dead process is replaced; one that somebody answers is not.
-    public static func listen(at path: String, backlog: Int32 = 64) throws(SystemFailure) -> FileDescriptor {
+    public static func listen(at path: String) throws(SystemFailure) -> FileDescriptor {
         try checkPath(path)
         guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else {
             throw SystemFailure(path, "a socket needs an absolute path in a directory of ours", status: .usage)
@@ -48,7 +50,7 @@ public enum UnixSocket {
         try SecureDirectory.make(String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]))
         let descriptor = try make(path)
         // Its directory is ours alone; the mode is that of the process's umask.
-        guard berth_bind_unix(descriptor.rawValue, path) == 0, Glibc.listen(descriptor.rawValue, 64) == 0 else {
+        guard berth_bind_unix(descriptor.rawValue, path) == 0, Glibc.listen(descriptor.rawValue, backlog) == 0 else {
             throw SystemFailure(path, "cannot be listened on", .current)
         }
         return descriptor

@@ -16,7 +16,8 @@ public final class WorkerThread: @unchecked Sendable {
     }
 
     private var handle = pthread_t()
-    private let isRunning: Bool
+    /// False where the system had no thread for it; the closure is not run then.
+    public let isRunning: Bool
 
     /// Starts at once. `name` (15 bytes at most) shows in ps and gdb.
     public init(name: String, _ body: @escaping @Sendable () -> Void) {

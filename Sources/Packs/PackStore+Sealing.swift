@@ -168,6 +168,11 @@ extension PackStore {
         return failure
     }
 
+    /// Gives room back that packs left in staging do not need. Call it after the last commit.
+    public func giveBackRoom() {
+        for pack in monitor.withLock({ Array(staged.values) }) { pack.giveBackRoom() }
+    }
+
     /// Deletes a stored pack that no extent names.
     public func delete(_ id: PackID) throws(ObjectStoreError) {
         try store.delete(ObjectName(pack: id))

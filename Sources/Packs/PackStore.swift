@@ -111,6 +111,7 @@ public final class PackStore: @unchecked Sendable {
     ) throws(Errno) -> (StagedPack, Int) {
         precondition(count <= PackFormat.maximumRawBytes, "a write is smaller than a pack")
         while true {
+            if isLarge && monitor.withLock({ streams[inode] == nil }) { sealer?.waitForRoom(beforeWaiting) }
             let pack = isLarge ? try streamPack(inode) : try sharedPack()
             if let offset = pack.reserve(count, for: inode, at: fileOffset) { return (pack, offset) }
             retire(pack, isLarge ? inode : nil)

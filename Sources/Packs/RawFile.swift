@@ -29,6 +29,16 @@ final class RawFile: Sendable {
         return fstat(descriptor, &status) == 0 ? Int(status.st_size) : 0
     }
 
+    /// Has the file system keep `bytes` for the file, whose size stays. False where it has no room for them.
+    func setAside(_ bytes: Int) -> Bool {
+        let result = fallocate(descriptor, Int32(BERTH_FALLOC_FL_KEEP_SIZE), 0, off_t(bytes))
+        // File systems that cannot set room aside are trusted to have it.
+        return result == 0 || (errno != ENOSPC && errno != EDQUOT)
+    }
+
+    /// Cutting a file at its end frees what was set aside beyond it.
+    func giveBack() { ftruncate(descriptor, off_t(size)) }
+
     /// Fills `buffer` from `offset` on. `beforeWaiting` is called where the bytes are not in memory.
     func read(
         at offset: Int, into buffer: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void

@@ -63,7 +63,9 @@ final class StagedPack: @unchecked Sendable {
         length = Int(status.st_size)
         rewritableFrom = length
         written = length
-        self.buffer = buffer
+        // Room for what gathers in memory is set aside first: where there is none, or the quota has none, bytes are
+        // written at once, and it is the writer who hears of it.
+        self.buffer = buffer != nil && file.setAside(PackFormat.maximumRawBytes) ? buffer : nil
         if !isNew { loadRuns() }
     }
 
@@ -206,7 +208,11 @@ final class StagedPack: @unchecked Sendable {
 
     /// Takes no more writes.
     func close() {
-        monitor.withLock { isOpen = false }
+        monitor.withLock {
+            isOpen = false
+            // The next `synchronize` lets go of the buffer.
+            isDirty = isDirty || buffer != nil
+        }
     }
 
     /// As `close`, and waits for the writers that are under way.
@@ -219,9 +225,13 @@ final class StagedPack: @unchecked Sendable {
 
     var allRuns: [PackRun] { monitor.withLock { runs } }
 
+    /// Lets go of room that was set aside and not used. Call it when nothing is being written.
+    func giveBackRoom() { file.giveBack() }
+
     /// All raw bytes of a sealed pack, from the file.
     func sealedBytes() throws -> UnsafeMutableRawBufferPointer {
         try writeOut()
+        giveBackRoom()
         let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: rawLength, alignment: 4096)
         let available = min(file.size, raw.count)
         do {

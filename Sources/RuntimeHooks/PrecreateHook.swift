@@ -149,7 +149,7 @@ public struct PrecreateHook {
         do {
             return try ServerClient(socket: volume.controlSocket)
         } catch  where error.errno == .noEntry || error.errno == Errno(ECONNREFUSED) {
-            guard let supervisor = try SupervisorClient(socket: paths.supervisorSocket) else {
+            guard let supervisor = try SupervisorClient(waking: paths) else {
                 throw SystemFailure(
                     "volume \"\(volume.name)\"",
                     "is not served, and `berth serve` does not run (no \(paths.supervisorSocket))",

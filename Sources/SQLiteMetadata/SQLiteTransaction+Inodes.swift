@@ -93,6 +93,9 @@ extension SQLiteTransaction {
         if fault == nil {
             if !touchedInodes.isEmpty { isDirty = true }
             try writeInodes(all: true)
+        } else {
+            dirtyInodes.removeAll()
+            touchedInodes.removeAll()
         }
         cache.removeAll(keepingCapacity: true)
     }

@@ -100,7 +100,9 @@ extension FileSystem {
         try requireRoom()
         // The kernel lets one append at a time into a file, of its own session only.
         guard appends && isShared else { return try place(bytes, id, offset, appends, caller) }
-        return try appendLock.withLock { () throws(Errno) in try place(bytes, id, offset, appends, caller) }
+        return try appendLock.withLock(beforeWaiting: caller.session.willWait) { () throws(Errno) in
+            try place(bytes, id, offset, appends, caller)
+        }
     }
 
     private func place(

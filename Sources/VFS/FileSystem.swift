@@ -246,6 +246,7 @@ public final class FileSystem: @unchecked Sendable {
     public func close(storeSeconds: Double) -> String? {
         let unstored = packs.close(seconds: storeSeconds)
         committer.stop()
+        packs.giveBackRoom()
         do {
             try metadata.close()
         } catch {

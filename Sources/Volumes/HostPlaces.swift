@@ -26,8 +26,10 @@ extension MountService {
         _ = try registry.record(name)
         try registry.paths.prepare()
         try SecureDirectory.make(registry.paths.hostMountpoints)
-        let lock = try placeLock()
-        defer { flock(lock.rawValue, LOCK_UN) }
+        try alone { () throws(SystemFailure) in try placeAlone(name) }
+    }
+
+    private func placeAlone(_ name: VolumeName) throws(SystemFailure) {
         if isPlaced(name.description) { return }
         let path = hostPlace(name.description)
         try takeAwayDeadMounts(path)
@@ -47,8 +49,10 @@ extension MountService {
 
     /// Ends the mount, and takes its directory away. Nothing there is no error.
     public func unplace(_ name: String) throws(SystemFailure) {
-        let lock = try placeLock()
-        defer { flock(lock.rawValue, LOCK_UN) }
+        try alone { () throws(SystemFailure) in try unplaceAlone(name) }
+    }
+
+    private func unplaceAlone(_ name: String) throws(SystemFailure) {
         let path = hostPlace(name)
         if let found = MountInfo.at(path, in: try MountInfo.all()), Self.volume(of: found) != nil {
             let isAlive = (try? SessionMarker.session(at: path)) != nil
@@ -79,16 +83,9 @@ extension MountService {
         }
     }
 
-    /// Two shells at once must not both mount.
-    private func placeLock() throws(SystemFailure) -> FileDescriptor {
+    /// Two shells at once must not both mount. A mount waits for its server, so the other waits for long.
+    private func alone(_ body: () throws(SystemFailure) -> Void) throws(SystemFailure) {
         try SecureDirectory.make(registry.paths.runtime)
-        let path = "\(registry.paths.runtime)/host.lock"
-        let lock = try explaining(path, "cannot be opened") { () throws(Errno) in
-            try FileDescriptor.open(path, O_RDWR | O_CREAT | O_NOFOLLOW)
-        }
-        while flock(lock.rawValue, LOCK_EX) != 0 {
-            guard errno == EINTR else { throw SystemFailure(path, "cannot be locked", .current) }
-        }
-        return lock
+        try FileLock.holding("\(registry.paths.runtime)/host.lock", within: .seconds(60), body)
     }
 }

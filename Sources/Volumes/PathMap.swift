@@ -142,14 +142,13 @@ extension PathMap {
 
     private func change(_ body: (inout Overrides) throws(SystemFailure) -> Void) throws(SystemFailure) {
         try SecureDirectory.make(registry.paths.configuration)
-        let path = "\(registry.paths.configuration)/paths.lock"
-        let lock = try explaining(path, "cannot be opened") { () throws(Errno) in
-            try FileDescriptor.open(path, O_RDWR | O_CREAT | O_NOFOLLOW)
+        // Two commands at once must not lose each other's change.
+        try FileLock.holding("\(registry.paths.configuration)/paths.lock", within: .seconds(10)) {
+            () throws(SystemFailure) in try changeAlone(body)
         }
-        // Two commands at once must not lose each other's change. The lock goes with the descriptor.
-        while flock(lock.rawValue, LOCK_EX) != 0 {
-            guard errno == EINTR else { throw SystemFailure(path, "cannot be locked", .current) }
-        }
+    }
+
+    private func changeAlone(_ body: (inout Overrides) throws(SystemFailure) -> Void) throws(SystemFailure) {
         let before = try overrides()
         var after = before
         try body(&after)

@@ -42,6 +42,9 @@ struct ServeCommand: ParsableCommand {
             if let process = PluginProcess.running(site.paths) {
                 return print("the volume plugin is running already (pid \(process))")
             }
+            if PluginProcess.isAwaited(site.paths), let process = try PluginProcess.wake(site.paths) {
+                return print("the volume plugin answers at \(site.paths.pluginSocket) (by systemd, pid \(process))")
+            }
             try site.mounts.supervisor.startDetached(
                 "berth", ["serve"], log: "\(site.paths.logs)/serve.log", as: "the volume plugin")
             print("the volume plugin answers at \(site.paths.pluginSocket)")
@@ -69,15 +72,5 @@ enum Termination {
         var set = signals()
         var number: Int32 = 0
         while sigwait(&set, &number) != 0 {}
-    }
-}
-
-/// The process that listens on the plugin's socket.
-enum PluginProcess {
-    /// Its pid, or nil where nobody answers.
-    static func running(_ paths: SitePaths) -> Int32? {
-        guard let socket = try? UnixSocket.connect(to: paths.pluginSocket, timeout: .seconds(2)) else { return nil }
-        // The kernel keeps who called listen.
-        return (try? UnixSocket.peer(of: socket))?.processID
     }
 }

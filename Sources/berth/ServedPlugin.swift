@@ -6,9 +6,23 @@ import Logging
 import VolumePlugin
 import Volumes
 
+/// The plugin's listening socket.
+private struct Listener: ~Copyable {
+    enum Origin {
+        /// Made here; its file goes with the process.
+        case own
+        /// Passed by systemd, which goes on listening when this process ends.
+        case serviceManagers
+    }
+
+    let socket: FileDescriptor
+    let origin: Origin
+}
+
 /// What `berth serve` is made of: podman's plugin, the socket that hooks ask, and the sweep of what nobody uses.
 struct ServedPlugin {
     private let site: Site
+    private let origin: Listener.Origin
     private let server: PluginServer
     private let hooks: RequestListener<SupervisorRequest, SupervisorReply>
 
@@ -18,13 +32,14 @@ struct ServedPlugin {
         let settings = try UserSettings.load(site.paths)
         LoggingSystem.bootstrap(StreamLogHandler.standardError)
         let logger = Logger(label: "berth")
-        let socket = try Self.listen(site)
+        let listener = try Self.listen(site)
+        origin = listener.origin
+        // Before anything is taken over: nobody else can be there.
+        let hookSocket = try UnixSocket.listen(at: site.paths.supervisorSocket)
         site.registry.sweep()
         let driver = PluginDriver(site.mounts, logger: logger)
         driver.adopt()
-        // Nobody else can be there: the plugin's socket is ours.
-        let hookSocket = try UnixSocket.listen(at: site.paths.supervisorSocket)
-        server = try PluginServer(socket, driver: driver, userID: geteuid(), logger: logger)
+        server = try PluginServer(listener.socket, driver: driver, userID: geteuid(), logger: logger)
         let supervisor = site.mounts.supervisor
         hooks = RequestListener(
             hookSocket, path: site.paths.supervisorSocket,
@@ -40,12 +55,19 @@ struct ServedPlugin {
     func stop() {
         hooks.close()
         server.stop()
-        unlink(site.paths.pluginSocket)
+        switch origin {
+        case .own: unlink(site.paths.pluginSocket)
+        case .serviceManagers: break
+        }
     }
 
-    private static func listen(_ site: Site) throws(SystemFailure) -> FileDescriptor {
+    private static func listen(_ site: Site) throws(SystemFailure) -> Listener {
+        let path = site.paths.pluginSocket
+        if let socket = try SocketActivation.listener(at: path, environment: site.environment) {
+            return Listener(socket: socket, origin: .serviceManagers)
+        }
         do {
-            return try UnixSocket.listen(at: site.paths.pluginSocket)
+            return Listener(socket: try UnixSocket.listen(at: path), origin: .own)
         } catch  where error.errno == Errno(EADDRINUSE) {
             let process = PluginProcess.running(site.paths).map { " (pid \($0))" } ?? ""
             throw SystemFailure(
@@ -58,6 +80,7 @@ struct ServedPlugin {
         do throws(SystemFailure) {
             switch request {
             case .ping: return .done
+            case .version: return .version(Release.version)
             case .serve(let volume):
                 _ = try supervisor.client(for: supervisor.paths.volume(try VolumeName(volume).description))
                 return .done

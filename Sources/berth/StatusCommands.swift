@@ -13,7 +13,10 @@ struct StatusCommand: ParsableCommand {
     var json = false
 
     private struct View: Encodable {
+        /// Of this program. What runs may be older, after an upgrade.
+        var version = Release.version
         var plugin: Int32?
+        var pluginVersion: String?
         var pluginSocket: String
         var volumes: [Entry]
     }
@@ -22,6 +25,7 @@ struct StatusCommand: ParsableCommand {
         var name: String
         /// The server's pid.
         var server: Int32?
+        var serverVersion: String?
         var sessions: [SessionView]
     }
 
@@ -33,19 +37,36 @@ struct StatusCommand: ParsableCommand {
                 let status = (try? site.mounts.status(of: site.paths.volume(record.name))) ?? nil
                 volumes.append(
                     Entry(
-                        name: record.name, server: status?.processID,
+                        name: record.name, server: status?.processID, serverVersion: status?.version,
                         sessions: status.map { site.mounts.sessions($0, census) } ?? []))
             }
             let view = View(
-                plugin: PluginProcess.running(site.paths), pluginSocket: site.paths.pluginSocket, volumes: volumes)
+                plugin: PluginProcess.running(site.paths), pluginVersion: PluginProcess.version(site.paths),
+                pluginSocket: site.paths.pluginSocket, volumes: volumes)
             if json { return try Output.json(view) }
-            print("plugin   \(view.plugin.map { "pid \($0)" } ?? "not running; start it with: berth serve --detach")")
+            print("plugin   \(Self.line(view, site.paths))")
             print("socket   \(view.pluginSocket)")
             for volume in volumes {
-                print("volume   \(volume.name)  \(volume.server.map { "pid \($0)" } ?? "no server")")
+                print("volume   \(volume.name)  \(Self.line(volume))")
                 for session in volume.sessions { print("           \(session.line)") }
             }
         }
+    }
+
+    private static func line(_ view: View, _ paths: SitePaths) -> String {
+        guard let process = view.plugin else {
+            return PluginProcess.isAwaited(paths)
+                ? "not running; systemd starts it when it is asked" : "not running; start it with: berth serve --detach"
+        }
+        let note = RunningVersion.note(view.pluginVersion, restart: "berth stop && berth serve --detach")
+        return "pid \(process)" + (note.map { "  \($0)" } ?? "")
+    }
+
+    private static func line(_ volume: Entry) -> String {
+        guard let process = volume.server else { return "no server" }
+        let restart = volume.sessions.isEmpty ? "berth stop --all" : "berth stop --all, once its mounts have ended"
+        let note = RunningVersion.note(volume.serverVersion, restart: restart)
+        return "pid \(process)" + (note.map { "  \($0)" } ?? "")
     }
 }
 
@@ -95,5 +116,8 @@ struct StopCommand: ParsableCommand {
                 status: .temporaryFailure)
         }
         print("ended the volume plugin (pid \(process))")
+        if PluginProcess.isAwaited(site.paths) {
+            print("systemd starts it again when it is asked; end that with: systemctl --user stop berth.socket")
+        }
     }
 }

@@ -29,6 +29,19 @@ struct SiteTests {
         #expect(chosen.runtime == "/b")
     }
 
+    @Test("socket variables meant for another process are ignored, and a descriptor that is no such socket is refused")
+    func activation() throws {
+        let others = ["LISTEN_FDS": "1", "LISTEN_PID": "1"]
+        switch try SocketActivation.listener(at: "/r/plugin.sock", environment: others, processID: 2) {
+        case .some: Issue.record("a descriptor of nobody was taken")
+        case .none: break
+        }
+        #expect(throws: SystemFailure.self) {
+            _ = try SocketActivation.listener(
+                at: "/r/plugin.sock", environment: ["LISTEN_FDS": "2", "LISTEN_PID": "2"], processID: 2)
+        }
+    }
+
     @Test("without HOME the home directory is the account's")
     func home() {
         #expect(SitePaths(environment: [:], userID: 0).home == "/root")

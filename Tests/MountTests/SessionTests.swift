@@ -87,4 +87,20 @@ struct SessionTests {
             """)
         #expect(try volume.site.shell.run("cat late 2>/dev/null || true") == "")
     }
+
+    @Test("a server that is told to end while two mounts work in one directory ends")
+    func endWhileBusy() throws {
+        let volume = try MountedVolume()
+        let load = "while :; do for i in 1 2 3 4 5; do : > $1/d/f$i && rm -f $1/d/f$i || exit 0; done; done 2>/dev/null"
+        try volume.site.shell.run("mkdir m2 m/d; berth mount v m2")
+        guard let server = try volume.site.server(of: "v") else { throw TestFailure("no server") }
+        try volume.site.shell.run(
+            """
+            for m in m m2 m m2 m m2; do timeout -s KILL 40 bash -c '\(load)' - $m & done
+            sleep 2; kill -TERM \(server)
+            for t in $(seq 150); do kill -0 \(server) 2>/dev/null || break; sleep 0.1; done
+            ! kill -0 \(server) 2>/dev/null; status=$?
+            berth umount --lazy m; berth umount --lazy m2; wait; exit $status
+            """, timeout: .seconds(90))
+    }
 }

@@ -105,14 +105,14 @@ struct ContainerPathTests {
         let host = IdentityMap(ranges: [
             .init(session: 1001, volume: 0, count: 1), .init(session: 100000, volume: 1, count: 65536),
         ])
-        let fakeroot = NamespaceMap(text: "         0       1001          1\n         1     100000      65536\n")
+        let fakeroot = NamespaceIDs(text: "         0       1001          1\n         1     100000      65536\n")
         #expect(fakeroot.outside(0) == 1001)
         let inside = fakeroot.inside(host)
         #expect(inside.volumeID(0) == 0 && inside.volumeID(1) == 1 && inside.volumeID(65536) == 65536)
         #expect(inside.volumeID(65537) == nil)
-        let same = NamespaceMap(text: "1001 1001 1").inside(host)
+        let same = NamespaceIDs(text: "1001 1001 1").inside(host)
         #expect(same.volumeID(1001) == 0 && same.volumeID(0) == nil && same.sessionID(5) == IdentityMap.overflowID)
-        #expect(NamespaceMap(text: "0 0 4294967295").inside(host) == host)
+        #expect(NamespaceIDs(text: "0 0 4294967295").inside(host) == host)
     }
 
     @Test("what refuses user namespaces is named")

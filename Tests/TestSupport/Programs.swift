@@ -21,6 +21,16 @@ public enum Programs {
 
     public static func packaging(_ script: String) -> String { "\(checkout)/packaging/\(script)" }
 
+    /// What `make dist` left: the one file whose name ends so.
+    public static func distributed(_ ending: String) throws -> String {
+        let directory = "\(checkout)/dist"
+        let found = ((try? FileTree.names(in: directory)) ?? []).filter { $0.hasSuffix(ending) }
+        guard found.count == 1 else {
+            throw TestFailure("\(directory) has \(found.count) files *\(ending); make them first: make dist")
+        }
+        return "\(directory)/\(found[0])"
+    }
+
     /// Where `berth`, `berthfs` and `berth-hook` were built.
     public static func built() throws -> String {
         let environment = ProcessEnvironment.current()
