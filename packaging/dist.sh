@@ -34,6 +34,8 @@ lay_out() {
     cp -R --preserve=mode "$checkout/hooks" "$tree/hooks"
     if [ -d "$checkout/hooks/modules" ]; then
         cp -R --preserve=mode "$checkout/hooks/modules" "$tree/share/modulefiles"
+        # Environment Modules name a module as its file; Lmod takes the one with .lua of the two.
+        mv "$tree/share/modulefiles/berth.tcl" "$tree/share/modulefiles/berth"
     fi
     install -m 0644 "$here"/systemd/* "$tree/share/systemd/user/"
     for program in berth berthfs; do

