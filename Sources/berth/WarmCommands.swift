@@ -71,7 +71,7 @@ struct WarmCommand: ParsableCommand {
     private static let askTimeout = Duration.seconds(60)
     private static let pollMicroseconds: UInt32 = 200_000
 
-    @Argument(help: "NAME, or NAME:/path…; several of one volume.")
+    @Argument(help: "NAME or NAME:/path, several of one volume.")
     var places: [String]
 
     @Option(help: "A file of more paths, one a line; \"-\" is standard input.")
@@ -195,7 +195,7 @@ struct EvictCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "evict", abstract: "Drop copies from the cache; the store keeps the data.")
 
-    @Argument(help: "NAME, or NAME:/path…; several of one volume.")
+    @Argument(help: "NAME or NAME:/path, several of one volume.")
     var places: [String]
 
     @Option(help: "A file of more paths, one a line; \"-\" is standard input.")
