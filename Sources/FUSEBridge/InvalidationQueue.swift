@@ -23,9 +23,7 @@ final class InvalidationQueue: @unchecked Sendable {
         if waiting.count >= Self.capacity {
             beforeWaiting()
             let deadline = Deadline(after: Self.patience)
-            while waiting.count >= Self.capacity && !isClosed && !deadline.hasPassed {
-                _ = monitor.wait(seconds: 0.1)
-            }
+            while waiting.count >= Self.capacity && !isClosed && monitor.wait(until: deadline) {}
         }
         guard !isClosed else { return }
         waiting.append(contentsOf: changes)

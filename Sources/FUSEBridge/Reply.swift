@@ -79,7 +79,7 @@ extension Connection {
     }
 
     /// How long the kernel may trust a name or attributes. Without a bound while nobody else can change them.
-    /// With more sessions changes are announced, and the second bounds how long a lost announcement matters.
+    /// With more sessions changes are announced, not awaited: the second bounds how long one under way matters.
     var timeout: Double { fileSystem.isShared ? 1 : Self.unbounded }
 
     /// About 30 years; the kernel clamps what its clock cannot hold.

@@ -14,7 +14,7 @@ import Synchronization
 /// - FUSE_DIRECT_IO_ALLOW_MMAP, accepted the same way: it lets a new file be written past the page cache, which spares
 ///   the kernel's question for security.capability before the first write, and read and mapped through it by others.
 /// - The moment INIT is answered, which libfuse does not report.
-// SAFETY: `state` and `initUnique` are atomic; `ready` is written before the loop starts and read in it.
+// SAFETY: `ready` is written before the loop starts and read in it; the rest is atomic.
 package final class RequestHook: @unchecked Sendable {
     private let initUnique = Atomic<UInt64>(0)
     private let offersKillPriv = Atomic<Bool>(false)

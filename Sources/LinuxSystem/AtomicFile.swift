@@ -14,12 +14,17 @@ public enum AtomicFile {
         do throws(Errno) {
             try write(temporary, bytes, mode)
             guard rename(temporary, target) == 0 else { throw Errno.current }
-            let parent = try FileDescriptor.open(directory.isEmpty ? "/" : directory, O_RDONLY | O_DIRECTORY)
-            guard fsync(parent.rawValue) == 0 else { throw Errno.current }
+            try synchronizeDirectory(directory.isEmpty ? "/" : directory)
         } catch {
             unlink(temporary)
             throw SystemFailure(path, "cannot be written", error, status: .cannotCreate)
         }
+    }
+
+    /// Makes the names in a directory durable.
+    public static func synchronizeDirectory(_ path: String) throws(Errno) {
+        let directory = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+        guard fsync(directory.rawValue) == 0 else { throw .current }
     }
 
     /// The content of a file of at most `limit` bytes, or nil where there is no such file.

@@ -67,6 +67,15 @@ public final class Monitor: @unchecked Sendable {
         return pthread_cond_timedwait(condition, mutex, &deadline) == 0
     }
 
+    /// As `wait`, until the deadline at most. False once it has passed. For a loop whose whole wait is bounded, however
+    /// often it is woken.
+    public func wait(until deadline: Deadline) -> Bool {
+        let left = deadline.remainingMilliseconds
+        guard left != 0 else { return false }
+        if left < 0 { wait() } else { _ = wait(seconds: Double(left) / 1000) }
+        return true
+    }
+
     /// Wakes one waiter: for conditions that only one can use.
     public func signalOne() { pthread_cond_signal(condition) }
 

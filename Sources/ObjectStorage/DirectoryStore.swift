@@ -1,6 +1,7 @@
 import CLinux
 import FileModel
 import Glibc
+import LinuxSystem
 
 /// Objects as files of a directory: a local disk or a folder of a parallel file system.
 ///
@@ -44,7 +45,11 @@ public struct DirectoryStore: ObjectStore {
             guard errno == EEXIST else { throw failure(name, "cannot be named") }
             guard try isSame(name, bytes) else { throw .exists }
         }
-        try synchronizeDirectory(directory, name)
+        do {
+            try AtomicFile.synchronizeDirectory(directory)
+        } catch {
+            throw failure(name, "cannot be made durable", error)
+        }
     }
 
     public func get(
@@ -132,15 +137,7 @@ public struct DirectoryStore: ObjectStore {
         return found.elementsEqual(bytes)
     }
 
-    private func synchronizeDirectory(_ path: String, _ name: ObjectName) throws(ObjectStoreError) {
-        let directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard directory >= 0 else { throw failure(name, "cannot be made durable") }
-        defer { close(directory) }
-        guard fsync(directory) == 0 else { throw failure(name, "cannot be made durable") }
-    }
-
-    private func failure(_ name: ObjectName, _ what: String) -> ObjectStoreError {
-        let error = Errno.current
+    private func failure(_ name: ObjectName, _ what: String, _ error: Errno = .current) -> ObjectStoreError {
         if error == .noEntry { return .missing }
         return .failed(error, "object \(root)/\(name) \(what): \(error); check the store's room and permissions")
     }

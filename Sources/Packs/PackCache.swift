@@ -210,11 +210,3 @@ func listDirectory(_ path: String) throws(Errno) -> [String] {
     }
     return names
 }
-
-/// Makes the names in a directory durable.
-func synchronizeDirectory(_ path: String) throws(Errno) {
-    let directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard directory >= 0 else { throw .current }
-    defer { close(directory) }
-    guard fsync(directory) == 0 else { throw .current }
-}

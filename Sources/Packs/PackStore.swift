@@ -213,7 +213,7 @@ public final class PackStore: @unchecked Sendable {
         }
         do throws(Errno) {
             for pack in packs { try pack.synchronize() }
-            if mustSyncNames { try synchronizeDirectory(configuration.stagingDirectory) }
+            if mustSyncNames { try AtomicFile.synchronizeDirectory(configuration.stagingDirectory) }
         } catch {
             if mustSyncNames { monitor.withLock { hasNewFiles = true } }
             throw error

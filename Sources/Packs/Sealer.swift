@@ -17,7 +17,7 @@ final class Sealer: @unchecked Sendable {
     private static let niceness: Int32 = 5
 
     /// A full pack rests this long, as long as no more than so many do: what is written in a burst is compressed after it.
-    private static let rest = Duration.seconds(2)
+    private static let restingTime = Duration.seconds(2)
     private static let restingLimit = 16
 
     private let monitor = Monitor()
@@ -28,7 +28,7 @@ final class Sealer: @unchecked Sendable {
     private var lastFailure: String?
     private var thread: WorkerThread?
 
-    /// `store` is asked to store one pack and answers why it could not.
+    /// `process` is asked to store one pack and answers why it could not.
     /// `report` takes a line when the store begins to refuse packs, and one when it takes them again.
     func start(_ process: @escaping @Sendable (StagedPack) -> String?, report: @escaping @Sendable (String) -> Void) {
         thread = WorkerThread(name: "berth-sealer") { self.run(process, report) }
@@ -36,7 +36,7 @@ final class Sealer: @unchecked Sendable {
 
     func enqueue(_ pack: StagedPack) {
         monitor.lock()
-        queue.append((pack, .now + Self.rest))
+        queue.append((pack, .now + Self.restingTime))
         monitor.signalAll()
         monitor.unlock()
     }
@@ -56,9 +56,9 @@ final class Sealer: @unchecked Sendable {
         drains += 1
         defer { drains -= 1 }
         monitor.signalAll()
-        while !queue.isEmpty {
-            guard monitor.wait(seconds: seconds) else { break }
-        }
+        // Of the whole wait: each try that fails may wake us.
+        let deadline = Deadline(after: .seconds(seconds))
+        while !queue.isEmpty && monitor.wait(until: deadline) {}
         return queue.isEmpty ? nil : lastFailure ?? "the store did not take \(queue.count) packs in time"
     }
 
@@ -70,8 +70,6 @@ final class Sealer: @unchecked Sendable {
         thread?.join()
         thread = nil
     }
-
-    var failure: String? { monitor.withLock { lastFailure } }
 
     private func run(_ process: @Sendable (StagedPack) -> String?, _ report: @Sendable (String) -> Void) {
         // Requests first: sealing is work for moments when nobody asks for anything.
@@ -93,7 +91,7 @@ final class Sealer: @unchecked Sendable {
                 if before == nil {
                     report("the store takes no packs: \(failure); \(waiting) are kept in staging and tried again")
                 }
-                rest(pause)
+                waitBeforeRetry(pause)
                 // At most 30 s, so that a store that is back is used soon.
                 pause = min(pause * 2, 30)
             } else {
@@ -104,15 +102,11 @@ final class Sealer: @unchecked Sendable {
     }
 
     /// Waits, whatever is enqueued meanwhile, but not past the end.
-    private func rest(_ seconds: Double) {
-        let deadline = ContinuousClock.now + .seconds(seconds)
+    private func waitBeforeRetry(_ seconds: Double) {
+        let deadline = Deadline(after: .seconds(seconds))
         monitor.lock()
         defer { monitor.unlock() }
-        while !isStopping {
-            let left = ContinuousClock.now.duration(to: deadline) / .seconds(1)
-            guard left > 0 else { return }
-            _ = monitor.wait(seconds: left)
-        }
+        while !isStopping && monitor.wait(until: deadline) {}
     }
 
     private func next() -> StagedPack? {

@@ -175,14 +175,10 @@ public final class FileSystem: @unchecked Sendable {
         if !isHeld { reap(id) }
     }
 
-    /// Runs a body that makes an inode and has a session hold it.
-    func beforeOthersReap<Result>(_ body: () throws(Errno) -> Result) throws(Errno) -> Result {
+    /// Runs what must not fall between another session's making an inode and holding it.
+    func beforeOthersReap<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
         guard isShared else { return try body() }
         return try creationLock.withLock(body)
-    }
-
-    private func beforeOthersReap(_ body: () -> Bool) -> Bool {
-        isShared ? creationLock.withLock(body) : body()
     }
 
     /// `id` got a name again.

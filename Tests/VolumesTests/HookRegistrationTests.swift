@@ -7,11 +7,9 @@ import Volumes
 
 @Suite("the registration of hooks")
 struct HookRegistrationTests {
-    private let directory = TemporaryDirectory()
-
-    private var paths: SitePaths {
-        SitePaths(environment: ["HOME": directory.path, "BERTH_RUNTIME_DIR": "\(directory.path)/run"])
-    }
+    private let site = EngineSite()
+    private var directory: TemporaryDirectory { site.directory }
+    private var paths: SitePaths { site.paths }
 
     private var configuration: EngineConfiguration {
         EngineConfiguration(
@@ -20,36 +18,20 @@ struct HookRegistrationTests {
             systemFiles: ["\(directory.path)/system.conf"])
     }
 
-    private func write(_ path: String, _ text: String) throws {
-        try SecureDirectory.make(String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]))
-        try AtomicFile.replace(path, Array(text.utf8))
-    }
-
-    private func read(_ path: String) throws -> String? {
-        try AtomicFile.read(path).map { String(decoding: $0, as: UTF8.self) }
-    }
-
-    private func register() throws {
-        for change in try configuration.changesToRegister() { try configuration.apply(change) }
-    }
-
-    private func unregister() throws {
-        for change in try configuration.changesToUnregister() { try configuration.apply(change) }
-    }
-
     @Test("a file of our own names the system's directories and ours, once, and goes with undo")
     func ownFile() throws {
-        try write("\(directory.path)/system.conf", "[engine]\nhooks_dir = [\"/site/hooks\"] # ours\n")
-        try register()
+        try site.write("\(directory.path)/system.conf", "[engine]\nhooks_dir = [\"/site/hooks\"] # ours\n")
+        try configuration.register()
         #expect(
-            try read(configuration.ownFile)?.contains("[engine]\nhooks_dir = [\"/site/hooks\", \"\(paths.hooks)\"]\n")
+            try site.read(configuration.ownFile)?.contains(
+                "[engine]\nhooks_dir = [\"/site/hooks\", \"\(paths.hooks)\"]\n")
                 == true)
-        let hook = try read("\(paths.hooks)/50-berth-precreate.json") ?? ""
+        let hook = try site.read("\(paths.hooks)/50-berth-precreate.json") ?? ""
         #expect(hook.contains(#""path": "/opt/a \"b\"/berth-hook""#) && hook.contains("\"HOME=/h\""))
         #expect(!hook.contains("SECRET"))
         #expect(try configuration.changesToRegister().isEmpty)
-        try unregister()
-        #expect(try FileTree.names(in: paths.hooks).isEmpty && read(configuration.ownFile) == nil)
+        try configuration.unregister()
+        #expect(try FileTree.names(in: paths.hooks).isEmpty && site.read(configuration.ownFile) == nil)
     }
 
     @Test(
@@ -60,14 +42,14 @@ struct HookRegistrationTests {
             "# x\n[containers]\n[engine]\nhooks_dir = [\"/a\"]\nruntime = \"crun\"\n[engine.volume_plugins]\np = \"/p\"\n",
         ])
     func existing(text: String) throws {
-        try write(paths.containersConfiguration, text)
-        try register()
-        let changed = try read(paths.containersConfiguration) ?? ""
+        try site.write(paths.containersConfiguration, text)
+        try configuration.register()
+        let changed = try site.read(paths.containersConfiguration) ?? ""
         #expect(changed.contains("\"\(paths.hooks)\""), "\(changed)")
-        #expect(try read(configuration.ownFile)?.contains("hooks_dir") != true)
+        #expect(try site.read(configuration.ownFile)?.contains("hooks_dir") != true)
         #expect(try configuration.changesToRegister().isEmpty)
-        try unregister()
-        #expect(try read(paths.containersConfiguration) == text)
+        try configuration.unregister()
+        #expect(try site.read(paths.containersConfiguration) == text)
     }
 
     @Test(
@@ -79,16 +61,16 @@ struct HookRegistrationTests {
             "[engine]\nhooks_dir = [\"/a\"]\nhooks_dir = [\"/b\"]\n", "[engine]\nhooks_dir = [\"a\\\\b\"]\n",
         ])
     func refused(text: String) throws {
-        try write(paths.containersConfiguration, text)
+        try site.write(paths.containersConfiguration, text)
         #expect(throws: SystemFailure.self) { try configuration.changesToRegister() }
-        try unregister()
-        #expect(try read(paths.containersConfiguration) == text)
+        try configuration.unregister()
+        #expect(try site.read(paths.containersConfiguration) == text)
     }
 
     @Test("the files for a site are those that setup writes", arguments: HookFiles.stages)
     func siteFiles(stage: String) throws {
         let path = Programs.packaging("../hooks/oci/\(HookFiles.name(stage))")
-        #expect(try read(path) == HookFiles(program: "/usr/bin/berth-hook", environment: [:]).text(stage))
+        #expect(try site.read(path) == HookFiles(program: "/usr/bin/berth-hook", environment: [:]).text(stage))
     }
 }
 
