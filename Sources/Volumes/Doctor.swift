@@ -35,10 +35,13 @@ public struct Doctor: Sendable {
 
     let paths: SitePaths
     private let environment: [String: String]
+    private let configuration: EngineConfiguration
 
-    public init(_ paths: SitePaths, environment: [String: String]) {
+    /// `configuration`: what `setup` makes of podman's configuration, so that both judge it by the same text.
+    public init(_ paths: SitePaths, environment: [String: String], configuration: EngineConfiguration) {
         self.paths = paths
         self.environment = environment
+        self.configuration = configuration
     }
 
     public func findings() -> [Finding] {
@@ -162,8 +165,10 @@ public struct Doctor: Sendable {
     private func registration() -> Finding {
         let check = Self.pluginCheck
         do throws(SystemFailure) {
-            guard try EngineConfiguration(paths: paths).changesToRegister().isEmpty else {
-                return Finding(check, .warn, "the volume plugin is not registered", fix: "run: berth setup")
+            if let change = try configuration.changesToRegister().first {
+                return Finding(
+                    check, .warn, "is not what setup makes it, to \(change.summary): \(change.path)",
+                    fix: "run: berth setup")
             }
         } catch {
             return Finding(check, .fail, "\(error.subject) \(error.cause)", fix: error.fix)

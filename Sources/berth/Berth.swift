@@ -42,6 +42,10 @@ struct Site {
             hooks: HookFiles(program: try mounts.supervisor.hookProgram(), environment: environment))
     }
 
+    func doctor() throws(SystemFailure) -> Doctor {
+        Doctor(paths, environment: environment, configuration: try engineConfiguration())
+    }
+
     var registry: VolumeRegistry { mounts.registry }
 }
 

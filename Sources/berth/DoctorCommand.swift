@@ -12,7 +12,7 @@ struct DoctorCommand: ParsableCommand {
 
     func run() throws {
         try berth.run { site throws(SystemFailure) in
-            let findings = Doctor(site.paths, environment: site.environment).findings()
+            let findings = try site.doctor().findings()
             if json { try Output.json(findings) } else { for finding in findings { print(finding.line) } }
             let failed = findings.filter { $0.verdict == .fail }
             guard failed.isEmpty else {

@@ -31,7 +31,7 @@ struct SetupCommand: ParsableCommand {
         }
         changes += try apply(try site.engineConfiguration().changesToRegister(), site)
         if changes == 0 { print("nothing to change: this account is set up") }
-        let findings = Doctor(site.paths, environment: site.environment).findings().filter {
+        let findings = try site.doctor().findings().filter {
             $0.verdict != .pass && !$0.isAboutPlugin
         }
         for finding in findings { print(finding.line) }

@@ -121,6 +121,13 @@ struct CommandTests {
         ] {
             #expect(text.contains("pass  \(check)") || text.contains("warn  \(check)"), "\(check)")
         }
+        #expect(text.contains("warn  podman's configuration: the plugin is registered but does not answer"))
+        #expect(
+            try site.shell.run("berth serve --detach >/dev/null; berth doctor; berth stop >/dev/null").contains(
+                "pass  podman's configuration: the plugin is registered and answers"))
+        #expect(
+            try site.shell.run("berth setup --undo >/dev/null; berth doctor; berth setup >/dev/null").contains(
+                "warn  podman's configuration: is not what setup makes it"))
         #expect(try site.shell.run("berth doctor --json").contains("\"verdict\" : \"pass\""))
         let broken = try site.shell.attempt("chmod 755 '\(site.runtime)'; berth doctor")
         #expect(broken.end == .exited(69))
