@@ -22,7 +22,10 @@ private func serve(_ device: consuming FileDescriptor, _ tree: MemoryTree) throw
         throw SystemFailure("berth-memfs", "libfuse does not take the descriptor", .current)
     }
     // Berth's own way to receive requests: what differs is what answers them.
-    RequestLoop(session, device: number).run()
+    let loop = try explaining("berth-memfs", "cannot receive requests") { () throws(Errno) in
+        try RequestLoop(session, device: number)
+    }
+    loop.run()
 }
 
 private func fail(_ message: String, _ status: Int32) -> Never {

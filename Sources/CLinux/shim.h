@@ -4,11 +4,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -79,6 +82,17 @@ static inline int berth_set_nonblocking(int fd, int on) {
 // The flags of an event descriptor are an enum in Glibc's headers.
 static inline int berth_event_descriptor(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 static inline int berth_event_raise(int fd) { return eventfd_write(fd, 1); }
+// So are those of a signal descriptor; the signals must be blocked.
+static inline int berth_signal_descriptor(const sigset_t *signals) { return signalfd(-1, signals, SFD_CLOEXEC); }
+static inline int berth_memory_descriptor(const char *name) { return memfd_create(name, 1 /* MFD_CLOEXEC */); }
+
+// A word of memory that another process reads after this one has died: the compiler must keep the order of stores.
+static inline void berth_store(void *address, uint64_t value) {
+    __atomic_store_n((uint64_t *)address, value, __ATOMIC_RELEASE);
+}
+static inline uint64_t berth_load(const void *address) {
+    return __atomic_load_n((const uint64_t *)address, __ATOMIC_ACQUIRE);
+}
 // preadv2 needs _GNU_SOURCE. Reads only what is in memory; fewer bytes, or -1, where the disk is needed or the file
 // system cannot tell.
 ssize_t preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags);

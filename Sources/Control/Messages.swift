@@ -17,6 +17,8 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case sync
     /// Finish: end sessions, seal, upload, commit, exit. Answered before the process exits.
     case stop
+    /// Commit, and leave everything to a new server that the keeper starts. Answered before the process exits.
+    case restart
     /// Begin to fetch packs into the cache; answered with the job.
     case warm(WarmOrder)
     /// How far a job is. One that nobody asks about for a while is ended, unless it is in the background.
@@ -25,6 +27,11 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case evict(DataSelection)
     /// Seal what is open and wait for the store, so many seconds at most.
     case store(seconds: Double)
+}
+
+extension ServerRequest {
+    /// Asked twice it does what it does once.
+    var isRepeatable: Bool { self == .status || self == .sync }
 }
 
 /// One session to be served.
@@ -87,16 +94,25 @@ public struct ServerStatus: Codable, Sendable, Equatable {
     public var processID: Int32
     public var version: String
     public var sessions: [Session]
+    /// The process that ends last: it holds the sessions while one server follows another. Nil where there is none.
+    public var keeperID: Int32?
+    /// `Handover.format` of the server; nil where nobody can take over from it.
+    public var handover: Int?
     /// Why the volume takes no writes, or nil where it does.
     public var readOnlyReason: String?
     public var files: UInt64
     /// Bytes of file data named by extents.
     public var bytes: UInt64
 
+    /// Whose end is the end of the volume's service.
+    public var lastProcessID: Int32 { keeperID ?? processID }
+
     public init(
         volume: String, processID: Int32, version: String, sessions: [Session], readOnlyReason: String?,
-        files: UInt64, bytes: UInt64
+        files: UInt64, bytes: UInt64, keeperID: Int32? = nil, handover: Int? = nil
     ) {
+        self.keeperID = keeperID
+        self.handover = handover
         self.volume = volume
         self.processID = processID
         self.version = version

@@ -28,17 +28,24 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
     private let path: String
     private let answer: Answer
     private let note: Note
+    private let renewed: @Sendable (_ socket: Int32) -> Void
     private let clients = Atomic<Int>(0)
     private let isOpen = Atomic<Bool>(true)
 
+    /// `renewed` is told the number of a socket that takes the place of one whose file was removed.
     public init(
-        _ socket: consuming FileDescriptor, path: String, note: @escaping Note, answer: @escaping Answer
+        _ socket: consuming FileDescriptor, path: String, note: @escaping Note,
+        renewed: @escaping @Sendable (_ socket: Int32) -> Void = { _ in }, answer: @escaping Answer
     ) {
+        self.renewed = renewed
         self.socket = socket
         self.path = path
         self.note = note
         self.answer = answer
     }
+
+    /// Whether somebody is connected.
+    public var hasClients: Bool { clients.load(ordering: .relaxed) > 0 }
 
     /// Serves until the process ends.
     public func start() {
@@ -83,6 +90,7 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
         guard isOpen.load(ordering: .relaxed), FileMark(path) == nil,
             let fresh = try? UnixSocket.listenAgain(at: path)
         else { return }
+        renewed(fresh.rawValue)
         socket = fresh
         note("the socket's file was gone and is made again", path)
     }

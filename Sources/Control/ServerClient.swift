@@ -19,6 +19,17 @@ public struct ServerClient: Sendable {
     public func ask(
         _ request: ServerRequest, passing descriptor: Int32? = nil, timeout: Duration
     ) throws(SystemFailure) -> ServerReply {
+        do {
+            return try exchange(channel, request, descriptor, timeout)
+        } catch  where request.isRepeatable && [Errno(ECONNRESET), Errno(EPIPE)].contains(error.errno) {
+            // The server was just replaced; the next one listens on the same socket.
+            return try exchange(try FrameChannel.connect(to: socket, timeout: timeout), request, descriptor, timeout)
+        }
+    }
+
+    private func exchange(
+        _ channel: FrameChannel, _ request: ServerRequest, _ descriptor: Int32?, _ timeout: Duration
+    ) throws(SystemFailure) -> ServerReply {
         try channel.send(request, passing: descriptor, timeout: timeout)
         guard let frame = try channel.receive(ServerReply.self, timeout: timeout) else {
             throw SystemFailure(

@@ -83,6 +83,9 @@ extension Connection {
         .entry(try fileSystem.create(try name(text), in: inode(parent), new, caller: try owner(of: request)))
     }
 
+    /// Whether a new file is written past the page cache (decision 0008).
+    func isWrittenDirectly(flags: Int32) -> Bool { hook.canMixDirect && flags & O_ACCMODE == O_WRONLY }
+
     private func create(
         _ text: UnsafePointer<CChar>?, in parent: InodeID, _ mode: mode_t, flags: Int32, _ request: fuse_req_t?
     ) throws(Errno) -> Reply {
@@ -96,7 +99,7 @@ extension Connection {
         let new = NewInode(kind: .regular, permissions: mode & 0o7777)
         do throws(Errno) {
             let inode = try fileSystem.create(try FileName(raw), in: parent, new, caller: caller)
-            return .created(inode, isDirect: hook.canMixDirect && flags & O_ACCMODE == O_WRONLY)
+            return .created(inode, isDirect: isWrittenDirectly(flags: flags))
         } catch .alreadyExists where flags & O_EXCL == 0 {
             // Another session made it since the kernel looked. ESTALE has the kernel look again and open what is there,
             // with the permissions that has.

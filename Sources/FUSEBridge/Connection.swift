@@ -22,14 +22,23 @@ public final class Connection: Endpoint, @unchecked Sendable {
     let queue = InvalidationQueue()
     private var handle: OpaquePointer?
     private var loop: RequestLoop?
+    let slots: RequestSlots?
+    private let isSuspended = Atomic<Bool>(false)
+    /// The descriptor's number; it is libfuse's.
+    public private(set) var device: Int32 = -1
 
-    /// Prepares to serve a mounted descriptor. Nothing is answered before `serve`.
+    /// Prepares to serve a mounted descriptor. Nothing is answered before `serve`. `takingOver`: what an earlier server
+    /// of this session agreed on with the kernel.
     public init(
-        _ device: consuming FileDescriptor, fileSystem: FileSystem, name: String, identity: Identity, isReadOnly: Bool
+        _ device: consuming FileDescriptor, fileSystem: FileSystem, name: String, identity: Identity, isReadOnly: Bool,
+        slots: RequestSlots? = nil, takingOver negotiation: Negotiation? = nil
     ) throws(ConnectionFailure) {
         self.fileSystem = fileSystem
+        self.slots = slots
         let queue = self.queue
-        session = Session(name: name, identity: identity, isReadOnly: isReadOnly) { queue.add($0, beforeWaiting: $1) }
+        session = Session(
+            name: name, identity: identity, isReadOnly: isReadOnly, isTakenOver: negotiation != nil
+        ) { queue.add($0, beforeWaiting: $1) }
         super.init()
         var operations = Self.operations()
         handle = try Self.makeHandle(&operations, Unmanaged.passUnretained(self).toOpaque())
@@ -40,8 +49,17 @@ public final class Connection: Endpoint, @unchecked Sendable {
             close(number)
             throw ConnectionFailure(step: "custom_io", errno: .current)
         }
-        let loop = RequestLoop(handle, device: number)
+        self.device = number
+        let loop: RequestLoop
+        do throws(Errno) {
+            loop = try RequestLoop(handle, device: number, slots: slots, session: Self.number(ofSession: name))
+        } catch {
+            throw ConnectionFailure(step: "eventfd", errno: error)
+        }
         self.loop = loop
+        if let negotiation, !hook.replay(negotiation, to: handle) {
+            throw ConnectionFailure(step: "the kernel and an earlier server agreed otherwise", errno: Errno(EPROTO))
+        }
         session.whenWaiting { [unowned loop] in loop.passOn() }
     }
 
@@ -49,11 +67,19 @@ public final class Connection: Endpoint, @unchecked Sendable {
         if let handle { fuse_session_destroy(handle) }
     }
 
+    /// The part of a session's random name that tells its requests from others'.
+    private static func number(ofSession name: String) -> UInt64 { UInt64(name.prefix(16), radix: 16) ?? 0 }
+
     /// Serves until the file system is unmounted or the connection is aborted. Blocks. `isReady` is called once,
     /// when the kernel's INIT has been answered: from then on the mount is alive.
     public func serve(isReady: @escaping @Sendable () -> Void) {
         hook.whenReady(isReady)
         fileSystem.attach(session)
+        if session.isTakenOver {
+            // Before the first is received: it would be asked again while it is answered.
+            notify(Self.resend)
+            isReady()
+        }
         // `serve` keeps the object alive, and joins the thread before it returns.
         let pump = WorkerThread(name: "berth-inval") { [unowned self] in
             self.invalidate()
@@ -64,7 +90,35 @@ public final class Connection: Endpoint, @unchecked Sendable {
         loop?.run()
         queue.close()
         pump.join()
-        fileSystem.detach(session)
+        if !isSuspended.load(ordering: .acquiring) { fileSystem.detach(session) }
+    }
+
+    /// What a later server must know to take the session over; nil where the kernel cannot do its part.
+    public var negotiation: Negotiation? { hook.canResend ? hook.negotiation : nil }
+
+    /// Ends `serve` once the requests under way are answered, while the session goes on: another process that has the
+    /// descriptor takes it over.
+    public func suspend() {
+        isSuspended.store(true, ordering: .releasing)
+        queue.close()
+    }
+
+    /// What this session's kernel cached may be older than what another session did, or than what was lost. Call it
+    /// before `serve`.
+    public func distrust(_ inodes: Set<InodeID>) {
+        notify(Self.newEpoch)
+        queue.add(inodes.map { .data($0) }, beforeWaiting: {})
+    }
+
+    // FUSE_NOTIFY_RESEND (7.40) and FUSE_NOTIFY_INC_EPOCH (7.44) of `linux/fuse.h`. A kernel without them answers EINVAL.
+    private static let resend: Int32 = 7
+    private static let newEpoch: Int32 = 8
+
+    private func notify(_ code: Int32) {
+        var header = fuse_out_header()
+        header.len = UInt32(MemoryLayout<fuse_out_header>.size)
+        header.error = code
+        _ = write(device, &header, MemoryLayout<fuse_out_header>.size)
     }
 
     /// Ends service: the kernel answers ENOTCONN from then on. Safe from any thread.

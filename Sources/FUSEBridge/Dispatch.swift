@@ -9,7 +9,11 @@ func answer(_ request: fuse_req_t?, _ verb: (Connection) throws(Errno) -> Reply)
     guard let request, let userdata = fuse_req_userdata(request) else { return }
     Unmanaged<Connection>.fromOpaque(userdata)._withUnsafeGuaranteedRef { connection in
         do throws(Errno) {
-            connection.send(try verb(connection), to: request)
+            if connection.mayRepeat, let reply = try connection.repeatedReply() {
+                connection.send(reply, to: request)
+            } else {
+                connection.send(try verb(connection), to: request)
+            }
         } catch {
             fuse_reply_err(request, error.rawValue)
         }

@@ -14,18 +14,49 @@ import Synchronization
 /// - FUSE_DIRECT_IO_ALLOW_MMAP, accepted the same way: it lets a new file be written past the page cache, which spares
 ///   the kernel's question for security.capability before the first write, and read and mapped through it by others.
 /// - The moment INIT is answered, which libfuse does not report.
-// SAFETY: `ready` is written before the loop starts and read in it; the rest is atomic.
+// SAFETY: `ready` is written before the loop starts and read in it; `request` and `reply` are written before `isReady` is
+// set; the rest is atomic.
 package final class RequestHook: @unchecked Sendable {
     private let initUnique = Atomic<UInt64>(0)
     private let offersKillPriv = Atomic<Bool>(false)
     private let offersDirect = Atomic<Bool>(false)
     private let isReady = Atomic<Bool>(false)
     private var ready: @Sendable () -> Void = {}
+    private let offersResend = Atomic<Bool>(false)
+    /// INIT and its answer, as bytes: what a later server must know. Written before `isReady`, and constant from then.
+    private var request: [UInt8] = []
+    private var reply: [UInt8] = []
+    /// INIT comes from an earlier server's hand, and the kernel has its answer.
+    private var isReplaying = false
 
     /// Whether a file may be written directly through one handle and read through the page cache by others. Kernels
     /// before 6.18 leave a page in the cache that a reader fetched while a direct write was under way.
     package var canMixDirect: Bool { offersDirect.load(ordering: .relaxed) }
     private static let mixesDirectSafely = KernelRelease.current().map { $0 >= KernelRelease(6, 18) } ?? false
+
+    /// What was agreed with the kernel; nil before that.
+    var negotiation: Negotiation? {
+        guard isReady.load(ordering: .acquiring) else { return nil }
+        return Negotiation(request: request, reply: reply)
+    }
+
+    /// Whether the kernel can ask requests again whose answers were lost with a server (6.9 and later).
+    var canResend: Bool { offersResend.load(ordering: .relaxed) }
+
+    /// Has libfuse answer INIT as an earlier server did. False where it would answer otherwise.
+    func replay(_ negotiation: Negotiation, to handle: OpaquePointer) -> Bool {
+        isReplaying = true
+        defer { isReplaying = false }
+        var bytes = negotiation.request
+        bytes.withUnsafeMutableBytes { memory in
+            received(memory)
+            var buffer = fuse_buf()
+            buffer.size = memory.count
+            buffer.mem = memory.baseAddress
+            fuse_session_process_buf(handle, &buffer)
+        }
+        return isReady.load(ordering: .acquiring) && reply == negotiation.reply
+    }
 
     func whenReady(_ body: @escaping @Sendable () -> Void) {
         ready = body
@@ -63,6 +94,7 @@ package final class RequestHook: @unchecked Sendable {
         } else if opcode == FUSE_INIT.rawValue {
             let header = request.loadUnaligned(as: fuse_in_header.self)
             noteOffer(request)
+            self.request = Array(request)
             initUnique.store(header.unique, ordering: .releasing)
         }
     }
@@ -74,6 +106,7 @@ package final class RequestHook: @unchecked Sendable {
         offersKillPriv.store(flags & Self.killPrivV2 != 0, ordering: .relaxed)
         guard flags & Self.initExtended != 0, request.count >= flagsOffset + 8 else { return }
         let more = request.loadUnaligned(fromByteOffset: flagsOffset + 4, as: UInt32.self)
+        offersResend.store(more & Self.hasResend != 0, ordering: .relaxed)
         offersDirect.store(
             more & Self.directAllowsMapping != 0 && Self.mixesDirectSafely, ordering: .relaxed)
     }
@@ -84,6 +117,7 @@ package final class RequestHook: @unchecked Sendable {
     private static let killPrivV2 = UInt32(1) << 28
     private static let initExtended = UInt32(1) << 30
     private static let directAllowsMapping = UInt32(1) << 4
+    private static let hasResend = UInt32(1) << 7
 
     private func accept(_ body: UnsafeMutableRawBufferPointer) {
         guard body.count >= Self.secondFlagsOffset + 4 else {
@@ -105,9 +139,12 @@ package final class RequestHook: @unchecked Sendable {
     private func writeEarly(_ number: Int32, _ parts: UnsafeMutablePointer<iovec>, _ count: Int32) -> Int {
         let isInit = isAnswerToInit(parts, count)
         if isInit, let body = parts[1].iov_base {
-            accept(UnsafeMutableRawBufferPointer(start: body, count: parts[1].iov_len))
+            let body = UnsafeMutableRawBufferPointer(start: body, count: parts[1].iov_len)
+            accept(body)
+            reply = Array(body)
         }
-        let written = Glibc.writev(number, parts, count)
+        let written =
+            isReplaying ? (0..<Int(count)).reduce(0) { $0 + parts[$1].iov_len } : Glibc.writev(number, parts, count)
         if isInit && written > 0 && !isReady.exchange(true, ordering: .acquiringAndReleasing) { ready() }
         return written
     }
@@ -119,6 +156,12 @@ package final class RequestHook: @unchecked Sendable {
         let header = start.loadUnaligned(as: fuse_out_header.self)
         return header.error == 0 && header.unique == initUnique.load(ordering: .acquiring)
     }
+}
+
+/// What a server and a kernel agreed on when a session began: INIT and the answer's body.
+public struct Negotiation: Codable, Sendable, Equatable {
+    public var request: [UInt8]
+    public var reply: [UInt8]
 }
 
 /// What libfuse's user data must be for the hook to be found: the object that answers a session's requests.

@@ -32,6 +32,9 @@ package final class RequestLoop: @unchecked Sendable {
     private let handle: OpaquePointer
     private let device: Int32
     private let wakeup: Int32
+    private let slots: RequestSlots?
+    /// The session's name in the slots.
+    private let session: UInt64
     private let monitor = Monitor()
     private let leader = Atomic<UInt>(nobody)
     private var isStopping = false
@@ -41,11 +44,17 @@ package final class RequestLoop: @unchecked Sendable {
 
     private static let nobody: UInt = 0
 
-    /// Takes a libfuse session whose descriptor is `device`. Nothing is received before `run`.
-    package init(_ handle: OpaquePointer, device: Int32) {
+    /// Takes a libfuse session whose descriptor is `device`. Nothing is received before `run`. In `slots` it notes
+    /// which request each thread answers.
+    package init(
+        _ handle: OpaquePointer, device: Int32, slots: RequestSlots? = nil, session: UInt64 = 0
+    ) throws(Errno) {
         self.handle = handle
         self.device = device
+        self.slots = slots
+        self.session = session
         wakeup = berth_event_descriptor()
+        guard wakeup >= 0 else { throw .current }
         _ = berth_set_nonblocking(device, 1)
     }
 
@@ -91,11 +100,14 @@ package final class RequestLoop: @unchecked Sendable {
         var isCounted = isCounted
         var buffer = fuse_buf()
         defer { free(buffer.mem) }
+        slots?.enter()
+        defer { slots?.leave() }
         while takeLead(own, isCounted) {
             isCounted = false
             repeat {
                 guard receive(&buffer) else { return end() }
                 if Self.isSlow(buffer) { passOn() }
+                note(buffer)
                 fuse_session_process_buf(handle, &buffer)
             } while leader.load(ordering: .relaxed) == own
         }
@@ -142,6 +154,19 @@ package final class RequestLoop: @unchecked Sendable {
         withUnsafeMutableBytes(of: &sources) {
             _ = poll($0.baseAddress?.assumingMemoryBound(to: pollfd.self), 2, -1)
         }
+    }
+
+    /// FUSE_UNIQUE_RESEND of `linux/fuse.h` 7.40: the kernel has asked this before.
+    private static let asksAgain = UInt64(1) << 63
+
+    @inline(__always)
+    private func note(_ buffer: fuse_buf) {
+        guard let slots, let start = buffer.mem, buffer.size >= MemoryLayout<fuse_in_header>.size else { return }
+        let unique = start.loadUnaligned(as: fuse_in_header.self).unique
+        let isRepeated = unique & Self.asksAgain != 0 && slots.mayRepeat
+        slots.begin(
+            unique & ~Self.asksAgain, of: session,
+            repeated: isRepeated ? UnsafeRawBufferPointer(start: start, count: buffer.size) : nil)
     }
 
     private static func isSlow(_ buffer: fuse_buf) -> Bool {

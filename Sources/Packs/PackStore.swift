@@ -14,15 +14,19 @@ public struct PackStoreConfiguration: Sendable {
     public var compression: Compression
     /// Grows with each opening for writing.
     public var epoch: UInt32
+    /// Where bytes gather before they are written out, so that they outlive the process; nil: in its own memory.
+    public var bufferMemory: SharedMemory?
 
     public init(
-        stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, compression: Compression, epoch: UInt32
+        stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, compression: Compression, epoch: UInt32,
+        bufferMemory: SharedMemory? = nil
     ) {
         self.stagingDirectory = stagingDirectory
         self.cacheDirectory = cacheDirectory
         self.cacheLimit = cacheLimit
         self.compression = compression
         self.epoch = epoch
+        self.bufferMemory = bufferMemory
     }
 }
 
@@ -52,7 +56,7 @@ public final class PackStore: @unchecked Sendable {
     let configuration: PackStoreConfiguration
     let store: any ObjectStore
     let cache: PackCache
-    let buffers = PackBufferPool()
+    let buffers: PackBufferPool
     let monitor = Monitor()
     var staged: [PackID: StagedPack] = [:]
     var shared: StagedPack?
@@ -66,6 +70,7 @@ public final class PackStore: @unchecked Sendable {
     public init(_ configuration: PackStoreConfiguration, store: any ObjectStore) throws(Errno) {
         self.configuration = configuration
         self.store = store
+        buffers = PackBufferPool(configuration.bufferMemory)
         guard mkdir(configuration.stagingDirectory, 0o700) == 0 || errno == EEXIST else { throw .current }
         cache = try PackCache(
             directory: configuration.cacheDirectory, limit: configuration.cacheLimit, store: store)

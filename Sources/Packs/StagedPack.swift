@@ -66,6 +66,7 @@ final class StagedPack: @unchecked Sendable {
         // Room for what gathers in memory is set aside first: where there is none, or the quota has none, bytes are
         // written at once, and it is the writer who hears of it.
         self.buffer = buffer != nil && file.setAside(PackFormat.maximumRawBytes) ? buffer : nil
+        self.buffer?.belong(to: id)
         if !isNew { loadRuns() }
     }
 
@@ -82,6 +83,7 @@ final class StagedPack: @unchecked Sendable {
         guard isOpen, length + count <= PackFormat.maximumRawBytes else { return nil }
         let start = length
         length += count
+        buffer?.note(length: length)
         users += 1
         underWay.append(start)
         note(PackRun(inode: inode, fileOffset: fileOffset, rawOffset: UInt32(start), length: UInt32(count)))

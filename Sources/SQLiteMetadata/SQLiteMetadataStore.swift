@@ -29,13 +29,19 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     /// After a fault: the caches hold what the last good commit holds.
     private var isSettled = false
 
-    /// Opens or makes the database at `path`. The caller has made sure that the file system supports locks.
-    public init(path: String) throws(MetadataOpenFailure) {
+    /// What an earlier process had not committed is done again, where it left a log.
+    public let redone: RedoOutcome
+    private static let generationKey = "generation"
+
+    /// Opens or makes the database at `path`. The caller has made sure that the file system supports locks, and that
+    /// the file data which `redo` names is durable.
+    public init(path: String, redo: RedoLog? = nil) throws(MetadataOpenFailure) {
         do {
             connection = try Self.open(path)
             current = try SQLiteTransaction(connection: connection)
             log = try FileDescriptorBox(writeAheadLogOf: path)
             try connection.execute("BEGIN IMMEDIATE")
+            redone = try Self.redo(redo, connection, current)
         } catch {
             throw MetadataOpenFailure(description: Self.explain(error, path))
         }
@@ -62,6 +68,28 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         try migrate(connection)
         return connection
     }
+
+    /// Where the log cannot be done again the volume is what the last commit left: a prefix of the operations.
+    private static func redo(
+        _ log: RedoLog?, _ connection: SQLiteConnection, _ current: SQLiteTransaction
+    ) throws(SQLiteFailure) -> RedoOutcome {
+        guard let log else { return RedoOutcome(bodies: 0, isWhole: true) }
+        let text = try connection.text("SELECT value FROM setting WHERE key = '\(generationKey)'")
+        let generation = text.flatMap { UInt64($0) } ?? 0
+        current.log = log
+        do {
+            return try log.replay(into: current, generation: generation)
+        } catch {
+            try connection.execute("ROLLBACK; BEGIN IMMEDIATE")
+            try current.reload()
+            current.fault = nil
+            log.begin(generation: generation)
+            return RedoOutcome(bodies: 0, isWhole: false)
+        }
+    }
+
+    /// The inodes that were changed last, of which other sessions may not have been told when a process died.
+    public func recentInodes() -> Set<InodeID> { lock.withLock { current.log?.recentInodes() ?? [] } }
 
     /// Opens an existing database for a look; nobody else can open it meanwhile.
     static func openForCheck(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
@@ -126,8 +154,11 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         if current.fault != nil { try settleFault() }
         current.changesOfBody = 0
         do {
-            return try body(current)
+            let result = try body(current)
+            if current.changesOfBody != 0 { current.log?.endBody() }
+            return result
         } catch {
+            current.log?.dropBody()
             if current.changesOfBody != 0 && current.fault == nil {
                 current.fault = "a refused operation (\(error)) left changes behind; this is a defect, please report it"
                 assertionFailure(current.fault ?? "")
@@ -150,15 +181,27 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
             throw error
         }
         try current.flush()
+        let generation = try countGeneration()
         do {
             try connection.execute("COMMIT")
             current.isDirty = false
+            if let generation { current.log?.begin(generation: generation) }
             if log.size >= Self.checkpointBytes { try checkpoint() }
             try connection.execute("BEGIN IMMEDIATE")
         } catch {
             if current.fault == nil { current.fault = error.message }
             throw .io
         }
+    }
+
+    /// Counts the commit in the database, for the redo log; nil where there is none.
+    private func countGeneration() throws(Errno) -> UInt64? {
+        guard let log = current.log else { return nil }
+        let next = log.generation + 1
+        current.statements.putSetting.bind(1, Self.generationKey)
+        current.statements.putSetting.bind(2, String(next))
+        try current.run(current.statements.putSetting)
+        return next
     }
 
     /// Without room for it the log goes on growing, and nothing is lost.

@@ -44,7 +44,7 @@ extension SQLiteTransaction {
     }
 
     func link(_ name: FileName, in directory: InodeID, to target: InodeID) throws(Errno) {
-        changed()
+        changed(.link(name, in: directory, to: target))
         absentNames.removeAll { $0.directory == directory && $0.name == name }
         statements.putEntry.bind(1, directory.rawValue)
         statements.putEntry.bind(2, name.bytes)
@@ -53,7 +53,7 @@ extension SQLiteTransaction {
     }
 
     func unlink(_ name: FileName, in directory: InodeID) throws(Errno) {
-        changed()
+        changed(.unlink(name, in: directory))
         statements.deleteEntry.bind(1, directory.rawValue)
         statements.deleteEntry.bind(2, name.bytes)
         try run(statements.deleteEntry)
@@ -67,7 +67,7 @@ extension SQLiteTransaction {
     }
 
     func setLinkTarget(_ target: [UInt8], of inode: InodeID) throws(Errno) {
-        changed()
+        changed(.setLinkTarget(target, of: inode))
         statements.putTarget.bind(1, inode.rawValue)
         statements.putTarget.bind(2, target)
         try run(statements.putTarget)
@@ -85,7 +85,7 @@ extension SQLiteTransaction {
     }
 
     func setAttribute(_ name: [UInt8], to value: [UInt8], of inode: InodeID) throws(Errno) {
-        changed()
+        changed(.setAttribute(name, to: value, of: inode))
         statements.putAttribute.bind(1, inode.rawValue)
         statements.putAttribute.bind(2, name)
         statements.putAttribute.bind(3, value)
@@ -93,7 +93,7 @@ extension SQLiteTransaction {
     }
 
     func removeAttribute(_ name: [UInt8], of inode: InodeID) throws(Errno) {
-        changed()
+        changed(.removeAttribute(name, of: inode))
         statements.deleteAttribute.bind(1, inode.rawValue)
         statements.deleteAttribute.bind(2, name)
         try run(statements.deleteAttribute)

@@ -21,7 +21,11 @@ extension SQLiteTransaction {
     }
 
     func replaceExtents(of inode: InodeID, in range: Range<UInt64>, with extents: [Extent]) throws(Errno) -> Int64 {
-        changed()
+        changed(.replaceExtents(of: inode, in: range, with: extents))
+        return try place(extents, in: range, of: inode)
+    }
+
+    func place(_ extents: [Extent], in range: Range<UInt64>, of inode: InodeID) throws(Errno) -> Int64 {
         var removed: UInt64 = 0
         var added: UInt64 = 0
         // No extent lies past the end of its inode, so an append need not look.
@@ -102,7 +106,7 @@ extension SQLiteTransaction {
     func packs() throws(Errno) -> [PackRecord] { packRecords.values.sorted { $0.id < $1.id } }
 
     func putPack(_ record: PackRecord) throws(Errno) {
-        changed()
+        changed(.putPack(record))
         var kept = record
         kept.liveBytes = packRecords[record.id]?.liveBytes ?? 0
         packRecords[record.id] = kept
@@ -110,7 +114,7 @@ extension SQLiteTransaction {
     }
 
     func removePack(_ id: PackID) throws(Errno) {
-        changed()
+        changed(.removePack(id))
         packRecords[id] = nil
         statements.deletePack.bind(1, id.packed)
         try run(statements.deletePack)

@@ -18,7 +18,7 @@ extension SQLiteTransaction {
         guard state == .clean && touchedInodes.count < Self.touchedLimit else {
             let isDirty = state != .touched
             try remember(inode, as: isDirty ? .dirty : .touched)
-            if isDirty { changed() }
+            if isDirty { changed(.update(inode)) }
             return isDirty
         }
         touchedInodes.append(id)
@@ -33,21 +33,21 @@ extension SQLiteTransaction {
     }
 
     func insert(_ inode: Inode) throws(Errno) {
-        changed()
+        changed(.insert(inode))
         used.files += 1
         isCounterDirty = true
         try remember(inode, as: .dirty)
     }
 
     func update(_ inode: Inode) throws(Errno) {
-        changed()
+        changed(.update(inode))
         try remember(inode, as: .dirty)
     }
 
     func remove(_ id: InodeID) throws(Errno) {
         guard let inode = try inode(id) else { return }
-        changed()
-        _ = try replaceExtents(of: id, in: 0..<UInt64(Int64.max), with: [])
+        changed(.remove(id))
+        _ = try place([], in: 0..<UInt64(Int64.max), of: id)
         for statement in [statements.deleteInode, statements.deleteAttributes] {
             statement.bind(1, id.rawValue)
             try run(statement)
@@ -56,19 +56,23 @@ extension SQLiteTransaction {
             statements.deleteTarget.bind(1, id.rawValue)
             try run(statements.deleteTarget)
         }
-        if inode.linkCount == 0 { try removeOrphan(id) }
+        if inode.linkCount == 0 { unmarkOrphan(id) }
         cache[id] = nil
         used.files -= 1
         isCounterDirty = true
     }
 
     func addOrphan(_ inode: InodeID) throws(Errno) {
-        changed()
+        changed(.addOrphan(inode))
         pendingOrphans[inode] = pendingOrphans[inode] == .removed ? .restored : .added
     }
 
     func removeOrphan(_ inode: InodeID) throws(Errno) {
-        changed()
+        changed(.removeOrphan(inode))
+        unmarkOrphan(inode)
+    }
+
+    private func unmarkOrphan(_ inode: InodeID) {
         // An orphan that came and went between two commits never reaches the table.
         pendingOrphans[inode] = pendingOrphans[inode] == .added ? nil : .removed
     }

@@ -59,6 +59,8 @@ final class SQLiteTransaction: MetadataTransaction {
     var changesOfBody = 0
     /// Changes since the last commit.
     var isDirty = false
+    /// Where changes are written down until they are committed; nil where nothing outlives the process.
+    var log: RedoLog?
     /// The first fault, in SQLite's words.
     var fault: String?
 
@@ -108,10 +110,11 @@ final class SQLiteTransaction: MetadataTransaction {
 
     // MARK: Running statements
 
-    /// Notes a change, and the first fault. Every primitive that writes goes through here.
-    func changed() {
+    /// Notes a change before it is made. Every primitive that writes goes through here.
+    func changed(_ redo: Redo) {
         changesOfBody += 1
         isDirty = true
+        log?.add(redo)
     }
 
     func faulted(_ code: Int32) -> Errno {
@@ -170,7 +173,7 @@ final class SQLiteTransaction: MetadataTransaction {
     }
 
     func setSetting(_ key: String, to value: String) throws(Errno) {
-        changed()
+        changed(.setSetting(key, to: value))
         statements.putSetting.bind(1, key)
         statements.putSetting.bind(2, value)
         try run(statements.putSetting)

@@ -34,7 +34,7 @@ final class PacksInMetadata: PackLedger {
 }
 
 extension FileSystem {
-    /// Makes the root of a new volume, and removes inodes that lost their last name before a crash.
+    /// Makes the root of a new volume.
     func prepareVolume() throws(Errno) {
         let now = configuration.now()
         try metadata.transaction { transaction throws(Errno) in
@@ -46,11 +46,19 @@ extension FileSystem {
                     id: id, kind: .directory, permissions: 0o755, userID: 0, groupID: 0, linkCount: 2, time: now,
                     parent: id))
         }
-        while try removeOrphans(limit: 1000) {}
         let hasAny = try metadata.transaction { transaction throws(Errno) in
             try transaction.setting(SettingKey.hasAttributes) != nil
         }
         hasAttributes.store(hasAny, ordering: .relaxed)
+    }
+
+    /// Removes inodes that lost their last name before a crash: nobody holds them.
+    func removeAllOrphans() throws(Errno) {
+        while try removeOrphans(limit: 1000) {}
+    }
+
+    func allOrphans() throws(Errno) -> Set<InodeID> {
+        Set(try metadata.transaction { transaction throws(Errno) in try transaction.orphans(limit: .max) })
     }
 
     /// True while there may be more.

@@ -64,15 +64,18 @@ public final class FileSystem: @unchecked Sendable {
     /// The disk was short of room at the last look.
     private let isDiskShort = Atomic<Bool>(false)
 
-    /// Opens the volume: makes the root of a new one, finishes what a crash left.
+    /// Opens the volume: makes the root of a new one, finishes what a crash left. `isTakenOver`: sessions of a process
+    /// that died go on, and inodes without a name stay as long as one may hold them.
     public init(
-        metadata: any MetadataStore, packs: PackStore, configuration: FileSystemConfiguration
+        metadata: any MetadataStore, packs: PackStore, configuration: FileSystemConfiguration,
+        isTakenOver: Bool = false
     ) throws(VolumeOpenFailure) {
         self.metadata = metadata
         self.packs = packs
         self.configuration = configuration
         do {
             try prepareVolume()
+            if isTakenOver { orphans = try allOrphans() } else { try removeAllOrphans() }
             try packs.start(PacksInMetadata(metadata, committer), report: configuration.report)
             try settleLostPacks()
         } catch let error as PackRecoveryFailure {
@@ -190,7 +193,9 @@ public final class FileSystem: @unchecked Sendable {
     public func forget(_ id: InodeID, count: UInt64, session: Session) {
         guard session.release(id, count: count) else { return }
         monitor.lock()
-        let isOver = !orphans.isEmpty && orphans.contains(id) && !sessions.contains { $0.holds(id) }
+        let isAlone = sessions.count == 1
+        let isOver =
+            !orphans.isEmpty && orphans.contains(id) && !sessions.contains { $0.holds(id, hasForgotten: isAlone) }
         if isOver { orphans.remove(id) }
         monitor.unlock()
         if isOver { reap(id) }

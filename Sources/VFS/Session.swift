@@ -17,6 +17,8 @@ public final class Session: @unchecked Sendable {
     public let name: String
     public let identity: Identity
     public let isReadOnly: Bool
+    /// Another process served it before, and what its kernel held then is not known: it may be any inode.
+    public let isTakenOver: Bool
     /// Takes what other sessions changed, called by their requests. It calls its second argument before it waits.
     let invalidate: @Sendable ([Invalidation], () -> Void) -> Void
     private let monitor = Monitor()
@@ -25,12 +27,13 @@ public final class Session: @unchecked Sendable {
     public private(set) var willWait: @Sendable () -> Void = {}
 
     public init(
-        name: String, identity: Identity, isReadOnly: Bool,
+        name: String, identity: Identity, isReadOnly: Bool, isTakenOver: Bool = false,
         invalidate: @escaping @Sendable ([Invalidation], () -> Void) -> Void
     ) {
         self.name = name
         self.identity = identity
         self.isReadOnly = isReadOnly
+        self.isTakenOver = isTakenOver
         self.invalidate = invalidate
     }
 
@@ -51,7 +54,11 @@ public final class Session: @unchecked Sendable {
         return lookups.remove(id, count: count)
     }
 
-    func holds(_ id: InodeID) -> Bool {
+    /// Whether the kernel may hold an inode. `hasForgotten`: it has just forgotten all lookups of it that are known,
+    /// and no other session changes names. A kernel forgets an inode's lookups together, so that those of before a
+    /// takeover are forgotten, too; where names change under it, it may forget a single one.
+    func holds(_ id: InodeID, hasForgotten: Bool = false) -> Bool {
+        if isTakenOver && !hasForgotten { return true }
         monitor.lock()
         defer { monitor.unlock() }
         return lookups.holds(id)

@@ -80,7 +80,8 @@ extension MountService {
             origin: SessionOrigin(
                 runtime: .podman, namespace: namespaces.mountInode, environment: namespaces.environment))
         do throws(SystemFailure) {
-            try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
+            _ = try supervisor.attach(
+                attachment, device.rawValue, to: client, of: volume, timeout: Self.attachTimeout)
         } catch {
             try? hook.order(.giveUp)
             throw error

@@ -33,7 +33,9 @@ public struct MountService: Sendable {
         // Root's containers run as other users, too; for a user fuse.conf decides, and the plugin does not need it.
         let device = try fusermount.mount(volume: record.name, at: target, readOnly: readOnly)
         do throws(SystemFailure) {
-            try attach(client, device, target, readOnly, Identity.hostMount(userID: geteuid(), groupID: getegid()))
+            try attach(
+                client, registry.paths.volume(record.name), device, target, readOnly,
+                Identity.hostMount(userID: geteuid(), groupID: getegid()))
         } catch {
             try? fusermount.unmount(target, lazy: true)
             throw error
@@ -90,15 +92,16 @@ public struct MountService: Sendable {
     }
 
     func attach(
-        _ client: ServerClient, _ device: borrowing FileDescriptor, _ target: String, _ readOnly: Bool,
-        _ identity: Identity
+        _ client: ServerClient, _ volume: VolumePaths, _ device: borrowing FileDescriptor, _ target: String,
+        _ readOnly: Bool, _ identity: Identity
     ) throws(SystemFailure) {
         let session = SessionMarker.newSession()
         let attachment = Attachment(
             session: session, mountpoint: target, readOnly: readOnly, identity: identity,
             origin: SessionOrigin(
                 runtime: .host, namespace: ProcessTable.namespace("mnt", of: "self"), environment: environment))
-        try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
+        _ = try supervisor.attach(
+            attachment, device.rawValue, to: client, of: volume, timeout: Self.attachTimeout)
         let found: String
         do {
             found = try SessionMarker.session(at: target)

@@ -49,6 +49,29 @@ public struct ServerSupervisor: Sendable {
         return try ServerClient(socket: volume.controlSocket)
     }
 
+    /// Hands a session to the volume's server, and to a new one where that one is just ending or being replaced.
+    /// Answers the connection to the one that has it.
+    public func attach(
+        _ attachment: Attachment, _ device: Int32, to client: ServerClient, of volume: VolumePaths, timeout: Duration
+    ) throws(SystemFailure) -> ServerClient {
+        let deadline = Deadline(after: timeout)
+        var client = client
+        while true {
+            do {
+                try client.ask(.attach(attachment), passing: device, timeout: timeout)
+                return client
+            } catch  where Self.isPassing(error) && !deadline.hasPassed {
+                usleep(20_000)
+                client = try self.client(for: volume)
+            }
+        }
+    }
+
+    /// The server has not taken the session, and the next one will.
+    private static func isPassing(_ failure: SystemFailure) -> Bool {
+        [Errno(EAGAIN), Errno(ECONNRESET), Errno(EPIPE)].contains(failure.errno)
+    }
+
     /// A connection to the server, or nil where none runs.
     public func running(_ volume: VolumePaths) throws(SystemFailure) -> ServerClient? {
         do {

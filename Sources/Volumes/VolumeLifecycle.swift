@@ -36,13 +36,38 @@ extension MountService {
     /// Ends a volume's server and waits until it has closed the volume. Its mounts end with it.
     public func stopServer(_ volume: VolumePaths) throws(SystemFailure) {
         guard let client = try supervisor.running(volume) else { return }
-        let process = try client.status().processID
+        let process = try client.status().lastProcessID
         try client.ask(.stop, timeout: .seconds(5))
         guard ProcessWatch.waitForEnd(of: process, timeout: Self.closeTimeout) else {
             throw SystemFailure(
                 "the server of volume \"\(volume.name)\"", "still stores data (pid \(process))",
                 fix: "wait, and try again", status: .temporaryFailure)
         }
+    }
+
+    /// Has a volume's server replaced by one of the program that is installed now, while its mounts go on. Answers the
+    /// new server's status; nil where none ran.
+    public func restartServer(_ volume: VolumePaths) throws(SystemFailure) -> ServerStatus? {
+        guard let client = try supervisor.running(volume) else { return nil }
+        let before = try client.status()
+        guard before.handover == Handover.format else {
+            throw SystemFailure(
+                "the server of volume \"\(volume.name)\"",
+                "(version \(before.version)) cannot hand over to this version",
+                fix: "unmount the volume; its next mount starts the new program", errno: .notSupported,
+                status: .unavailable)
+        }
+        try client.ask(.restart, timeout: .seconds(10))
+        let deadline = Deadline(after: Self.closeTimeout)
+        while !deadline.hasPassed {
+            if let status = (try? self.status(of: volume)) ?? nil, status.processID != before.processID {
+                return status
+            }
+            usleep(5_000)
+        }
+        throw SystemFailure(
+            "the server of volume \"\(volume.name)\"", "was not replaced within \(Self.closeTimeout)",
+            fix: "see \(volume.log)", status: .temporaryFailure)
     }
 
     static func inUse(_ name: String, _ mountpoints: [String]) -> SystemFailure {

@@ -11,7 +11,8 @@ struct Berth: ParsableCommand {
         abstract: "Volumes that appear at the same path in every container, without root.",
         version: Release.version,
         subcommands: [
-            SetupCommand.self, ServeCommand.self, StatusCommand.self, StopCommand.self, VolumeCommand.self,
+            SetupCommand.self, ServeCommand.self, StatusCommand.self, StopCommand.self, RestartCommand.self,
+            VolumeCommand.self,
             MountCommand.self, UmountCommand.self, PathCommand.self, RunCommand.self, EnvCommand.self,
             DoctorCommand.self, LogCommand.self, WarmCommand.self, EvictCommand.self, SyncCommand.self,
             Preparation.self,

@@ -164,12 +164,14 @@ final class PluginDriver: VolumeDriver, @unchecked Sendable {
     /// Under the volume's lock: waits on a thread for the server's end.
     private func watch(_ name: VolumeName, _ volume: Volume) {
         guard let status = (try? service.status(of: service.registry.paths.volume(name.description))) ?? nil,
-            volume.watched != status.processID
+            volume.watched != status.lastProcessID
         else { return }
-        volume.watched = status.processID
+        // Its keeper, where it has one: that goes on when the server is replaced.
+        let process = status.lastProcessID
+        volume.watched = process
         _ = WorkerThread(name: "berth-watch") {
-            ProcessWatch.waitForEnd(of: status.processID)
-            self.serverEnded(name, process: status.processID)
+            ProcessWatch.waitForEnd(of: process)
+            self.serverEnded(name, process: process)
         }
     }
 

@@ -26,6 +26,8 @@ struct StatusCommand: ParsableCommand {
         /// The server's pid.
         var server: Int32?
         var serverVersion: String?
+        /// The pid of the process that holds the sessions while one server follows another.
+        var keeper: Int32?
         var sessions: [SessionView]
     }
 
@@ -38,6 +40,7 @@ struct StatusCommand: ParsableCommand {
                 volumes.append(
                     Entry(
                         name: record.name, server: status?.processID, serverVersion: status?.version,
+                        keeper: status?.keeperID,
                         sessions: status.map { site.mounts.sessions($0, census) } ?? []))
             }
             let view = View(
@@ -64,7 +67,7 @@ struct StatusCommand: ParsableCommand {
 
     private static func line(_ volume: Entry) -> String {
         guard let process = volume.server else { return "no server" }
-        let restart = volume.sessions.isEmpty ? "berth stop --all" : "berth stop --all, once its mounts have ended"
+        let restart = volume.sessions.isEmpty ? "berth stop --all" : "berth restart \(volume.name)"
         let note = RunningVersion.note(volume.serverVersion, restart: restart)
         return "pid \(process)" + (note.map { "  \($0)" } ?? "")
     }

@@ -151,6 +151,7 @@ struct VolumeView: Encodable {
     var cache: String
     var podmanMountpoint: String
     var server: Int32?
+    var keeper: Int32?
     var sessions: [Session]
     var files: UInt64?
     var bytes: UInt64?
@@ -166,6 +167,7 @@ struct VolumeView: Encodable {
         cache = record.cache(volume)
         podmanMountpoint = volume.podmanMountpoint
         server = status?.processID
+        keeper = status?.keeperID
         sessions = status?.sessions.map { Session(mountpoint: $0.mountpoint, readOnly: $0.readOnly) } ?? []
         files = status?.files
         bytes = status?.bytes

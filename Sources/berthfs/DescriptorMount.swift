@@ -15,6 +15,8 @@ import Volumes
 struct DescriptorMount {
     private static let attachTimeout = Duration.seconds(15)
     private static let pollSeconds = 1.0
+    /// Questions without an answer after which there is no server.
+    private static let patience = 10
 
     let number: Int32
     let name: String
@@ -46,15 +48,15 @@ struct DescriptorMount {
         do throws(SystemFailure) {
             let asked = Latch()
             if foreground { Signals.onTermination(asked.open) }
-            let (client, session) = try attach()
-            if foreground { try hold(client, session, until: asked) }
+            let session = try attach()
+            if foreground { try hold(session, until: asked) }
         } catch {
             writeDown(error)
             throw error
         }
     }
 
-    private func attach() throws(SystemFailure) -> (ServerClient, String) {
+    private func attach() throws(SystemFailure) -> String {
         // Ours must go at the end, or the kernel would wait for answers from nobody.
         let device = FileDescriptor(owning: number)
         var status = stat()
@@ -76,8 +78,9 @@ struct DescriptorMount {
             origin: SessionOrigin(
                 runtime: .apptainer, namespace: ProcessTable.namespace("mnt", of: "self"),
                 environment: ProcessEnvironment.current()))
-        try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
-        return (client, session)
+        _ = try service.supervisor.attach(
+            attachment, device.rawValue, to: client, of: site.volume(record.name), timeout: Self.attachTimeout)
+        return session
     }
 
     /// The one server, started where none runs. Not inside a container with processes of its own: it would be killed
@@ -98,10 +101,21 @@ struct DescriptorMount {
     /// Linux's number of `/dev/fuse`: misc devices are major 10, and fuse is minor 229.
     private static let fuseDevice: dev_t = 10 << 8 | 229
 
-    private func hold(_ client: ServerClient, _ session: String, until asked: Latch) throws(SystemFailure) {
+    private func hold(_ session: String, until asked: Latch) throws(SystemFailure) {
+        let volume = site.volume(name)
+        var silence = 0
         while !asked.wait(seconds: Self.pollSeconds) {
-            guard try client.status().sessions.contains(where: { $0.session == session }) else { return }
+            // A new connection each time: the server may have been replaced, and be silent for a moment.
+            guard let client = try service.supervisor.running(volume) else { return }
+            do {
+                guard try client.status().sessions.contains(where: { $0.session == session }) else { return }
+                silence = 0
+            } catch {
+                silence += 1
+                guard silence < Self.patience else { throw error }
+            }
         }
+        guard let client = try service.supervisor.running(volume) else { return }
         // What was written is safe before we say that we have ended.
         try client.ask(.sync, timeout: .seconds(60))
         try client.ask(.detach(session: session), timeout: .seconds(10))

@@ -1,3 +1,4 @@
+import Control
 import FileModel
 import Glibc
 import LinuxSystem
@@ -15,20 +16,27 @@ struct OpenVolume {
     let packs: PackStore
     let fileSystem: FileSystem
 
-    init(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger) throws(SystemFailure) {
+    /// With a legacy, what an earlier server had not committed is done again.
+    init(
+        _ record: VolumeRecord, _ paths: VolumePaths, legacy: Legacy? = nil, logger: Logger
+    ) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
-        let store = try Self.store(record, paths, logger: logger)
+        // Programs wait while a session is taken over, and the store was looked at when it began.
+        let store = try Self.store(record, paths, isKnown: legacy?.isTakenOver ?? false, logger: logger)
         let cache = record.cache(paths)
         // Copies are proved before use, but they can be read: nobody else may enter, or have made it.
         try SecureDirectory.make(cache)
-        metadata = try Self.metadata(paths)
+        try Self.rescue(legacy, paths)
+        metadata = try Self.metadata(paths, legacy?.redo)
+        legacy?.slots?.settle()
         do throws(Errno) {
             packs = try PackStore(
                 PackStoreConfiguration(
                     stagingDirectory: paths.staging, cacheDirectory: cache,
                     cacheLimit: Self.cacheLimit(cache, record.options.cacheSize),
-                    compression: record.packCompression, epoch: try Self.nextEpoch(metadata)),
+                    compression: record.packCompression, epoch: try Self.nextEpoch(metadata),
+                    bufferMemory: legacy?.buffers),
                 store: store)
         } catch {
             throw SystemFailure(
@@ -41,19 +49,20 @@ struct OpenVolume {
                 configuration: FileSystemConfiguration(
                     sizeLimit: record.options.size, inodeLimit: record.options.inodes,
                     hasRoom: { Self.hasRoom(directory) },
-                    report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }))
+                    report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }),
+                isTakenOver: legacy?.isTakenOver ?? false)
         } catch {
             throw SystemFailure(subject, error.description, status: .dataError)
         }
     }
 
     /// The volume's store, looked at now, and not at the first read that misses the cache.
-    static func store(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger?) throws(SystemFailure)
-        -> any ObjectStore
-    {
+    static func store(
+        _ record: VolumeRecord, _ paths: VolumePaths, isKnown: Bool = false, logger: Logger?
+    ) throws(SystemFailure) -> any ObjectStore {
         switch record.place(paths) {
         case .directory(let root): try directoryStore(root)
-        case .bucket: try Bucket(record).open(logger: logger)
+        case .bucket: isKnown ? try Bucket(record).store : try Bucket(record).open(logger: logger)
         }
     }
 
@@ -72,9 +81,25 @@ struct OpenVolume {
         }
     }
 
-    static func metadata(_ paths: VolumePaths) throws(SystemFailure) -> SQLiteMetadataStore {
+    /// What the kernels of the sessions may have cached and what is not so: where there are several, what one changed
+    /// and the others were not told of; where acknowledged changes are lost, these. Nil where all is well.
+    func distrusted(_ legacy: Legacy) -> Set<InodeID>? {
+        let sessions = legacy.link.names.count { $0.hasPrefix(Handover.sessionPrefix) }
+        guard sessions > 1 || !metadata.redone.isWhole else { return nil }
+        return metadata.recentInodes()
+    }
+
+    /// File data first: what is done again names it, and is committed with the next epoch.
+    private static func rescue(_ legacy: Legacy?, _ paths: VolumePaths) throws(SystemFailure) {
+        guard let legacy, legacy.hasBuffers, let buffers = legacy.buffers else { return }
+        try explaining(paths.staging, "what the last server left cannot be written") { () throws(Errno) in
+            try StagingRescue.run(buffers, staging: paths.staging)
+        }
+    }
+
+    static func metadata(_ paths: VolumePaths, _ redo: RedoLog? = nil) throws(SystemFailure) -> SQLiteMetadataStore {
         do {
-            return try SQLiteMetadataStore(path: paths.database)
+            return try SQLiteMetadataStore(path: paths.database, redo: redo)
         } catch {
             throw SystemFailure("volume \"\(paths.name)\"", error.description, status: .dataError)
         }

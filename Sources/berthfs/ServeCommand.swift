@@ -23,14 +23,18 @@ struct ServeCommand: ParsableCommand {
     @Option(help: "Say on this descriptor when the server is ready, or why it never will be.")
     var readyFd: Int32?
 
+    @Option(help: .hidden)
+    var keeperFd: Int32?
+
     func run() throws {
-        let reporter = ReadinessReporter(descriptor: readyFd)
         Signals.prepare()
         umask(0o077)
         let logger = Self.logger()
+        guard let keeperFd else { return try keep(logger) }
+        let reporter = ReadinessReporter(descriptor: readyFd)
         let served: ServedVolume
         do throws(SystemFailure) {
-            served = try start(logger)
+            served = try start(Legacy(try KeeperLink(keeperFd, logger: logger), logger: logger), logger)
         } catch {
             logger.critical("the volume cannot be served", metadata: ["cause": "\(error.message)"])
             reporter.failed(error)
@@ -44,7 +48,25 @@ struct ServeCommand: ParsableCommand {
         }
     }
 
-    private func start(_ logger: Logger) throws(SystemFailure) -> ServedVolume {
+    /// Stays as the keeper of the server, which is a process of its own.
+    private func keep(_ logger: Logger) throws {
+        let status: Int32
+        do throws(SystemFailure) {
+            guard let program = ProcessEnvironment.executablePath() else {
+                throw SystemFailure("/proc/self/exe", "cannot be read", fix: "mount /proc", status: .unavailable)
+            }
+            var keeper = try Keeper(program: program, volume: name, logger: logger)
+            if let readyFd { _ = fcntl(readyFd, F_SETFD, FD_CLOEXEC) }
+            status = try keeper.run(ready: readyFd)
+        } catch {
+            logger.critical("the volume cannot be served", metadata: ["cause": "\(error.message)"])
+            ReadinessReporter(descriptor: readyFd).failed(error)
+            throw ExitCode(error.status.rawValue)
+        }
+        if status != 0 { throw ExitCode(status) }
+    }
+
+    private func start(_ legacy: Legacy, _ logger: Logger) throws(SystemFailure) -> ServedVolume {
         let environment = ProcessEnvironment.current()
         let site = SitePaths(environment: environment)
         let volumeName = try VolumeName(name)
@@ -54,7 +76,7 @@ struct ServeCommand: ParsableCommand {
         let settings = try UserSettings.load(site)
         let socket: FileDescriptor
         do {
-            socket = try UnixSocket.listen(at: paths.controlSocket)
+            socket = try Self.socket(paths.controlSocket, legacy)
         } catch  where error.errno == Errno(EADDRINUSE) {
             throw SystemFailure(
                 "volume \"\(name)\"", "has a server already (\(paths.controlSocket))",
@@ -62,31 +84,52 @@ struct ServeCommand: ParsableCommand {
                 status: .temporaryFailure)
         }
         do throws(SystemFailure) {
-            return try serve(record, paths, socket, settings, logger)
+            return try serve(record, paths, socket, legacy, settings, logger)
         } catch {
-            unlink(paths.controlSocket)
+            // One that is to be tried again keeps its socket: clients wait.
+            if !legacy.isTakenOver { unlink(paths.controlSocket) }
             throw error
         }
     }
 
-    private func serve(
-        _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ settings: UserSettings,
-        _ logger: Logger
-    ) throws(SystemFailure) -> ServedVolume {
+    /// Listens, or goes on listening where an earlier server did: clients that came meanwhile are waiting.
+    private static func socket(_ path: String, _ legacy: Legacy) throws(SystemFailure) -> FileDescriptor {
+        let name = "socket:\(path)"
+        if let inherited = legacy.link.take(name) { return inherited.takeDescriptor() }
+        let socket = try UnixSocket.listen(at: path)
+        legacy.link.keep(name, socket.rawValue)
+        return socket
+    }
+
+    private static func lock(_ paths: VolumePaths, _ legacy: Legacy) throws(SystemFailure) -> VolumeLock {
+        if let inherited = legacy.link.take("lock") {
+            return VolumeLock(paths, inherited: inherited.takeDescriptor())
+        }
         let lock = try VolumeLock(paths)
-        let volume = try OpenVolume(record, paths, logger: logger)
+        legacy.link.keep("lock", lock.number)
+        return lock
+    }
+
+    private func serve(
+        _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ legacy: Legacy,
+        _ settings: UserSettings, _ logger: Logger
+    ) throws(SystemFailure) -> ServedVolume {
+        let lock = try Self.lock(paths, legacy)
+        let volume = try OpenVolume(record, paths, legacy: legacy, logger: logger)
         let server = Server(
             volume: record.name, fileSystem: volume.fileSystem,
-            warmer: Warmer(volume: record.name, fileSystem: volume.fileSystem, packs: volume.packs),
+            warmer: Warmer(volume: record.name, fileSystem: volume.fileSystem, packs: volume.packs), legacy: legacy,
             linger: settings.serverIdle, logger: logger)
         Signals.onTermination { server.stop() }
-        let listener = Self.listener(socket, paths.controlSocket, server, logger)
-        let inner = Self.innerListener(paths, server, logger)
+        let listener = Self.listener(socket, paths.controlSocket, server, legacy, logger)
+        let inner = Self.innerListener(paths, server, legacy, logger)
+        server.stayWhile { listener.hasClients || inner?.hasClients ?? false }
         do throws(SandboxFailure) {
             try SystemCallFilter.enter(record.reach(paths))
         } catch {
             throw SystemFailure("berthfs", error.description, status: .systemError)
         }
+        server.takeOver(distrusted: volume.distrusted(legacy))
         listener.start()
         inner?.start()
         logger.info("serving", metadata: ["volume": "\(record.name)", "pid": "\(getpid())"])
@@ -96,16 +139,19 @@ struct ServeCommand: ParsableCommand {
 
     /// Nil where the file system has no sockets, or the path is too long for one: then clients with another runtime
     /// directory find the server through the lock file.
-    private static func innerListener(_ paths: VolumePaths, _ server: Server, _ logger: Logger) -> ControlListener? {
-        guard let socket = try? UnixSocket.listen(at: paths.innerSocket) else { return nil }
-        return listener(socket, paths.innerSocket, server, logger)
+    private static func innerListener(
+        _ paths: VolumePaths, _ server: Server, _ legacy: Legacy, _ logger: Logger
+    ) -> ControlListener? {
+        guard let socket = try? socket(paths.innerSocket, legacy) else { return nil }
+        return listener(socket, paths.innerSocket, server, legacy, logger)
     }
 
     private static func listener(
-        _ socket: consuming FileDescriptor, _ path: String, _ server: Server, _ logger: Logger
+        _ socket: consuming FileDescriptor, _ path: String, _ server: Server, _ legacy: Legacy, _ logger: Logger
     ) -> ControlListener {
         ControlListener(
             socket, path: path, note: { logger.debug("\($0)", metadata: ["cause": "\($1)"]) },
+            renewed: { legacy.link.keep("socket:\(path)", $0) },
             answer: { server.answer($0, passed: $1) })
     }
 
@@ -127,7 +173,7 @@ struct ServedVolume: ~Copyable {
 
     /// Blocks until the server ends, then closes the volume.
     borrowing func serveToEnd(storeSeconds: Double) throws(SystemFailure) {
-        server.waitForEnd()
+        if server.waitForEnd() { leave() }
         lock.noteClosing()
         for listener in listeners { listener.close() }
         server.endSessions()
@@ -137,5 +183,17 @@ struct ServedVolume: ~Copyable {
                 "the store", unstored, fix: "serve the volume again when the store is back", status: .temporaryFailure)
         }
         logger.info("closed")
+    }
+
+    /// Leaves sessions, sockets and lock to the next server. What the last commit does not get is in the redo log.
+    private borrowing func leave() -> Never {
+        server.suspendSessions()
+        do {
+            try volume.fileSystem.synchronize()
+        } catch {
+            logger.error("the last commit before the replacement failed", metadata: ["cause": "\(error)"])
+        }
+        // Threads that wait for a store or a disk are not waited for.
+        _exit(Handover.restartStatus)
     }
 }

@@ -34,11 +34,17 @@ final class Server: @unchecked Sendable {
     private let monitor = Monitor()
     private var sessions: [String: Served] = [:]
     private var isStopping = false
+    private var isRestarting = false
+    private var isAsked: @Sendable () -> Bool = { false }
     private var lastActivity = ContinuousClock.now
 
     private let warmer: Warmer
+    private let legacy: Legacy
 
-    init(volume: String, fileSystem: FileSystem, warmer: Warmer, linger: Duration, logger: Logger) {
+    init(
+        volume: String, fileSystem: FileSystem, warmer: Warmer, legacy: Legacy, linger: Duration, logger: Logger
+    ) {
+        self.legacy = legacy
         self.warmer = warmer
         self.linger = linger
         self.volume = volume
@@ -46,18 +52,23 @@ final class Server: @unchecked Sendable {
         self.logger = logger
     }
 
-    /// Blocks until the server should end.
-    func waitForEnd() {
+    /// Blocks until the server should end. True where another takes its place.
+    func waitForEnd() -> Bool {
         monitor.lock()
         defer { monitor.unlock() }
         while !isStopping {
             let patience = hadSession ? linger : max(linger, Self.firstSessionLinger)
-            if warmer.isBusy { lastActivity = .now }
+            // A client that has connected may be about to hand over a session.
+            if warmer.isBusy || isAsked() { lastActivity = .now }
             if sessions.isEmpty && lastActivity.duration(to: .now) >= patience { isStopping = true }
             // Looks again each second: nothing has to wake it for the time to pass.
             if !isStopping { _ = monitor.wait(seconds: 1) }
         }
+        return isRestarting
     }
+
+    /// Keeps an idle server while `isAsked` answers true. Call it before `waitForEnd`.
+    func stayWhile(_ isAsked: @escaping @Sendable () -> Bool) { monitor.withLock { self.isAsked = isAsked } }
 
     func stop() {
         monitor.lock()
@@ -72,6 +83,48 @@ final class Server: @unchecked Sendable {
         for name in names { detach(name) }
     }
 
+    private func restart() throws(SystemFailure) {
+        guard !warmer.isBusy else {
+            throw SystemFailure(
+                "volume \"\(volume)\"", "is fetching or storing data for somebody",
+                fix: "wait for `berth warm` or `berth sync`, and try again", errno: .busy, status: .temporaryFailure)
+        }
+        monitor.lock()
+        defer { monitor.unlock() }
+        guard sessions.values.allSatisfy({ $0.connection.negotiation != nil }) else {
+            throw SystemFailure(
+                "volume \"\(volume)\"", "cannot be handed over while it is mounted: Linux 6.9 or later is needed",
+                fix: "unmount it; its next mount starts the new program", errno: .notSupported, status: .unavailable)
+        }
+        guard !isStopping else { return }
+        isRestarting = true
+        isStopping = true
+        monitor.signalAll()
+    }
+
+    /// Answers the requests under way and stops reading; the sessions go on. What is not answered in time is asked
+    /// again of the next server.
+    func suspendSessions() {
+        monitor.lock()
+        defer { monitor.unlock() }
+        for served in sessions.values { served.connection.suspend() }
+        let deadline = Deadline(after: Self.suspendTimeout)
+        while !sessions.isEmpty && monitor.wait(until: deadline) {}
+    }
+
+    private static let suspendTimeout = Duration.seconds(5)
+
+    /// Goes on with the sessions of the server before. `distrusted`: what their kernels may have cached wrongly; nil
+    /// where there is nothing.
+    func takeOver(distrusted: Set<InodeID>?) {
+        legacy.takeSessions { note, device throws(SystemFailure) in
+            let served = try make(note.attachment, device, takingOver: note.negotiation)
+            if let distrusted { served.connection.distrust(distrusted) }
+            try start(served)
+            logger.info("session taken over", metadata: metadata(note.attachment))
+        }
+    }
+
     func answer(_ request: ServerRequest, passed: consuming FileDescriptor?) -> ServerReply {
         do throws(SystemFailure) {
             switch request {
@@ -83,6 +136,7 @@ final class Server: @unchecked Sendable {
                     throw SystemFailure("volume \"\(volume)\"", "cannot be synchronized", error)
                 }
             case .stop: stop()
+            case .restart: try restart()
             case .warm(let order): return .warming(try warmer.start(order, list: passed))
             case .warming(let job): return .warming(try warmer.progress(job))
             case .evict(let selection):
@@ -100,15 +154,30 @@ final class Server: @unchecked Sendable {
         guard let device = passed.take() else {
             throw SystemFailure("attach", "came without a descriptor", status: .dataError)
         }
-        let connection: Connection
+        let served = try make(attachment, device, takingOver: nil)
+        try start(served)
+        // From here on a server that follows can take it over.
+        legacy.keep(served.connection, attachment)
+        logger.info("session started", metadata: metadata(attachment))
+    }
+
+    private func make(
+        _ attachment: Attachment, _ device: consuming FileDescriptor, takingOver negotiation: Negotiation?
+    ) throws(SystemFailure) -> Served {
         do {
-            connection = try Connection(
+            let connection = try Connection(
                 device, fileSystem: fileSystem, name: attachment.session, identity: attachment.identity,
-                isReadOnly: attachment.readOnly)
+                isReadOnly: attachment.readOnly, slots: legacy.slots, takingOver: negotiation)
+            return Served(connection: connection, attachment: attachment)
         } catch {
             throw SystemFailure(attachment.mountpoint, error.description, status: .systemError)
         }
-        try add(Served(connection: connection, attachment: attachment))
+    }
+
+    private func start(_ served: Served) throws(SystemFailure) {
+        let connection = served.connection
+        let attachment = served.attachment
+        try add(served)
         let ready = Latch()
         // Detached on purpose: it ends with its session, and `sessions` says when that is.
         _ = WorkerThread(name: "berth-session") {
@@ -122,7 +191,6 @@ final class Server: @unchecked Sendable {
                 attachment.mountpoint, "the kernel did not start the session", fix: "unmount it and mount it again",
                 status: .systemError)
         }
-        logger.info("session started", metadata: metadata(attachment))
     }
 
     private func add(_ served: Served) throws(SystemFailure) {
@@ -144,6 +212,7 @@ final class Server: @unchecked Sendable {
     }
 
     private func ended(_ attachment: Attachment) {
+        if !monitor.withLock({ isRestarting }) { legacy.drop(attachment.session) }
         monitor.lock()
         sessions[attachment.session] = nil
         lastActivity = .now
@@ -181,7 +250,8 @@ final class Server: @unchecked Sendable {
         return ServerStatus(
             volume: volume, processID: getpid(), version: Release.version,
             sessions: list.sorted { $0.mountpoint < $1.mountpoint }, readOnlyReason: fileSystem.readOnlyReason,
-            files: usage.files, bytes: usage.bytes)
+            files: usage.files, bytes: usage.bytes, keeperID: legacy.keeperID,
+            handover: legacy.keeperID.map { _ in Handover.format })
     }
 
     private func metadata(_ attachment: Attachment) -> Logger.Metadata {

@@ -1,3 +1,5 @@
+import CLinux
+import FileModel
 import Glibc
 import LinuxSystem
 
@@ -8,6 +10,14 @@ enum Signals {
         signal(SIGPIPE, SIG_IGN)
         var set = terminating()
         pthread_sigmask(SIG_BLOCK, &set, nil)
+    }
+
+    /// A descriptor that can be read when somebody asks the process to end.
+    static func descriptor() throws(Errno) -> FileDescriptor {
+        var set = terminating()
+        let number = berth_signal_descriptor(&set)
+        guard number >= 0 else { throw .current }
+        return FileDescriptor(owning: number)
     }
 
     /// Runs `body` when somebody asks the process to end.

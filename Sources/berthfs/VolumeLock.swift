@@ -14,6 +14,16 @@ struct VolumeLock: ~Copyable {
     private let descriptor: FileDescriptor
     private let socket: String
 
+    /// The lock as an earlier server of this keeper left it, held all the time.
+    init(_ paths: VolumePaths, inherited: consuming FileDescriptor) {
+        descriptor = inherited
+        socket = paths.controlSocket
+        note("serving")
+    }
+
+    /// The descriptor's number: whoever has a copy of it holds the lock, too.
+    var number: Int32 { descriptor.rawValue }
+
     /// Takes the lock. Waits for a server that is ending, not for one that serves.
     init(_ paths: VolumePaths) throws(SystemFailure) {
         let path = paths.lock

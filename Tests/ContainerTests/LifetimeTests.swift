@@ -29,6 +29,7 @@ struct LifetimeTests {
                 V="\(way.flags)"; N="--runtime runc --network none"
                 podman run -d --name one $N $V $IMAGE sh -c 'echo kept > /data/f; sync /data/f; exec sleep 1000' >/dev/null
                 wait_for 'podman exec one cat /data/f 2>/dev/null | grep -q kept'
+                keeper() { berth status --json | grep '"keeper"' | head -1 | tr -dc 0-9; }
                 server() { berth status --json | grep '"server"' | head -1 | tr -dc 0-9; }
                 plugin() { berth status --json | grep '"plugin"' | head -1 | tr -dc 0-9; }
                 \(damage)
@@ -70,7 +71,16 @@ struct LifetimeTests {
     func serverKilled(way: Way) throws {
         try expectRecovery(
             way,
-            "kill -9 $(server); podman exec one ls /data/new 2>&1 | grep -q 'not connected\\|abort' || echo WRONG")
+            "kill -9 $(server); podman exec one sh -c 'echo on > /data/on && cat /data/on' | grep -qx on || echo WRONG"
+        )
+    }
+
+    @Test("a server and its keeper killed with -9 under a running container", arguments: Way.allCases)
+    func wholeServerKilled(way: Way) throws {
+        try expectRecovery(
+            way,
+            "kill -9 $(keeper) $(server); podman exec one ls /data/new 2>&1 | grep -q 'not connected\\|abort' || echo WRONG"
+        )
     }
 
     @Test("the plugin killed with -9 and started again", arguments: Way.allCases)

@@ -140,7 +140,7 @@ struct PodmanTests {
             podman run -d --name one --runtime \(host.machine.runtime) --network none -v data:/data $IMAGE sleep 1000 >/dev/null
             podman exec one sh -c 'echo kept > /data/f; sync /data/f; sync'
             sleep 0.3
-            kill -9 $(berth status --json | grep '"server"' | head -1 | tr -dc 0-9)
+            kill -9 $(berth status --json | grep -E '"(keeper|server)"' | head -2 | tr -dc '0-9\\n')
             podman exec one cat /data/f 2>&1 | grep -c 'not connected\\|abort' || true
             for i in $(seq 100); do berth status | grep -q /mnt/data && break; sleep 0.1; done
             $RUN -v data:/data $IMAGE cat /data/f

@@ -31,7 +31,7 @@ struct CrashTests {
             let wait = 0.2 + Double((seed &+ UInt32(round) &* 2_654_435_761) % 1500) / 1000
             let note: Comment = "seed \(seed), round \(round)"
             try site.shell.run("berth mount v m && rm -f m/* && : > manifest && : > removed && sync m")
-            guard let server = try site.server(of: "v") else { throw TestFailure("no server") }
+            let server = try site.wholeServer(of: "v")
             try site.shell.run(
                 "(\(Self.load)) >/dev/null 2>&1 & sleep \(wait); kill -9 \(server); wait; berth umount --lazy m",
                 timeout: .seconds(60))
@@ -57,7 +57,7 @@ struct CrashTests {
         try site.shell.run(
             "berth volume create v; berth mount v m; head -c 40000000 /dev/urandom > m/f; cp /etc/passwd m/p; sync m/f m/p; md5sum m/f > sum"
         )
-        guard let server = try site.server(of: "v") else { throw TestFailure("no server") }
+        let server = try site.wholeServer(of: "v")
         try site.shell.run(
             "kill -9 \(server); berth umount --lazy m; rm -rf '\(site.home)/.cache/berth/v'; berth mount v m; md5sum -c sum; cmp /etc/passwd m/p; berth umount m"
         )
@@ -74,7 +74,7 @@ struct CrashTests {
                 dd if=/etc/passwd of=m/all$i oflag=sync bs=100 count=3 2>/dev/null
             done
             """)
-        guard let server = try site.server(of: "v") else { throw TestFailure("no server") }
+        let server = try site.wholeServer(of: "v")
         let text = try site.shell.run(
             "dd if=/etc/passwd of=m/last oflag=dsync bs=100 count=3 2>/dev/null; kill -9 \(server); berth umount --lazy m; berth mount v m >/dev/null; for f in m/*; do cmp -n 300 $f /etc/passwd && echo same; done | sort | uniq -c | xargs; berth umount m"
         )

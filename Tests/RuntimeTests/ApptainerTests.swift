@@ -76,7 +76,7 @@ struct ApptainerTests {
         let text = try host.run(
             """
             eval "$(berth env)"; apptainer exec $SIF sh -c 'echo x > /data/f; sync /data/f'
-            kill -9 $(berth status --json | grep '"server"' | tr -dc 0-9); sleep 0.2
+            kill -9 $(berth status --json | grep -E '"(keeper|server)"' | tr -dc '0-9\\n'); sleep 0.2
             apptainer exec $SIF ls /data >/dev/null 2>&1 || echo refused
             eval "$(berth env)"; apptainer exec $SIF cat /data/f
             fusermount3 -u "${APPTAINER_BIND%%:*}"; apptainer exec $SIF ls /data >/dev/null 2>&1 || echo denied

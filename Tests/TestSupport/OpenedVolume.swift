@@ -1,3 +1,4 @@
+import CLinux
 import FileModel
 import Glibc
 import LinuxSystem
@@ -14,22 +15,37 @@ public final class OpenedVolume {
     public let fileSystem: FileSystem
     public let session: Session
     public let caller: Caller
+    public let slots: RequestSlots?
+
+    /// What outlives the process; nil where nothing does.
+    private let legacy: VolumeLegacy?
 
     public var database: String { "\(directory)/meta.db" }
 
     /// Opens or makes the volume in `directory`. `epoch` grows with each opening.
-    public init(_ directory: String, epoch: UInt32 = 1, sizeLimit: UInt64? = nil) throws {
+    public init(
+        _ directory: String, epoch: UInt32 = 1, sizeLimit: UInt64? = nil, legacy: VolumeLegacy? = nil
+    ) throws {
         self.directory = directory
-        metadata = try SQLiteMetadataStore(path: "\(directory)/meta.db")
+        self.legacy = legacy
+        let isTakenOver = legacy?.isUsed ?? false
+        if let legacy, isTakenOver { try StagingRescue.run(legacy.buffers, staging: "\(directory)/staging") }
+        let slots = legacy.map { RequestSlots($0.requests) }
+        metadata = try SQLiteMetadataStore(
+            path: "\(directory)/meta.db", redo: legacy.flatMap { RedoLog($0.redo, slots: slots) })
+        slots?.settle()
+        self.slots = slots
+        legacy?.isUsed = true
         packs = try PackStore(
             PackStoreConfiguration(
                 stagingDirectory: "\(directory)/staging", cacheDirectory: "\(directory)/cache", cacheLimit: 1 << 30,
-                compression: .zstd, epoch: epoch),
+                compression: .zstd, epoch: epoch, bufferMemory: legacy?.buffers),
             store: try DirectoryStore(root: "\(directory)/store"))
         fileSystem = try FileSystem(
             metadata: metadata, packs: packs,
-            configuration: FileSystemConfiguration(sizeLimit: sizeLimit, report: { _ in }))
-        session = Session(name: "test", identity: .oneToOne, isReadOnly: false, invalidate: { _, _ in })
+            configuration: FileSystemConfiguration(sizeLimit: sizeLimit, report: { _ in }), isTakenOver: isTakenOver)
+        session = Session(
+            name: "test", identity: .oneToOne, isReadOnly: false, isTakenOver: isTakenOver, invalidate: { _, _ in })
         caller = Caller(session: session, userID: 0, groupID: 0, isSuperuser: true, umask: 0)
         fileSystem.attach(session)
     }
@@ -37,6 +53,41 @@ public final class OpenedVolume {
     public func close() throws {
         fileSystem.detach(session)
         if let failure = fileSystem.close(storeSeconds: 30) { throw TestFailure(failure) }
+    }
+}
+
+/// Memory that outlives a server, as its keeper holds it.
+public final class VolumeLegacy {
+    public let requests: SharedMemory
+    public let redo: SharedMemory
+    public let buffers: SharedMemory
+    fileprivate(set) public var isUsed = false
+
+    public init() throws {
+        requests = try SharedMemory("requests", byteCount: RequestSlots.byteCount)
+        redo = try SharedMemory("redo", byteCount: RedoLog.byteCount)
+        buffers = try SharedMemory("buffers", byteCount: StagingRescue.bufferBytes)
+    }
+
+    /// Copies of what a process that dies now would leave.
+    public init(copying other: VolumeLegacy) throws {
+        requests = try Self.copy(other.requests)
+        redo = try Self.copy(other.redo)
+        buffers = try Self.copy(other.buffers)
+        isUsed = true
+    }
+
+    /// Pages that were never written stay so.
+    private static func copy(_ memory: SharedMemory) throws -> SharedMemory {
+        let copy = try SharedMemory("copy", byteCount: memory.byteCount)
+        var position: off_t = 0
+        while true {
+            let start = lseek(memory.number, position, Int32(BERTH_SEEK_DATA))
+            guard start >= 0 else { return copy }
+            let end = lseek(memory.number, start, Int32(BERTH_SEEK_HOLE))
+            (copy.base + Int(start)).copyMemory(from: memory.base + Int(start), byteCount: Int(end - start))
+            position = end
+        }
     }
 }
 

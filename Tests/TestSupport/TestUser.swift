@@ -66,9 +66,22 @@ public final class UserSite: Sendable {
     public var mountpoint: String { "\(directory)/m" }
 
     /// The pid of a volume's server, as its own program tells it.
-    public func server(of volume: String) throws -> Int32? {
+    public func server(of volume: String) throws -> Int32? { try process("server", of: volume) }
+
+    /// The pid of the process that started the server, and would start it again.
+    public func keeper(of volume: String) throws -> Int32? { try process("keeper", of: volume) }
+
+    private func process(_ key: String, of volume: String) throws -> Int32? {
         let text = try shell.run("berth volume inspect '\(volume)' --json")
-        guard let line = text.split(separator: "\n").first(where: { $0.contains("\"server\"") }) else { return nil }
+        guard let line = text.split(separator: "\n").first(where: { $0.contains("\"\(key)\"") }) else { return nil }
         return Int32(line.filter(\.isNumber))
+    }
+
+    /// The pids of a server and its keeper: both killed, nothing takes the server's place, as when the machine dies.
+    public func wholeServer(of volume: String) throws -> String {
+        guard let server = try server(of: volume), let keeper = try keeper(of: volume) else {
+            throw TestFailure("volume \(volume) has no server, or one without a keeper")
+        }
+        return "\(keeper) \(server)"
     }
 }

@@ -1,0 +1,123 @@
+import FileModel
+import Glibc
+import LinuxSystem
+import TestSupport
+import Testing
+
+/// A server that dies or is replaced while programs use its mounts.
+@Suite("a server is replaced under load", .serialized)
+struct HandoverTests {
+    /// What ends a server: it is killed, or it is asked.
+    private enum End: String {
+        case killed = "kill -9"
+        case restarted = "berth restart"
+    }
+
+    private static let load =
+        "/" + #filePath.split(separator: "/").dropLast(2).joined(separator: "/") + "/Servers/steady-load.py"
+
+    /// Ends the server `rounds` times in the given ways while the programs of `steady-load.py` run on the mounts. Every
+    /// answer they got must have been right, and the volume whole in the end.
+    private func run(_ ways: [End], rounds: Int, mounts: [String] = ["m"]) throws {
+        let site = try UserSite()
+        try Shell.root.run("install -m 0644 '\(Self.load)' '\(site.directory)/load.py'")
+        try site.shell.run("berth volume create v -o size=4g; mkdir -p \(mounts.joined(separator: " "))")
+        for mount in mounts { try site.shell.run("berth mount v \(mount); mkdir \(mount)/own-\(mount) out-\(mount)") }
+        let seed = UInt64.random(in: .min ... .max)
+        var generator = SeededGenerator(seed: seed)
+        let loads = mounts.map { "python3 load.py $PWD/\($0)/own-\($0) $PWD/out-\($0) $PWD/stop > said-\($0) 2>&1 &" }
+        var script = loads.joined(separator: "\n") + "\nsleep 1\n"
+        for round in 0..<rounds {
+            let pause = Double(Int.random(in: 1100..<1900, using: &generator)) / 1000
+            switch ways[round % ways.count] {
+            case .killed: script += "kill -9 $(\(Self.server)) || echo 'no server'\n"
+            case .restarted: script += "berth restart v > restarted 2>&1 || cat restarted\n"
+            }
+            script += "sleep \(pause)\n"
+        }
+        script += "touch stop; wait; cat said-*; \(Self.server) | wc -w"
+        let text = try site.shell.run(script, timeout: .seconds(600))
+        let lines = text.split(separator: "\n").map(String.init)
+        print("seed \(seed)\n\(text)")
+        #expect(lines.last == "1" && !text.contains("FAILED"), "seed \(seed)\n\(text)")
+        #expect(lines.count { $0.contains(" ok ") } == 11 * mounts.count, "seed \(seed)\n\(text)")
+        let log = try site.shell.run("cat h/.local/share/berth/logs/v.log")
+        #expect(!log.contains("critical") && !log.contains("fault"), "seed \(seed)\n\(log)")
+        // What was fsynced is there, without any of the processes that served it.
+        try site.shell.run("kill -9 \(try site.wholeServer(of: "v"))")
+        for mount in mounts { try site.shell.run("berth umount --lazy \(mount)") }
+        #expect(try site.shell.run("berth volume check v --data").contains("v: whole"), "seed \(seed)")
+        try site.shell.run("berth mount v m")
+        for mount in mounts {
+            let short = try site.shell.run(
+                "for s in out-\(mount)/synced-*; do n=$((10#$(cat $s) * 100)); f=m/own-\(mount)/append-${s##*-}; [ $(stat -c %s $f) -ge $n ] || echo $f $n; done"
+            )
+            #expect(short == "", "seed \(seed)")
+        }
+        try site.shell.run("berth umount m")
+    }
+
+    /// Prints the pid of the server of `v`.
+    private static let server = "berth volume inspect v --json | grep '\"server\"' | tr -dc '0-9\\n'"
+
+    @Test("killed 20 times: no program sees anything but a pause", .enabled(if: Self.canTakeOver))
+    func killed() throws { try run([.killed], rounds: 20) }
+
+    @Test("restarted 20 times: no program sees anything but a pause", .enabled(if: Self.canTakeOver))
+    func restarted() throws { try run([.restarted], rounds: 20) }
+
+    @Test("two mounts, killed and restarted in turn", .enabled(if: Self.canTakeOver))
+    func twoMounts() throws { try run([.killed, .restarted], rounds: 12, mounts: ["m", "m2"]) }
+
+    /// FUSE_NOTIFY_RESEND.
+    private static var canTakeOver: Bool { KernelRelease.current().map { $0 >= KernelRelease(6, 9) } ?? false }
+
+    @Test("a server that dies at once each time is given up, and its mounts answer ENOTCONN", .enabled(if: canTakeOver))
+    func givenUp() throws {
+        let site = try UserSite()
+        try site.shell.run("berth volume create v; berth mount v m; echo x > m/f; sync m/f")
+        guard let keeper = try site.keeper(of: "v") else { throw TestFailure("no keeper") }
+        // Every server that the keeper starts, as soon as it is there.
+        let text = try site.shell.run(
+            """
+            while kill -0 \(keeper) 2>/dev/null; do for p in $(cat /proc/\(keeper)/task/\(keeper)/children 2>/dev/null); do kill -9 $p 2>/dev/null; done; done
+            cat m/f 2>&1 || true; berth log v 2>&1 | grep -c 'dies too often'
+            berth umount --lazy m; berth mount v m; cat m/f; berth umount m
+            """)
+        #expect(text.contains("not connected\n1\n") && text.hasSuffix("\nx"), "\(text)")
+    }
+
+    @Test("a server goes on without its keeper, and then dies as servers do")
+    func withoutKeeper() throws {
+        let site = try UserSite()
+        try site.shell.run("berth volume create v; berth mount v m; echo x > m/f; sync m/f")
+        guard let keeper = try site.keeper(of: "v"), let server = try site.server(of: "v") else {
+            throw TestFailure("no keeper")
+        }
+        try site.shell.run("kill -9 \(keeper); sleep 0.2; cat m/f; echo y > m/g; sync m/g")
+        #expect(try site.keeper(of: "v") == nil)
+        let refused = try site.shell.attempt("berth restart v")
+        #expect(refused.end == .exited(69) && refused.errors.contains("cannot hand over"), "\(refused)")
+        try site.shell.run(
+            "kill -9 \(server); sleep 0.2; ! cat m/f; berth umount --lazy m; berth mount v m; cat m/f m/g")
+        try site.shell.run("berth umount m")
+    }
+
+    @Test("a keeper is small, ends with its server, and restart names what it cannot do")
+    func small() throws {
+        let site = try UserSite()
+        try site.shell.run("berth volume create v; berth volume create w")
+        let idle = try site.shell.attempt("berth restart v")
+        #expect(idle.end == .exited(69) && idle.errors.contains("has no server"), "\(idle)")
+        #expect(try site.shell.attempt("berth restart").end == .exited(64))
+        #expect(try site.shell.run("berth restart --all") == "")
+        try site.shell.run("berth mount v m")
+        guard let keeper = try site.keeper(of: "v") else { throw TestFailure("no keeper") }
+        let memory = try site.shell.run("awk '/^Pss_Dirty/ { print $2 }' /proc/\(keeper)/smaps_rollup")
+        print("the keeper's own memory is \(memory) KiB")
+        #expect(Int(memory).map { $0 < 6144 } == true, "\(memory) KiB")
+        #expect(try site.shell.run("berth restart --all").hasPrefix("the server of v is pid "))
+        try site.shell.run("berth umount m; berth stop --all")
+        try eventually("the keeper ends") { ProcessIdentity(of: keeper) == nil }
+    }
+}
