@@ -135,7 +135,7 @@ struct RunTests {
             while [ ! -e ready ]; do sleep 0.05; done
             berth run -- sh -c 'cat /berth-none/f; echo two > /berth-none/g; sync /berth-none/g'; wait $first
             berth run -- sleep 100 & second=$!; sleep 0.3; kill -9 $second
-            berth run -- sh -c 'sleep 0.5; kill -9 '$(berth status --json | grep -E '"(keeper|server)"' | tr -dc '0-9\\n' | xargs)'; cat /berth-none/f 2>&1 | grep -o "not connected\\|abort"'
+            berth run -- sh -c 'sleep 0.5; kill -9 '"$(berth status --json | grep -E '"(keeper|server)"' | tr -dc '0-9\\n' | xargs)"'; cat /berth-none/f 2>&1 | grep -o "not connected\\|abort"'
             berth run -- cat /berth-none/g
             """)
         #expect(text.replacing("abort", with: "not connected") == "one\ntwo\nnot connected\ntwo", "\(text)")
