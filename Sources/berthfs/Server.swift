@@ -40,12 +40,16 @@ final class Server: @unchecked Sendable {
 
     private let warmer: Warmer
     private let legacy: Legacy
+    /// The volume's own.
+    private let directory: String
 
     init(
-        volume: String, fileSystem: FileSystem, warmer: Warmer, legacy: Legacy, linger: Duration, logger: Logger
+        volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, legacy: Legacy, linger: Duration,
+        logger: Logger
     ) {
         self.legacy = legacy
         self.warmer = warmer
+        self.directory = directory
         self.linger = linger
         self.volume = volume
         self.fileSystem = fileSystem
@@ -143,6 +147,7 @@ final class Server: @unchecked Sendable {
                 let evicted = try warmer.evict(selection, list: passed)
                 return .evicted(packs: evicted.packs, bytes: evicted.bytes)
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
+            case .copy(let name): try copyMetadata(name)
             }
             return .done
         } catch {
@@ -230,6 +235,19 @@ final class Server: @unchecked Sendable {
         monitor.lock()
         while sessions[session] != nil { monitor.wait() }
         monitor.unlock()
+    }
+
+    private func copyMetadata(_ name: String) throws(SystemFailure) {
+        guard name.hasSuffix(".db"), name != "meta.db", !name.hasPrefix("."), !name.contains("/") else {
+            throw SystemFailure(name, "is no name for a copy of the metadata", status: .usage)
+        }
+        let path = "\(directory)/\(name)"
+        unlink(path)
+        do {
+            try fileSystem.copyMetadata(to: path)
+        } catch {
+            throw SystemFailure(path, "cannot be made", error, fix: "make room", status: .cannotCreate)
+        }
     }
 
     private func status() throws(SystemFailure) -> ServerStatus {

@@ -60,7 +60,7 @@ struct BucketTests {
         try site.shell.run(
             "\(keys) berth mount v m; head -c 20000000 /dev/urandom > m/f; berth umount m; berth mount v m; cat m/f | md5sum"
         )
-        guard let process = try site.server(of: "v") else { throw TestFailure("no server") }
+        let process = try site.wholeServer(of: "v")
         let found = try site.shell.attempt(
             """
             grep -rl '\(S3Server.secretKey)' $HOME '\(site.runtime)'; tr '\\0' ' ' < /proc/\(process)/cmdline | grep KEY
@@ -131,7 +131,7 @@ struct BucketTests {
             try site.shell.run(
                 "berth mount v m; head -c 60000000 /dev/urandom > m/f\(round); echo x > m/s\(round); sync m/f\(round); md5sum m/f\(round) >> sums"
             )
-            guard let process = try site.server(of: "v") else { throw TestFailure("no server") }
+            let process = try site.wholeServer(of: "v")
             try eventually("a pack is on its way") { try proxy.requests().contains { $0.hasPrefix("PUT") } }
             try site.shell.run("kill -9 \(process); berth umount --lazy m; rm -rf $HOME/.cache/berth/v")
             #expect(
@@ -158,7 +158,7 @@ struct BucketTests {
             try site.shell.attempt("grep -q 'takes no packs: pack .*Failed to connect' \(log)").succeeded
         }
         // Also a server that starts meanwhile serves what is here.
-        guard let process = try site.server(of: "v") else { throw TestFailure("no server") }
+        let process = try site.wholeServer(of: "v")
         try site.shell.run("kill -9 \(process); berth umount --lazy m; berth mount v m; md5sum -c sums; cat m/more")
         #expect(try site.shell.run("grep -c 'the store cannot be reached now' \(log)") == "1")
         try server.start()
