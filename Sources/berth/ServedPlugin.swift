@@ -3,6 +3,7 @@ import FileModel
 import Glibc
 import LinuxSystem
 import Logging
+import Metrics
 import VolumePlugin
 import Volumes
 
@@ -24,14 +25,18 @@ struct ServedPlugin {
     private let site: Site
     private let origin: Listener.Origin
     private let server: PluginServer
+    private let metrics: MetricsServer
     private let hooks: RequestListener<SupervisorRequest, SupervisorReply>
 
-    init(_ site: Site) throws(SystemFailure) {
+    init(_ site: Site, _ asked: ServeOptions) throws(SystemFailure) {
         self.site = site
         try site.paths.prepare()
         let settings = try UserSettings.load(site.paths)
-        LoggingSystem.bootstrap(StreamLogHandler.standardError)
-        let logger = Logger(label: "berth")
+        let logger = LogWriter.logger(
+            program: "berth", format: LogFormat.chosen(asked.logFormat, site.environment, settings))
+        let loopback = try asked.metricsListen.map { address throws(SystemFailure) in
+            try LoopbackAddress(address, subject: "--metrics-listen")
+        }
         let listener = try Self.listen(site)
         origin = listener.origin
         // Before anything is taken over: nobody else can be there.
@@ -40,6 +45,7 @@ struct ServedPlugin {
         let driver = PluginDriver(site.mounts, logger: logger)
         driver.adopt()
         server = try PluginServer(listener.socket, driver: driver, userID: geteuid(), logger: logger)
+        metrics = try Self.metrics(site, loopback ?? settings.metricsListen, logger)
         let supervisor = site.mounts.supervisor
         hooks = RequestListener(
             hookSocket, path: site.paths.supervisorSocket,
@@ -55,6 +61,8 @@ struct ServedPlugin {
     func stop() {
         hooks.close()
         server.stop()
+        metrics.stop()
+        unlink(site.paths.metricsSocket)
         switch origin {
         case .own: unlink(site.paths.pluginSocket)
         case .serviceManagers: break
@@ -73,6 +81,26 @@ struct ServedPlugin {
             throw SystemFailure(
                 "the volume plugin", "is running already\(process)", fix: "end it with `berth stop`",
                 errno: error.errno, status: .temporaryFailure)
+        }
+    }
+
+    private static func metrics(
+        _ site: Site, _ loopback: LoopbackAddress?, _ logger: Logger
+    ) throws(SystemFailure) -> MetricsServer {
+        let collector = StatisticsCollector(site.mounts)
+        let address: FileDescriptor?
+        if let loopback {
+            address = try loopback.bind()
+            logger.info("telling Prometheus", metadata: ["address": "\(loopback)"])
+        } else {
+            address = nil
+        }
+        return try MetricsServer(
+            try UnixSocket.listen(at: site.paths.metricsSocket), loopback: address,
+            contentType: Exposition.contentType, userID: geteuid(), logger: logger
+        ) {
+            let found = collector.all()
+            return Exposition.text(found.served, unserved: found.unserved, version: Release.version)
         }
     }
 
