@@ -15,8 +15,11 @@ public struct Exposition {
         var exposition = Exposition()
         exposition.head(buildFamily, "Always 1; the version of Berth that tells.", .gauge)
         exposition.sample(buildFamily, [("version", version)], "1")
-        exposition.head(upFamily, "1 where a server serves the volume and answers, 0 where none does.", .gauge)
         let names = volumes.map { ($0.volume, "1") } + unserved.map { ($0, "0") }
+        if !names.isEmpty {
+            exposition.head(
+                upFamily, "1 where a server serves the volume and answers, 0 where none does.", .gauge)
+        }
         for (name, value) in names.sorted(by: { $0.0 < $1.0 }) {
             exposition.sample(upFamily, [("volume", name)], value)
         }

@@ -34,9 +34,8 @@ struct ServedPlugin {
         let settings = try UserSettings.load(site.paths)
         let logger = LogWriter.logger(
             program: "berth", format: LogFormat.chosen(asked.logFormat, site.environment, settings))
-        let loopback = try asked.metricsListen.map { address throws(SystemFailure) in
-            try LoopbackAddress(address, subject: "--metrics-listen")
-        }
+        // First, because it is what most likely cannot be had.
+        let loopback = try Self.loopback(asked, settings, logger)
         let listener = try Self.listen(site)
         origin = listener.origin
         // Before anything is taken over: nobody else can be there.
@@ -45,7 +44,7 @@ struct ServedPlugin {
         let driver = PluginDriver(site.mounts, logger: logger)
         driver.adopt()
         server = try PluginServer(listener.socket, driver: driver, userID: geteuid(), logger: logger)
-        metrics = try Self.metrics(site, loopback ?? settings.metricsListen, logger)
+        metrics = try Self.metrics(site, loopback, logger)
         let supervisor = site.mounts.supervisor
         hooks = RequestListener(
             hookSocket, path: site.paths.supervisorSocket,
@@ -84,19 +83,24 @@ struct ServedPlugin {
         }
     }
 
+    /// A socket bound to the address where Prometheus may ask, if there is to be one.
+    private static func loopback(
+        _ asked: ServeOptions, _ settings: UserSettings, _ logger: Logger
+    ) throws(SystemFailure) -> FileDescriptor? {
+        var address = settings.metricsListen
+        if let text = asked.metricsListen { address = try LoopbackAddress(text, subject: "--metrics-listen") }
+        guard let address else { return nil }
+        let socket = try address.bind()
+        logger.info("telling Prometheus", metadata: ["address": "\(address)"])
+        return socket
+    }
+
     private static func metrics(
-        _ site: Site, _ loopback: LoopbackAddress?, _ logger: Logger
+        _ site: Site, _ loopback: consuming FileDescriptor?, _ logger: Logger
     ) throws(SystemFailure) -> MetricsServer {
         let collector = StatisticsCollector(site.mounts)
-        let address: FileDescriptor?
-        if let loopback {
-            address = try loopback.bind()
-            logger.info("telling Prometheus", metadata: ["address": "\(loopback)"])
-        } else {
-            address = nil
-        }
         return try MetricsServer(
-            try UnixSocket.listen(at: site.paths.metricsSocket), loopback: address,
+            try UnixSocket.listen(at: site.paths.metricsSocket), loopback: loopback,
             contentType: Exposition.contentType, userID: geteuid(), logger: logger
         ) {
             let found = collector.all()
