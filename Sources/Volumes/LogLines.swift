@@ -122,11 +122,12 @@ public struct LogLines: Sendable {
             throw SystemFailure("log \"\(log)\"", "does not exist in \(directory)", status: .noInput)
         }
         for name in names {
-            // A line without a time belongs to the one before it.
+            // A line without a time belongs to the one before it. The order of a file stays, whatever its times say: text
+            // has no parts of seconds, and a clock may be set back.
             var key = -Double.infinity
             for text in try tail("\(directory)/\(name).log") {
                 let line = LogLine(log: name, text: text)
-                key = line.instant ?? key
+                key = max(key, line.instant ?? key)
                 lines.append((key, line))
             }
         }
