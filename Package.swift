@@ -67,6 +67,7 @@ let package = Package(
         module("ObjectStorage", ["CLinux", "FileModel", "LinuxSystem", "Metrics"]),
         module("S3Storage", ["CCurl", "FileModel", "LinuxSystem", "Metrics", "ObjectStorage", crypto]),
         module("Packs", ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "Metrics", "ObjectStorage"]),
+        module("MetadataCopies", ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"]),
         module("VFS", ["FileModel", "LinuxSystem", "Metadata", "Metrics", "ObjectStorage", "Packs"]),
         module("FUSEBridge", ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "Metrics", "VFS"]),
         module("Sandbox", ["CSeccomp", "FileModel"]),
@@ -88,7 +89,8 @@ let package = Package(
         program(
             "berthfs",
             [
-                "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "Metrics", "ObjectStorage",
+                "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "MetadataCopies", "Metrics",
+                "ObjectStorage",
                 "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
             ]),
 
@@ -109,6 +111,9 @@ let package = Package(
         tests("FileModelTests", ["FileModel"]),
         tests("MetricsTests", ["LinuxSystem", "Metrics"]),
         tests("MetadataTests", ["FileModel", "LinuxSystem", "Metadata", "SQLiteMetadata"]),
+        tests(
+            "MetadataCopiesTests",
+            ["FileModel", "LinuxSystem", "MetadataCopies", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"]),
         tests("MountTests", ["CLinux", "FileModel", "LinuxSystem"]),
         tests("RuntimeTests", ["Control", "FileModel", "LinuxSystem", "Volumes"]),
         tests("PackagingTests", ["FileModel", "LinuxSystem"]),

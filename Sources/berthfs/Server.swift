@@ -39,13 +39,16 @@ final class Server: @unchecked Sendable {
 
     private let warmer: Warmer
     private let census: StatisticsCensus
+    /// The volume's own.
+    private let directory: String
 
     init(
-        volume: String, fileSystem: FileSystem, warmer: Warmer, census: StatisticsCensus, linger: Duration,
-        logger: Logger
+        volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, census: StatisticsCensus,
+        linger: Duration, logger: Logger
     ) {
         self.warmer = warmer
         self.census = census
+        self.directory = directory
         self.linger = linger
         self.volume = volume
         self.fileSystem = fileSystem
@@ -96,6 +99,7 @@ final class Server: @unchecked Sendable {
                 return .evicted(packs: evicted.packs, bytes: evicted.bytes)
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
             case .statistics: return .statistics(try census.take(attachments()))
+            case .copy(let name): try copyMetadata(name)
             }
             return .done
         } catch {
@@ -171,6 +175,19 @@ final class Server: @unchecked Sendable {
     }
 
     private func attachments() -> [Attachment] { monitor.withLock { sessions.values.map(\.attachment) } }
+
+    private func copyMetadata(_ name: String) throws(SystemFailure) {
+        guard name.hasSuffix(".db"), name != "meta.db", !name.hasPrefix("."), !name.contains("/") else {
+            throw SystemFailure(name, "is no name for a copy of the metadata", status: .usage)
+        }
+        let path = "\(directory)/\(name)"
+        unlink(path)
+        do {
+            try fileSystem.copyMetadata(to: path)
+        } catch {
+            throw SystemFailure(path, "cannot be made", error, fix: "make room", status: .cannotCreate)
+        }
+    }
 
     private func status() throws(SystemFailure) -> ServerStatus {
         let usage: (files: UInt64, bytes: UInt64)

@@ -17,6 +17,7 @@ struct ArrowTests {
         "Packs": ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "Metrics", "ObjectStorage"],
         "VFS": ["FileModel", "LinuxSystem", "Metadata", "Metrics", "ObjectStorage", "Packs"],
         "FUSEBridge": ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "Metrics", "VFS"],
+        "MetadataCopies": ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"],
         "Sandbox": ["CSeccomp", "FileModel"],
         "Control": ["CLinux", "FileModel", "LinuxSystem", "Metrics"],
         "Volumes": ["CLinux", "Control", "FileModel", "LinuxSystem", "Logging", "Metrics"],
@@ -29,7 +30,8 @@ struct ArrowTests {
         "berth-hook": ["Control", "FileModel", "LinuxSystem", "RuntimeHooks", "Volumes"],
         "berthfs": [
             "ArgumentParser", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Logging", "Metadata",
-            "Metrics", "ObjectStorage", "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes",
+            "Metrics", "MetadataCopies", "ObjectStorage", "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS",
+            "Volumes",
         ],
     ]
 
