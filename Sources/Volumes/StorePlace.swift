@@ -23,11 +23,6 @@ extension VolumeRecord {
         return .directory("\(store.dropFirst("file://".utf8.count))/\(name)")
     }
 
-    /// Where copies of packs are on this machine.
-    public func cache(_ paths: VolumePaths) -> String {
-        options.cacheDirectory.map { "\($0)/\(name)" } ?? paths.cache
-    }
-
     /// Where the packs are, as a URL.
     public func storeURL(_ paths: VolumePaths) -> String { place(paths).url }
 }

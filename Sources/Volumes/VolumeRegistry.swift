@@ -105,16 +105,16 @@ public struct VolumeRegistry: Sendable {
         throw SystemFailure(record, "is in a bucket, and nothing here can ask one", status: .software)
     }
 
-    /// Removes a volume: its metadata, its cache, and its directory in the store. The caller has made sure that
+    /// Removes a volume: its metadata, its caches, and its directory in the store. The caller has made sure that
     /// nobody uses it, and has cleared its bucket.
-    public func remove(_ record: VolumeRecord) throws(SystemFailure) {
+    public func remove(_ record: VolumeRecord, caches: [String]) throws(SystemFailure) {
         let volume = paths.volume(record.name)
         let doomed = "\(paths.volumes)/.old-\(record.name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
         guard rename(volume.directory, doomed) == 0 else {
             throw SystemFailure(volume.directory, "cannot be removed", .current)
         }
         FileTree.remove(doomed)
-        FileTree.remove(record.cache(volume))
+        for cache in caches { FileTree.remove(cache) }
         if record.options.store != nil, case .directory(let path) = record.place(volume) { FileTree.remove(path) }
         unlink(volume.startLock)
     }

@@ -13,7 +13,8 @@ struct Berth: ParsableCommand {
         subcommands: [
             SetupCommand.self, ServeCommand.self, StatusCommand.self, StopCommand.self, VolumeCommand.self,
             MountCommand.self, UmountCommand.self, PathCommand.self, RunCommand.self, EnvCommand.self,
-            DoctorCommand.self, LogCommand.self, WarmCommand.self, EvictCommand.self, SyncCommand.self,
+            DoctorCommand.self, LogCommand.self, WarmCommand.self, EvictCommand.self, CacheCommand.self,
+            SyncCommand.self,
             Preparation.self,
         ])
 }

@@ -62,7 +62,8 @@ struct ServeCommand: ParsableCommand {
                 status: .temporaryFailure)
         }
         do throws(SystemFailure) {
-            return try serve(record, paths, socket, settings, logger)
+            let caches = CacheSite(VolumeRegistry(paths: site), environment: environment)
+            return try serve(record, paths, socket, caches, settings, logger)
         } catch {
             unlink(paths.controlSocket)
             throw error
@@ -70,11 +71,11 @@ struct ServeCommand: ParsableCommand {
     }
 
     private func serve(
-        _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ settings: UserSettings,
-        _ logger: Logger
+        _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ caches: CacheSite,
+        _ settings: UserSettings, _ logger: Logger
     ) throws(SystemFailure) -> ServedVolume {
         let lock = try VolumeLock(paths)
-        let volume = try OpenVolume(record, paths, logger: logger)
+        let volume = try OpenVolume(record, paths, caches, settings, logger: logger)
         let server = Server(
             volume: record.name, fileSystem: volume.fileSystem,
             warmer: Warmer(volume: record.name, fileSystem: volume.fileSystem, packs: volume.packs),
@@ -89,6 +90,7 @@ struct ServeCommand: ParsableCommand {
         }
         listener.start()
         inner?.start()
+        volume.keeper.start()
         logger.info("serving", metadata: ["volume": "\(record.name)", "pid": "\(getpid())"])
         return ServedVolume(
             lock: lock, volume: volume, server: server, listeners: [listener, inner].compactMap { $0 }, logger: logger)
@@ -129,6 +131,7 @@ struct ServedVolume: ~Copyable {
     borrowing func serveToEnd(storeSeconds: Double) throws(SystemFailure) {
         server.waitForEnd()
         lock.noteClosing()
+        volume.keeper.stop()
         for listener in listeners { listener.close() }
         server.endSessions()
         if let unstored = volume.fileSystem.close(storeSeconds: storeSeconds) {
