@@ -27,6 +27,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public var cacheSize: UInt64?
     /// What the cache leaves free of its file system; nil: the user's setting.
     public var freeSpace: FreeSpace?
+    /// How often the metadata is copied into the store, seconds; 0: never; nil: what suits the store.
+    public var copySeconds: Int64?
 
     public init() {}
 
@@ -35,6 +37,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         "store=file:///DIR|s3://BUCKET/PREFIX", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]",
         "inodes=COUNT", "cache-dir=/DIR[:/DIR…]", "cache-size=BYTES[K|M|G|T]", "free-space=BYTES[K|M|G|T]|PERCENT%",
         "endpoint=URL", "region=NAME", "path-style=true|false", "profile=NAME", "ca-file=/FILE",
+        "metadata-copy=TIME[s|m|h]|off",
     ]
 
     /// Reads `key=value` words. An unknown word is refused with the known ones.
@@ -90,6 +93,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         case "cache-dir": cacheDirectory = try CachePlaces.checked(value)
         case "cache-size": cacheSize = try Self.cacheBytes(value, key: key)
         case "free-space": freeSpace = try FreeSpace(value)
+        case "metadata-copy":
+            copySeconds = value == "off" ? 0 : try UserSettings.duration(value[...], "option \(key)").components.seconds
         default:
             var bucket = bucket ?? BucketOptions()
             guard try bucket.set(key, value) else { throw Self.unknown("\(key)=\(value)") }
@@ -194,6 +199,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         words["cache-dir"] = cacheDirectory
         words["cache-size"] = cacheSize.map(String.init)
         words["free-space"] = freeSpace?.description
+        words["metadata-copy"] = copySeconds.map { $0 == 0 ? "off" : "\($0)s" }
         words.merge(bucket?.words ?? [:]) { own, _ in own }
         return words
     }
