@@ -74,6 +74,7 @@ extension PackCache {
         monitor.lock()
         let old = evict(keeping: nil, giving: Self.spareBytes)
         monitor.unlock()
-        return !old.isEmpty
+        // Files that nothing could be written to give nothing back.
+        return old.contains { $0.bytes > 0 }
     }
 }
