@@ -22,8 +22,12 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case warm(WarmOrder)
     /// How far a job is. One that nobody asks about for a while is ended, unless it is in the background.
     case warming(job: Int)
-    /// Drop copies from the cache.
-    case evict(DataSelection)
+    /// Drop copies from the cache; pinned ones only with `pinnedToo`, and they are pinned no more.
+    case evict(DataSelection, pinnedToo: Bool)
+    /// Let pinned packs go again when room is needed.
+    case unpin(DataSelection)
+    /// What the cache holds.
+    case cache
     /// Seal what is open and wait for the store, so many seconds at most.
     case store(seconds: Double)
     /// Write the metadata to a new file of this name in the volume's directory; one that is there goes.
@@ -62,7 +66,10 @@ public enum ServerReply: Codable, Sendable, Equatable {
     case done
     case status(ServerStatus)
     case warming(WarmProgress)
-    case evicted(packs: Int, bytes: UInt64)
+    /// `pinned` ones stayed.
+    case evicted(packs: Int, bytes: UInt64, pinned: Int)
+    case unpinned(packs: Int)
+    case cache(CacheReport)
     case staged(StagedTotal)
     case statistics(VolumeStatistics)
     /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix.

@@ -99,11 +99,14 @@ struct FrameProof {
     let index: PackIndex
     let file: RawFile
 
-    /// Whether the file holds the frame. `scratch` has room for one.
-    func holds(_ frame: Int, _ scratch: UnsafeMutableRawBufferPointer) -> Bool {
+    /// Whether the file holds the frame. `scratch` has room for one, and has its bytes then. `beforeWaiting` is called
+    /// where they are not in memory.
+    func holds(
+        _ frame: Int, _ scratch: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void = {}
+    ) -> Bool {
         let range = index.rawRange(ofFrame: frame)
         let raw = UnsafeMutableRawBufferPointer(rebasing: scratch[..<range.count])
-        guard (try? file.readFully(at: range.lowerBound, into: raw)) != nil else { return false }
+        guard (try? file.read(at: range.lowerBound, into: raw, beforeWaiting)) != nil else { return false }
         return PackFormat.checksum(UnsafeRawBufferPointer(raw)) == index.frames[frame].checksum
     }
 }
@@ -119,14 +122,15 @@ enum SavedTail {
     /// Tables of a full pack of files of one byte would be larger, and are then asked for again.
     private static let limit = 1 << 20
 
-    /// Without it the store is asked again: a failure costs nothing else.
-    static func write(_ tail: ObjectTail, to file: RawFile) {
-        guard tail.bytes.count <= limit else { return }
+    /// Without it the store is asked again: a failure costs nothing else. Answers whether it is there.
+    @discardableResult
+    static func write(_ tail: ObjectTail, to file: RawFile) -> Bool {
+        guard tail.bytes.count <= limit else { return false }
         var writer = ByteWriter()
         writer.put(tail.size)
         writer.put(UInt64(tail.bytes.count))
         let bytes = writer.bytes + tail.bytes
-        bytes.withUnsafeBytes { _ = try? file.writeFully(at: position, $0) }
+        return bytes.withUnsafeBytes { (try? file.writeFully(at: position, $0)) != nil }
     }
 
     static func read(_ file: RawFile) -> ObjectTail? {

@@ -12,6 +12,10 @@ public struct PackStoreConfiguration: Sendable {
     public var cacheDirectory: String
     /// Bytes the cache may hold.
     public var cacheLimit: Int
+    /// Bytes of its file system that the cache leaves free.
+    public var cacheFloor: Int
+    /// Takes what is wrong with the cache; nothing is lost with it.
+    public var reportCache: @Sendable (String) -> Void
     public var compression: Compression
     /// Grows with each opening for writing.
     public var epoch: UInt32
@@ -19,12 +23,15 @@ public struct PackStoreConfiguration: Sendable {
     public var meter: PackMeter
 
     public init(
-        stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, compression: Compression, epoch: UInt32,
-        meter: PackMeter = PackMeter()
+        stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, cacheFloor: Int = 0,
+        compression: Compression, epoch: UInt32, meter: PackMeter = PackMeter(),
+        reportCache: @escaping @Sendable (String) -> Void = { _ in }
     ) {
         self.stagingDirectory = stagingDirectory
         self.cacheDirectory = cacheDirectory
         self.cacheLimit = cacheLimit
+        self.cacheFloor = cacheFloor
+        self.reportCache = reportCache
         self.compression = compression
         self.epoch = epoch
         self.meter = meter
@@ -74,8 +81,9 @@ public final class PackStore: @unchecked Sendable {
         self.store = store
         guard mkdir(configuration.stagingDirectory, 0o700) == 0 || errno == EEXIST else { throw .current }
         cache = try PackCache(
-            directory: configuration.cacheDirectory, limit: configuration.cacheLimit, store: store,
-            meter: configuration.meter)
+            directory: configuration.cacheDirectory,
+            limits: CacheLimits(bytes: configuration.cacheLimit, free: configuration.cacheFloor), store: store,
+            meter: configuration.meter, report: configuration.reportCache)
     }
 
     // MARK: Writing

@@ -10,10 +10,13 @@ extension FileSystem {
     /// The packs in the store that hold the data of everything at and below a path of the volume (its names from the root
     /// on). Links are not followed. Answers ENOENT for a path that is not there.
     public func storedPacks(below path: [FileName]) throws(Errno) -> Set<PackID> {
-        let stored = try read { transaction throws(Errno) in
-            Set(try transaction.packs().filter { $0.state == .stored && $0.liveBytes > 0 }.map(\.id))
-        }
-        if path.isEmpty { return stored }
+        Set(try packs(below: path).filter { $0.state == .stored }.map(\.id))
+    }
+
+    /// The same with those that are still staged.
+    public func packs(below path: [FileName]) throws(Errno) -> [PackRecord] {
+        let live = try read { transaction throws(Errno) in try transaction.packs().filter { $0.liveBytes > 0 } }
+        if path.isEmpty { return live }
         var found: Set<PackID> = []
         let top = try read { transaction throws(Errno) in
             var id = InodeID.root
@@ -29,7 +32,7 @@ extension FileSystem {
         while let directory = directories.popLast() {
             try collect(directory, &found, &directories)
         }
-        return found.intersection(stored)
+        return live.filter { found.contains($0.id) }
     }
 
     private func collect(

@@ -117,7 +117,8 @@ extension ServerSupervisor {
         let readyNumber: Int32 = 3
         var command = Command(
             try Self.sibling(name, of: program, environment), words + ["--ready-fd", "\(readyNumber)"],
-            environment: Self.inherited(environment, withKeys: withKeys))
+            environment: Self.inherited(
+                environment, withKeys: withKeys, names: CachePlaces.variables(VolumeRegistry(paths: paths))))
         command.descriptors = [
             .init(from: null.rawValue, to: 0), .init(from: output.rawValue, to: 1), .init(from: output.rawValue, to: 2),
             .init(from: ready.childEnd, to: readyNumber),

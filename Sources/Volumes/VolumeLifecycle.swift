@@ -12,7 +12,9 @@ extension MountService {
     public func create(
         _ name: VolumeName, _ options: VolumeOptions, now: String
     ) throws(SystemFailure) -> VolumeRecord {
-        try registry.create(name, options, now: now) { record throws(SystemFailure) in
+        let new = VolumeRecord(name: name, createdAt: now, options: options)
+        try cachePlaces(of: new).judge()
+        return try registry.create(name, options, now: now) { record throws(SystemFailure) in
             try supervisor.askBucket("claim", record)
         }
     }
@@ -45,7 +47,7 @@ extension MountService {
         }
         // While the volume is still there: where the bucket cannot be had, nothing is lost track of.
         if case .bucket = record.place(volume), !keepData { try supervisor.askBucket("clear", volume.record) }
-        try registry.remove(record, keepData: keepData)
+        try registry.remove(record, caches: try cachePlaces(of: record).existing, keepData: keepData)
         try PathMap(registry).forget(record.name)
     }
 

@@ -20,10 +20,13 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public var size: UInt64?
     /// Files and directories at most.
     public var inodes: UInt64?
-    /// Where copies of packs are kept, each volume's in a directory of its own; nil: the user's cache directory.
+    /// Where copies of packs are kept, each volume's in a directory of its own: places as `CachePlaces` reads them, after
+    /// colons, the first that can be used; nil: the user's setting.
     public var cacheDirectory: String?
-    /// Bytes of copies at most; nil: what suits the disk.
+    /// Bytes of copies at most; nil: the user's setting.
     public var cacheSize: UInt64?
+    /// What the cache leaves free of its file system; nil: the user's setting.
+    public var freeSpace: FreeSpace?
     /// How often the metadata is copied into the store, seconds; 0: never; nil: what suits the store.
     public var copySeconds: Int64?
 
@@ -32,8 +35,9 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     /// The words in the order in which messages list them.
     public static let known = [
         "store=file:///DIR|s3://BUCKET/PREFIX", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]",
-        "inodes=COUNT", "cache-dir=/DIR", "cache-size=BYTES[K|M|G|T]", "endpoint=URL", "region=NAME",
-        "path-style=true|false", "profile=NAME", "ca-file=/FILE", "metadata-copy=TIME[s|m|h]|off",
+        "inodes=COUNT", "cache-dir=/DIR[:/DIR…]", "cache-size=BYTES[K|M|G|T]", "free-space=BYTES[K|M|G|T]|PERCENT%",
+        "endpoint=URL", "region=NAME", "path-style=true|false", "profile=NAME", "ca-file=/FILE",
+        "metadata-copy=TIME[s|m|h]|off",
     ]
 
     /// Reads `key=value` words. An unknown word is refused with the known ones.
@@ -86,15 +90,9 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
                 throw Self.bad(key, value, "is not a number above 0")
             }
             inodes = count
-        case "cache-dir":
-            guard value.hasPrefix("/"), value.count > 1, Self.isClean(Substring(value)) else {
-                throw Self.bad(key, value, "must name a directory below / without \"..\" or empty parts")
-            }
-            cacheDirectory = value
-        case "cache-size":
-            let bytes = try Self.bytes(value, key: key)
-            guard bytes >= Self.smallestCache else { throw Self.bad(key, value, "is less than two packs, 32M") }
-            cacheSize = bytes
+        case "cache-dir": cacheDirectory = try CachePlaces.checked(value)
+        case "cache-size": cacheSize = try Self.cacheBytes(value, key: key)
+        case "free-space": freeSpace = try FreeSpace(value)
         case "metadata-copy":
             copySeconds = value == "off" ? 0 : try UserSettings.duration(value[...], "option \(key)").components.seconds
         default:
@@ -104,7 +102,32 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         }
     }
 
+    /// What can be changed later, and how: an empty value takes an option back.
+    public static let changeable = ["cache-dir", "cache-size", "free-space"]
+
+    /// Changes an option of a volume that is there, as `key=value`.
+    mutating func change(_ word: String) throws(SystemFailure) {
+        let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2, Self.changeable.contains(parts[0]) else {
+            throw SystemFailure(
+                "option \"\(word)\"", "is not one that can be changed",
+                fix: "write one of \(Self.changeable.map { "\($0)=…" }.joined(separator: ", "))", status: .usage)
+        }
+        if !parts[1].isEmpty { return try set(parts[0], parts[1]) }
+        switch parts[0] {
+        case "cache-dir": cacheDirectory = nil
+        case "cache-size": cacheSize = nil
+        default: freeSpace = nil
+        }
+    }
+
     private static let smallestCache: UInt64 = 32 << 20
+
+    static func cacheBytes(_ value: String, key: String) throws(SystemFailure) -> UInt64 {
+        let bytes = try Self.bytes(value, key: key)
+        guard bytes >= smallestCache else { throw bad(key, value, "is less than two packs, 32M") }
+        return bytes
+    }
 
     static func isBucket(_ store: String) -> Bool { store.hasPrefix(BucketOptions.scheme) }
 
@@ -175,6 +198,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         words["inodes"] = inodes.map(String.init)
         words["cache-dir"] = cacheDirectory
         words["cache-size"] = cacheSize.map(String.init)
+        words["free-space"] = freeSpace?.description
         words["metadata-copy"] = copySeconds.map { $0 == 0 ? "off" : "\($0)s" }
         words.merge(bucket?.words ?? [:]) { own, _ in own }
         return words

@@ -132,16 +132,16 @@ public struct VolumeRegistry: Sendable {
         throw SystemFailure(record, "is in a bucket, and nothing here can ask one", status: .software)
     }
 
-    /// Removes a volume: its metadata, its cache, and, but for `keepData`, its directory in the store. The caller has made
+    /// Removes a volume: its metadata, its caches, and, but for `keepData`, its directory in the store. The caller has made
     /// sure that nobody uses it, and has cleared its bucket.
-    public func remove(_ record: VolumeRecord, keepData: Bool = false) throws(SystemFailure) {
+    public func remove(_ record: VolumeRecord, caches: [String], keepData: Bool = false) throws(SystemFailure) {
         let volume = paths.volume(record.name)
         let doomed = "\(paths.volumes)/.old-\(record.name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
         guard rename(volume.directory, doomed) == 0 else {
             throw SystemFailure(volume.directory, "cannot be removed", .current)
         }
         FileTree.remove(doomed)
-        FileTree.remove(record.cache(volume))
+        for cache in caches { FileTree.remove(cache) }
         if record.options.store != nil, !keepData, case .directory(let path) = record.place(volume) {
             FileTree.remove(path)
         }

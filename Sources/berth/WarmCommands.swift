@@ -68,9 +68,6 @@ struct WarmCommand: ParsableCommand {
             JSON a second elsewhere.
             """)
 
-    private static let askTimeout = Duration.seconds(60)
-    private static let pollMicroseconds: UInt32 = 200_000
-
     @Argument(help: "NAME or NAME:/path, several of one volume.")
     var places: [String]
 
@@ -89,35 +86,85 @@ struct WarmCommand: ParsableCommand {
     @Flag(help: "Fetch nothing; say what share is here.")
     var check = false
 
+    @Flag(help: "Keep it here until `berth cache unpin`, also across restarts.")
+    var pin = false
+
     func validate() throws {
         guard (1...16).contains(threads) else { throw ValidationError("--threads is 1 to 16") }
         guard !background || !(wait || check) else {
             throw ValidationError("--background goes with neither --wait nor --check")
         }
+        guard !(pin && check) else { throw ValidationError("--pin does not go with --check") }
     }
 
     func run() throws {
+        let purpose: WarmOrder.Purpose = check ? .check : pin ? .pin : .fetch
         try berth.run { site throws(SystemFailure) in
-            let (name, selection) = try DataPlace.selection(places, hasList: fromFile != nil)
-            let client = try DataPlace.client(name, site)
-            let order = WarmOrder(
-                selection: selection, threads: threads, inBackground: background, isCheck: check)
-            var progress = try Self.progress(
-                try DataPlace.ask(.warm(order), of: client, list: fromFile), client)
-            if background { return print("warming \(progress.packs) packs of \(name)") }
-            let display = ProgressDisplay(what: "\(name)")
-            while !progress.isOver {
-                display.show(progress)
-                usleep(Self.pollMicroseconds)
-                progress = try Self.progress(
-                    try client.ask(.warming(job: progress.job), timeout: Self.askTimeout), client)
-            }
-            display.finish(progress)
-            guard progress.local < progress.packs else { return }
-            throw SystemFailure(
-                "volume \"\(name)\"", "\(progress.packs - progress.local) of \(progress.packs) packs are not here",
-                fix: check ? "run berth warm" : progress.failures.first ?? "run it again", status: .temporaryFailure)
+            try PackJob(places: places, list: fromFile, threads: threads, purpose: purpose).run(
+                site, inBackground: background)
         }
+    }
+}
+
+/// Work of a volume's server on packs, followed to its end.
+struct PackJob {
+    private static let askTimeout = Duration.seconds(60)
+    private static let pollMicroseconds: UInt32 = 200_000
+
+    /// `NAME` or `NAME:/path`.
+    var places: [String]
+    var list: String?
+    var threads: Int
+    var purpose: WarmOrder.Purpose
+
+    private static let tries = 5
+
+    /// A server that nobody uses may end just when it is asked: then another is. A list on standard input comes once.
+    func run(_ site: Site, inBackground: Bool) throws(SystemFailure) {
+        for _ in 1..<(list == nil ? Self.tries : 1) {
+            do throws(SystemFailure) {
+                return try runOnce(site, inBackground: inBackground)
+            } catch {
+                let isHangUp = [ECONNRESET, EPIPE, ENOTCONN].contains { error.errno == Errno($0) }
+                guard isHangUp else { throw error }
+                usleep(Self.pollMicroseconds)
+            }
+        }
+        try runOnce(site, inBackground: inBackground)
+    }
+
+    private func runOnce(_ site: Site, inBackground: Bool) throws(SystemFailure) {
+        let (name, selection) = try DataPlace.selection(places, hasList: list != nil)
+        let client = try DataPlace.client(name, site)
+        let order = WarmOrder(selection: selection, threads: threads, inBackground: inBackground, purpose: purpose)
+        var progress = try Self.progress(try DataPlace.ask(.warm(order), of: client, list: list), client)
+        if inBackground { return print("warming \(progress.packs) packs of \(name)") }
+        let display = ProgressDisplay(what: "\(name)")
+        while !progress.isOver {
+            display.show(progress)
+            usleep(Self.pollMicroseconds)
+            progress = try Self.progress(
+                try client.ask(.warming(job: progress.job), timeout: Self.askTimeout), client)
+        }
+        display.finish(progress)
+        try judge(progress, name)
+    }
+
+    private func judge(_ progress: WarmProgress, _ name: VolumeName) throws(SystemFailure) {
+        if purpose == .verify {
+            guard progress.damaged > 0 || !progress.failures.isEmpty else { return }
+            let isDamaged = progress.damaged > 0
+            throw SystemFailure(
+                "volume \"\(name)\"",
+                isDamaged
+                    ? "\(progress.damaged) copies were damaged, and are dropped" : "not all copies could be proved",
+                fix: progress.failures.joined(separator: ", "), status: isDamaged ? .dataError : .temporaryFailure)
+        }
+        guard progress.local < progress.packs else { return }
+        throw SystemFailure(
+            "volume \"\(name)\"", "\(progress.packs - progress.local) of \(progress.packs) packs are not here",
+            fix: purpose == .check ? "run berth warm" : progress.failures.first ?? "run it again",
+            status: .temporaryFailure)
     }
 
     private static func progress(_ reply: ServerReply, _ client: ServerClient) throws(SystemFailure) -> WarmProgress {
@@ -138,6 +185,8 @@ final class ProgressDisplay {
         var done: Int
         var local: Int
         var fetchedBytes: UInt64
+        var provedFrames: UInt64
+        var damaged: Int
         var seconds: Double
         var isOver: Bool
         var failures: [String]
@@ -182,7 +231,8 @@ final class ProgressDisplay {
     private func printLine(_ progress: WarmProgress) {
         let line = Line(
             packs: progress.packs, done: progress.done, local: progress.local, fetchedBytes: progress.fetchedBytes,
-            seconds: seconds, isOver: progress.isOver, failures: progress.failures)
+            provedFrames: progress.provedFrames, damaged: progress.damaged, seconds: seconds, isOver: progress.isOver,
+            failures: progress.failures)
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         guard let data = try? encoder.encode(line) else { return }
@@ -193,7 +243,7 @@ final class ProgressDisplay {
 
 struct EvictCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "evict", abstract: "Drop copies from the cache; the store keeps the data.")
+        commandName: "evict", abstract: "Drop copies from the cache; the store keeps the data. Pinned ones stay.")
 
     @Argument(help: "NAME or NAME:/path, several of one volume.")
     var places: [String]
@@ -205,11 +255,11 @@ struct EvictCommand: ParsableCommand {
         try berth.run { site throws(SystemFailure) in
             let (name, selection) = try DataPlace.selection(places, hasList: fromFile != nil)
             let client = try DataPlace.client(name, site)
-            let reply = try DataPlace.ask(.evict(selection), of: client, list: fromFile)
-            guard case .evicted(let packs, let bytes) = reply else {
+            let reply = try DataPlace.ask(.evict(selection, pinnedToo: false), of: client, list: fromFile)
+            guard case .evicted(let packs, let bytes, let pinned) = reply else {
                 throw SystemFailure(client.socket, "answered with something else", status: .dataError)
             }
-            print("dropped \(packs) packs, \(Output.bytes(bytes))")
+            CacheCommand.tell("\(name)", packs, bytes, pinned)
         }
     }
 }

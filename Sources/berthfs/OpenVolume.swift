@@ -17,28 +17,34 @@ struct OpenVolume {
     let packs: PackStore
     let fileSystem: FileSystem
     let meter = VolumeMeter()
+    let keeper: CacheKeeper
 
-    init(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger) throws(SystemFailure) {
+    init(
+        _ record: VolumeRecord, _ paths: VolumePaths, _ caches: CacheSite, _ settings: UserSettings, logger: Logger
+    ) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
         store = try Self.store(record, paths, logger: logger, meter: meter.store)
-        let cache = record.cache(paths)
         // Copies are proved before use, but they can be read: nobody else may enter, or have made it.
-        try SecureDirectory.make(cache)
+        let cache = try caches.places(record, settings).choose()
+        let quarter = CacheShare.usual(in: cache)
+        let share = caches.share(of: record, in: cache, quarter: quarter, settings)
         metadata = try Self.metadata(paths)
         do throws(Errno) {
             packs = try PackStore(
                 PackStoreConfiguration(
                     stagingDirectory: paths.staging, cacheDirectory: cache,
-                    cacheLimit: Self.cacheLimit(cache, record.options.cacheSize),
+                    cacheLimit: Int(clamping: share.bytes), cacheFloor: Int(clamping: share.free),
                     compression: record.packCompression, epoch: try Self.nextEpoch(metadata),
-                    meter: meter.packs),
+                    meter: meter.packs,
+                    reportCache: { logger.warning("cache", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }),
                 store: store)
         } catch {
             throw SystemFailure(
                 subject, "staging \(paths.staging) or cache \(cache) cannot be used", error,
                 fix: "make room, and make sure both are yours")
         }
+        keeper = CacheKeeper(record.name, caches, packs, quarter: quarter)
         do {
             fileSystem = try FileSystem(
                 metadata: metadata, packs: packs,
@@ -141,15 +147,5 @@ struct OpenVolume {
         guard statvfs(directory, &status) == 0 else { return true }
         let unit = UInt64(status.f_frsize)
         return UInt64(status.f_bavail) * unit >= min(reservedBytes, UInt64(status.f_blocks) * unit / 20)
-    }
-
-    /// What the user chose; else 16 GiB, and never more than a quarter of what is free: the file system holds other things, too.
-    private static func cacheLimit(_ directory: String, _ chosen: UInt64?) -> Int {
-        if let chosen { return Int(clamping: chosen) }
-        let most = 16 << 30
-        var status = statvfs()
-        let parent = directory.split(separator: "/").dropLast().joined(separator: "/")
-        guard statvfs("/" + parent, &status) == 0 else { return most / 4 }
-        return min(most, Int(clamping: UInt64(status.f_bavail) * UInt64(status.f_frsize) / 4))
     }
 }

@@ -65,7 +65,8 @@ struct ServeCommand: ParsableCommand {
                 status: .temporaryFailure)
         }
         do throws(SystemFailure) {
-            return try serve(record, paths, socket, settings, logger)
+            let caches = CacheSite(VolumeRegistry(paths: site), environment: environment)
+            return try serve(record, paths, socket, caches, settings, logger)
         } catch {
             unlink(paths.controlSocket)
             throw error
@@ -73,11 +74,11 @@ struct ServeCommand: ParsableCommand {
     }
 
     private func serve(
-        _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ settings: UserSettings,
-        _ logger: Logger
+        _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ caches: CacheSite,
+        _ settings: UserSettings, _ logger: Logger
     ) throws(SystemFailure) -> ServedVolume {
         let lock = try VolumeLock(paths)
-        let volume = try OpenVolume(record, paths, logger: logger)
+        let volume = try OpenVolume(record, paths, caches, settings, logger: logger)
         let copier = try MetadataCopier(record, volume, paths, logger: logger)
         let server = Server(
             volume: record.name, directory: paths.directory, fileSystem: volume.fileSystem,
@@ -94,6 +95,7 @@ struct ServeCommand: ParsableCommand {
         }
         listener.start()
         inner?.start()
+        volume.keeper.start()
         copier?.start()
         logger.info("serving", metadata: ["volume": "\(record.name)", "pid": "\(getpid())"])
         return ServedVolume(
@@ -146,6 +148,7 @@ struct ServedVolume: ~Copyable {
     borrowing func serveToEnd(storeSeconds: Double) throws(SystemFailure) {
         server.waitForEnd()
         lock.noteClosing()
+        volume.keeper.stop()
         for listener in listeners { listener.close() }
         server.endSessions()
         copier?.stop()

@@ -94,9 +94,11 @@ final class Server: @unchecked Sendable {
             case .stop: stop()
             case .warm(let order): return .warming(try warmer.start(order, list: passed))
             case .warming(let job): return .warming(try warmer.progress(job))
-            case .evict(let selection):
-                let evicted = try warmer.evict(selection, list: passed)
-                return .evicted(packs: evicted.packs, bytes: evicted.bytes)
+            case .evict(let selection, let pinnedToo):
+                let evicted = try warmer.evict(selection, list: passed, pinnedToo: pinnedToo)
+                return .evicted(packs: evicted.packs, bytes: evicted.bytes, pinned: evicted.pinned)
+            case .unpin(let selection): return .unpinned(packs: try warmer.unpin(selection, list: passed))
+            case .cache: return .cache(warmer.cacheReport())
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
             case .statistics: return .statistics(try census.take(attachments()))
             case .copy(let name): try copyMetadata(name)

@@ -5,6 +5,7 @@
 #   slurm/lock                     held by whoever reads or changes the rest
 #   slurm/jobs/JOB/STEP.TASK       "PID START", then one volume a line. It counts while that very process lives
 #   slurm/mounted/VOLUME           jobs mounted the volume, and the last one unmounts it
+#   slurm/warm.JOB                 held by the task of a job that brings data near
 #   slurm/served                   a job started the volume plugin, and the last one stops it
 
 umask 077
@@ -67,6 +68,9 @@ sweep_records() {
         if [ -z "$start" ] || [ "$(start_of "$process")" != "$start" ]; then rm -f "$record"; fi
     done
     rmdir "$runtime"/slurm/jobs/* 2>/dev/null
+    for record in "$runtime"/slurm/warm.*; do
+        [ -d "$runtime/slurm/jobs/${record##*.}" ] || rm -f "$record"
+    done
     return 0
 }
 
