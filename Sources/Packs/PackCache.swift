@@ -52,24 +52,26 @@ final class PackCache: @unchecked Sendable {
 
     func read(
         _ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void
-    ) throws(PackReadFailure) {
+    ) throws(PackReadFailure) -> ReadSign {
         do throws(PackReadFailure) {
             let pack = try pack(id)
             let fetched = try pack.read(at: offset, into: buffer, from: store, beforeWaiting)
             if fetched.bytes > 0 { grow(id, by: fetched.bytes) }
-            if fetched.wantsRest { completeInBackground(id) }
+            if fetched.wantsRest { prefetch(id) }
+            return fetched.sign
         } catch {
             // A full disk, or a directory that somebody removed, costs time and no data.
             guard case .cache = error else { throw error }
             beforeWaiting()
             mkdir(directory, 0o700)
             try CachedPack.readPastCache(id, at: offset, into: buffer, from: store)
+            return .nothing
         }
     }
 
-    /// Has all of a pack here. Answers the raw bytes that came from the store.
+    /// Has all of a pack here, for somebody who can wait. Answers the raw bytes that came from the store.
     func complete(_ id: PackID) throws(PackReadFailure) -> Int {
-        let fetched = try pack(id).complete(from: store)
+        let fetched = try pack(id).complete(from: store.inBackground)
         if fetched > 0 { grow(id, by: fetched) }
         return fetched
     }
@@ -86,9 +88,23 @@ final class PackCache: @unchecked Sendable {
         return bytes
     }
 
-    private func completeInBackground(_ id: PackID) {
+    /// Has all of a pack here soon, in several requests at once.
+    func prefetch(_ id: PackID) {
         // A failure is nobody's: who reads what is missing finds it again.
-        background.add(id) { [weak self] in _ = try? self?.complete(id) }
+        background.add(
+            id,
+            FetchJob { [weak self] in
+                guard let self, let pack = try? self.pack(id) else { return [] }
+                let runs = (try? pack.missingRuns(from: self.store.inBackground)) ?? []
+                return runs.map { run in
+                    FetchJob { [weak self] in
+                        guard let self else { return [] }
+                        let fetched = (try? pack.bring(run, from: self.store.inBackground)) ?? 0
+                        if fetched > 0 { self.grow(id, by: fetched) }
+                        return []
+                    }
+                }
+            })
     }
 
     /// Makes a staged pack's raw file, at `rawPath`, the cache's copy. `tail` is the end of the object made of it.

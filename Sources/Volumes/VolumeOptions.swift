@@ -9,6 +9,13 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         case none
     }
 
+    public enum Durability: String, Sendable, Codable, CaseIterable {
+        /// fsync waits for the disk.
+        case local
+        /// fsync and close wait for the store.
+        case store
+    }
+
     /// `file:///absolute/path` or `s3://bucket/prefix`; nil: below the user's data directory.
     public var store: String?
     /// How a bucket is asked; nil where the store is a directory.
@@ -16,6 +23,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     /// The container path the volume belongs at.
     public var path: String?
     public var compression: Compression = .zstd
+    /// What fsync and close wait for; nil: the disk.
+    public var durability: Durability?
     /// Bytes of file data at most.
     public var size: UInt64?
     /// Files and directories at most.
@@ -31,7 +40,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public static let known = [
         "store=file:///DIR|s3://BUCKET/PREFIX", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]",
         "inodes=COUNT", "cache-dir=/DIR", "cache-size=BYTES[K|M|G|T]", "endpoint=URL", "region=NAME",
-        "path-style=true|false", "profile=NAME", "ca-file=/FILE",
+        "path-style=true|false", "profile=NAME", "ca-file=/FILE", "upload-limit=BYTES[K|M|G]",
+        "download-limit=BYTES[K|M|G]", "durability=local|store",
     ]
 
     /// Reads `key=value` words. An unknown word is refused with the known ones.
@@ -78,6 +88,11 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
                 throw Self.bad(key, value, "is not one of zstd, none")
             }
             compression = found
+        case "durability":
+            guard let found = Durability(rawValue: value) else {
+                throw Self.bad(key, value, "is not one of local, store")
+            }
+            durability = found
         case "size": size = try Self.bytes(value)
         case "inodes":
             guard let count = UInt64(value), count > 0, count <= UInt64(Int64.max) else {
@@ -169,6 +184,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         words["path"] = path
         words["size"] = size.map(String.init)
         words["inodes"] = inodes.map(String.init)
+        words["durability"] = durability?.rawValue
         words["cache-dir"] = cacheDirectory
         words["cache-size"] = cacheSize.map(String.init)
         words.merge(bucket?.words ?? [:]) { own, _ in own }

@@ -130,8 +130,11 @@ struct ServedVolume: ~Copyable {
         server.waitForEnd()
         lock.noteClosing()
         for listener in listeners { listener.close() }
+        // A request that waits for a store that is away would hold up the end of its session.
+        volume.fileSystem.letGo()
         server.endSessions()
-        if let unstored = volume.fileSystem.close(storeSeconds: storeSeconds) {
+        let chosen = server.chosenStoreSeconds
+        if let unstored = volume.fileSystem.close(storeSeconds: chosen ?? storeSeconds, storesAll: chosen != nil) {
             logger.error("not everything is in the store; it stays in staging", metadata: ["cause": "\(unstored)"])
             throw SystemFailure(
                 "the store", unstored, fix: "serve the volume again when the store is back", status: .temporaryFailure)

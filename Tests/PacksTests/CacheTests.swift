@@ -84,7 +84,7 @@ struct CacheTests {
 
     private func read(_ cache: PackCache, _ number: UInt32, _ offset: Int, _ count: Int) throws {
         var bytes = [UInt8](repeating: 1, count: count)
-        try bytes.withUnsafeMutableBytes { try cache.read(id(number), at: offset, into: $0) {} }
+        try bytes.withUnsafeMutableBytes { _ = try cache.read(id(number), at: offset, into: $0) {} }
         guard bytes.elementsEqual(raw[offset..<offset + count]) else { throw TestFailure("other bytes at \(offset)") }
     }
 
@@ -114,7 +114,7 @@ struct CacheTests {
             for _ in 0..<16 {
                 group.addTask {
                     var bytes = [UInt8](repeating: 1, count: 200_000)
-                    try bytes.withUnsafeMutableBytes { try cache.read(id, at: 65_536, into: $0) {} }
+                    try bytes.withUnsafeMutableBytes { _ = try cache.read(id, at: 65_536, into: $0) {} }
                     guard bytes.elementsEqual(raw[65_536..<265_536]) else { throw TestFailure("other bytes") }
                 }
             }
