@@ -162,7 +162,7 @@ extension PackStore {
             sealer?.enqueue(pack)
         }
         monitor.unlock()
-        return sealer?.drain(seconds: seconds)
+        return sealer?.drain(seconds: seconds, untilEnd: true)
     }
 
     /// Seals these packs where they are open, and waits until the store has them. Answers why it has not by then.
@@ -197,7 +197,7 @@ extension PackStore {
             sealer?.enqueue(pack)
         }
         monitor.unlock()
-        let failure = sealer?.drain(seconds: seconds)
+        let failure = sealer?.drain(seconds: seconds, untilEnd: false)
         sealer?.stop()
         // What is under way when the time is over would be awaited for as long as the network likes.
         if failure != nil { store.abandon(.everything) }

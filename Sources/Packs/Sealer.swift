@@ -74,8 +74,9 @@ final class Sealer: @unchecked Sendable {
         while queue.count > PackStore.sealQueueLimit && !isEnding { monitor.wait() }
     }
 
-    /// Waits until all that was enqueued is stored. Answers the last failure when it is not by then.
-    func drain(seconds: Double) -> String? {
+    /// Waits until all that was enqueued is stored, or with `untilEnd` the end has begun. Answers the last failure when it
+    /// is not by then.
+    func drain(seconds: Double, untilEnd: Bool) -> String? {
         monitor.lock()
         defer { monitor.unlock() }
         drains += 1
@@ -83,7 +84,7 @@ final class Sealer: @unchecked Sendable {
         monitor.signalAll()
         // Of the whole wait: each try that fails may wake us.
         let deadline = Deadline(after: .seconds(seconds))
-        while !queue.isEmpty && monitor.wait(until: deadline) {}
+        while !queue.isEmpty && !(untilEnd && isEnding) && monitor.wait(until: deadline) {}
         return queue.isEmpty ? nil : lastFailure ?? "the store did not take \(queue.count) packs in time"
     }
 

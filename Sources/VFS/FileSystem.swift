@@ -60,9 +60,9 @@ public final class FileSystem: @unchecked Sendable {
     /// Whether any inode ever had an extended attribute: most volumes never do, and the kernel asks for
     /// security.capability before the first write to every file.
     let hasAttributes = Atomic<Bool>(false)
-    /// The looks of the commit thread, which alone touches the two sets.
-    static let housekeepingNanoseconds: Int64 = 5_000_000_000
-    let lastHousekeeping = Atomic<Int64>(0)
+    /// The looks of the commit thread, which alone touches these three.
+    static let housekeepingInterval = Duration.seconds(5)
+    var lastHousekeeping = ContinuousClock.now
     var emptyPacks: Set<PackID> = []
     var removedPacks: Set<PackID> = []
     private let hasReportedFailure = Atomic<Bool>(false)

@@ -75,8 +75,9 @@ struct ServeCommand: ParsableCommand {
     ) throws(SystemFailure) -> ServedVolume {
         let lock = try VolumeLock(paths)
         let volume = try OpenVolume(record, paths, logger: logger)
+        let copier = try MetadataCopier(record, volume, paths, logger: logger)
         let server = Server(
-            volume: record.name, fileSystem: volume.fileSystem,
+            volume: record.name, directory: paths.directory, fileSystem: volume.fileSystem,
             warmer: Warmer(volume: record.name, fileSystem: volume.fileSystem, packs: volume.packs),
             linger: settings.serverIdle, logger: logger)
         Signals.onTermination { server.stop() }
@@ -89,9 +90,11 @@ struct ServeCommand: ParsableCommand {
         }
         listener.start()
         inner?.start()
+        copier?.start()
         logger.info("serving", metadata: ["volume": "\(record.name)", "pid": "\(getpid())"])
         return ServedVolume(
-            lock: lock, volume: volume, server: server, listeners: [listener, inner].compactMap { $0 }, logger: logger)
+            lock: lock, volume: volume, server: server, copier: copier, listeners: [listener, inner].compactMap { $0 },
+            logger: logger)
     }
 
     /// Nil where the file system has no sockets, or the path is too long for one: then clients with another runtime
@@ -122,6 +125,7 @@ struct ServedVolume: ~Copyable {
     let lock: VolumeLock
     let volume: OpenVolume
     let server: Server
+    let copier: MetadataCopier?
     let listeners: [ControlListener]
     let logger: Logger
 
@@ -131,10 +135,15 @@ struct ServedVolume: ~Copyable {
         lock.noteClosing()
         for listener in listeners { listener.close() }
         // A request that waits for a store that is away would hold up the end of its session.
+        copier?.prepareToStop()
         volume.fileSystem.letGo()
         server.endSessions()
+        copier?.stop()
+        defer { copier?.copyClosed() }
         let chosen = server.chosenStoreSeconds
-        if let unstored = volume.fileSystem.close(storeSeconds: chosen ?? storeSeconds, storesAll: chosen != nil) {
+        // A copy is worth what the store holds of its data: a pack that is not full goes, too.
+        let storesAll = chosen != nil || copier != nil
+        if let unstored = volume.fileSystem.close(storeSeconds: chosen ?? storeSeconds, storesAll: storesAll) {
             logger.error("not everything is in the store; it stays in staging", metadata: ["cause": "\(unstored)"])
             throw SystemFailure(
                 "the store", unstored, fix: "serve the volume again when the store is back", status: .temporaryFailure)

@@ -39,9 +39,12 @@ final class Server: @unchecked Sendable {
     private var lastActivity = ContinuousClock.now
 
     private let warmer: Warmer
+    /// The volume's own.
+    private let directory: String
 
-    init(volume: String, fileSystem: FileSystem, warmer: Warmer, linger: Duration, logger: Logger) {
+    init(volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, linger: Duration, logger: Logger) {
         self.warmer = warmer
+        self.directory = directory
         self.linger = linger
         self.volume = volume
         self.fileSystem = fileSystem
@@ -96,6 +99,7 @@ final class Server: @unchecked Sendable {
                 let evicted = try warmer.evict(selection, list: passed)
                 return .evicted(packs: evicted.packs, bytes: evicted.bytes)
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
+            case .copy(let name): try copyMetadata(name)
             }
             return .done
         } catch {
@@ -168,6 +172,19 @@ final class Server: @unchecked Sendable {
         monitor.lock()
         while sessions[session] != nil { monitor.wait() }
         monitor.unlock()
+    }
+
+    private func copyMetadata(_ name: String) throws(SystemFailure) {
+        guard name.hasSuffix(".db"), name != "meta.db", !name.hasPrefix("."), !name.contains("/") else {
+            throw SystemFailure(name, "is no name for a copy of the metadata", status: .usage)
+        }
+        let path = "\(directory)/\(name)"
+        unlink(path)
+        do {
+            try fileSystem.copyMetadata(to: path)
+        } catch {
+            throw SystemFailure(path, "cannot be made", error, fix: "make room", status: .cannotCreate)
+        }
     }
 
     private func status() throws(SystemFailure) -> ServerStatus {
