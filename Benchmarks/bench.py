@@ -54,7 +54,8 @@ def arguments():
     parser.add_argument("--scale", help="instead of all else, grow a volume to these sizes, as 1000000,5000000")
     parser.add_argument("--scale-limit", type=int, default=100_000, help="as far as JuiceFS is grown (default 100000)")
     parser.add_argument("--remote", action="store_true",
-                        help="instead of all else, data in a bucket: Berth and JuiceFS on one SeaweedFS")
+                        help="instead of all else, data in a bucket: Berth and JuiceFS on one SeaweedFS; with --only small or "
+                             "--only large a part of it")
     parser.add_argument("--juicefs-compress", default="zstd", help="of --remote: none, lz4 or zstd (default zstd)")
     parser.add_argument("--large", type=int, default=1024, help="MiB of the large file of --remote (default 1024)")
     parser.add_argument("--check", action="store_true", help="fail where a measured target is missed")

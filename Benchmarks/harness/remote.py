@@ -42,11 +42,11 @@ class Remote:
     def measure(self):
         server = bucket.Server(self.site.work / "s3", DELAY_MILLISECONDS)
         try:
-            sources = self.sources(server)
+            sources = self.sources(server) if "small" not in self.options.only else {}
             endpoint = server.start_proxy()
-            for name in ("berth", "juicefs"):
+            for name in ("berth", "juicefs") if "large" not in self.options.only else ():
                 self.on(name, "small", endpoint, lambda bench: self.small(bench, server, endpoint))
-            for name in ("berth", "juicefs"):
+            for name in ("berth", "juicefs") if "small" not in self.options.only else ():
                 self.on(name, "large", server.endpoint, lambda bench: self.large(bench, sources))
         finally:
             server.close()
@@ -125,7 +125,7 @@ class Remote:
             self.copy(system, target, "/dev/null")
             self.rate(f"read {kind}", system, source, start)
             self.memory(bench)
-            subprocess.run(["cmp", source, target], check=True)
+            system.account.run(["cmp", str(source), str(target)], system.environment)
             system.account.run(["rm", str(target)], system.environment)
 
     def rate(self, load, system, source, start):

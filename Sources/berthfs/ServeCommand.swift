@@ -26,6 +26,7 @@ struct ServeCommand: ParsableCommand {
     func run() throws {
         let reporter = ReadinessReporter(descriptor: readyFd)
         Signals.prepare()
+        berth_return_large_blocks()
         umask(0o077)
         let logger = Self.logger()
         let served: ServedVolume
