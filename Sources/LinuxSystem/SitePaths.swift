@@ -12,6 +12,7 @@ import Glibc
 ///     <runtime>/servers/NAME.sock         control socket of the volume's berthfs
 ///     <runtime>/plugin.sock               podman's volume plugin
 ///     <runtime>/serve.sock                what OCI hooks ask of `berth serve`
+///     <runtime>/metrics.sock              what Prometheus asks of `berth serve`
 ///     <runtime>/mnt/NAME                  mount points of podman's volumes
 ///     <runtime>/host/NAME                 mount points on the host, for runtimes that bind them
 ///     <runtime>/hook/NAME                 mount points of volumes that an annotation names
@@ -58,6 +59,7 @@ public struct SitePaths: Equatable, Sendable {
     public var servers: String { "\(runtime)/servers" }
     public var pluginSocket: String { "\(runtime)/plugin.sock" }
     public var supervisorSocket: String { "\(runtime)/serve.sock" }
+    public var metricsSocket: String { "\(runtime)/metrics.sock" }
     public var mountpoints: String { "\(runtime)/mnt" }
     public var hostMountpoints: String { "\(runtime)/host" }
     public var hookMountpoints: String { "\(runtime)/hook" }

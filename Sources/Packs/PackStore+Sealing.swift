@@ -85,6 +85,7 @@ extension PackStore {
             }
             return .success(try encode(pack))
         } catch {
+            configuration.meter.countSealFailure()
             return .failure(SealerThreads.Refusal(cause: "pack \(pack.id): \(error)"))
         }
     }
@@ -97,8 +98,10 @@ extension PackStore {
             let tail = object.withUnsafeBytes { try? PackIndex.tail(of: $0) }
             cache.adopt(pack.id, rawPath: pack.rawPath, tail: tail)
             forget(pack)
+            configuration.meter.countSealed(rawBytes: pack.rawLength, storedBytes: object.count)
             return nil
         } catch {
+            configuration.meter.countSealFailure()
             return SealerThreads.Refusal(cause: "pack \(pack.id): \(error)")
         }
     }

@@ -1,6 +1,7 @@
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 import ObjectStorage
 
 /// What a volume's packs need to be opened.
@@ -14,15 +15,19 @@ public struct PackStoreConfiguration: Sendable {
     public var compression: Compression
     /// Grows with each opening for writing.
     public var epoch: UInt32
+    /// Counts reads, sealing and eviction.
+    public var meter: PackMeter
 
     public init(
-        stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, compression: Compression, epoch: UInt32
+        stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, compression: Compression, epoch: UInt32,
+        meter: PackMeter = PackMeter()
     ) {
         self.stagingDirectory = stagingDirectory
         self.cacheDirectory = cacheDirectory
         self.cacheLimit = cacheLimit
         self.compression = compression
         self.epoch = epoch
+        self.meter = meter
     }
 }
 
@@ -70,7 +75,8 @@ public final class PackStore: @unchecked Sendable {
         self.store = store
         guard mkdir(configuration.stagingDirectory, 0o700) == 0 || errno == EEXIST else { throw .current }
         cache = try PackCache(
-            directory: configuration.cacheDirectory, limit: configuration.cacheLimit, store: store)
+            directory: configuration.cacheDirectory, limit: configuration.cacheLimit, store: store,
+            meter: configuration.meter)
     }
 
     // MARK: Writing
@@ -183,6 +189,9 @@ public final class PackStore: @unchecked Sendable {
         _ id: PackID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, beforeWaiting: () -> Void
     ) throws(PackReadFailure) -> ReadSign {
         if let pack = stagedPack(id) {
+            configuration.meter.countRead(
+                frames: PackFormat.frames(at: Int(offset), count: buffer.count), fetchedBytes: 0,
+                frameBytes: PackFormat.frameBytes)
             try pack.read(at: Int(offset), into: buffer, beforeWaiting)
             return .nothing
         }
@@ -213,6 +222,9 @@ public final class PackStore: @unchecked Sendable {
         let packs = monitor.withLock { Array(staged.values) }
         return (packs.count, packs.reduce(0) { $0 + $1.rawLength })
     }
+
+    /// Packs with a copy in the cache, their bytes, and how many bytes there may be.
+    public func cacheTotal() -> (packs: Int, bytes: Int, limit: Int) { cache.totals() }
 
     // MARK: Durability
 

@@ -1,5 +1,6 @@
 import CCurl
 import Glibc
+import Metrics
 
 /// One request and what came back.
 struct HTTPRequest {
@@ -17,6 +18,8 @@ struct HTTPRequest {
     var body: UnsafeRawBufferPointer?
     /// Where the body of a 206, or of a 200 of that length, goes. Other bodies are collected.
     var target: UnsafeMutableRawBufferPointer?
+    /// Counts the bytes of both bodies as they come and go.
+    var meter: StoreMeter
     /// Over all, for a request that makes progress.
     var timeout: Duration
     /// What its body and its reply's may take of the network; nil: all there is.
@@ -90,6 +93,7 @@ final class Exchange {
     /// Part of a body. Answers how much was taken; anything but all of it ends the transfer.
     func take(body bytes: UnsafeRawBufferPointer) -> Int {
         guard request.rate?.takeDown(bytes.count, unless: request.isAbandoned) ?? true else { return 0 }
+        request.meter.countReceived(bytes.count)
         guard let target = request.target, isForTarget(target.count) else {
             guard reply.body.count + bytes.count <= Self.bodyLimit else { return 0 }
             reply.body.append(contentsOf: bytes)
@@ -113,6 +117,7 @@ final class Exchange {
         guard request.rate?.takeUp(count, unless: request.isAbandoned) ?? true else { return nil }
         buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: body[sent..<sent + count]))
         sent += count
+        request.meter.countSent(count)
         return count
     }
 

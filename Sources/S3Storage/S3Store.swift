@@ -1,6 +1,7 @@
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 import ObjectStorage
 import Synchronization
 
@@ -21,11 +22,12 @@ public final class S3Store: ObjectStore {
     /// system's. `witness` names a small object that is there: with its help it is found out whether conditions hold.
     public init(
         _ location: S3Location, certificates: String?, witness: ObjectName? = nil, limits: S3Limits = S3Limits(),
-        surroundings: S3Surroundings,
+        surroundings: S3Surroundings, meter: StoreMeter = StoreMeter(),
         credentials: @escaping @Sendable () throws(SystemFailure) -> S3Credentials
     ) throws(SystemFailure) {
         client = try S3Client(
-            location, certificates: certificates, limits: limits, surroundings: surroundings, credentials: credentials)
+            location, certificates: certificates, limits: limits, surroundings: surroundings, meter: meter,
+            credentials: credentials)
         conditions = Conditions(witness: witness)
         runsInBackground = false
     }

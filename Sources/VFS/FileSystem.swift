@@ -1,6 +1,7 @@
 import FileModel
 import LinuxSystem
 import Metadata
+import Metrics
 import Packs
 import Synchronization
 
@@ -18,11 +19,14 @@ public struct FileSystemConfiguration: Sendable {
     public var durability: Durability
     /// Takes faults, one line each: what the administrator of the volume must know.
     public var report: @Sendable (String) -> Void
+    /// Counts and times commits, of one kind.
+    public var commits: OperationMeter
 
     public init(
         sizeLimit: UInt64? = nil, inodeLimit: UInt64? = nil, durability: Durability = .local,
         now: @escaping @Sendable () -> Timestamp = Timestamp.now,
-        hasRoom: @escaping @Sendable () -> Bool = { true }, report: @escaping @Sendable (String) -> Void
+        hasRoom: @escaping @Sendable () -> Bool = { true }, report: @escaping @Sendable (String) -> Void,
+        commits: OperationMeter = OperationMeter(kinds: 1)
     ) {
         self.sizeLimit = sizeLimit
         self.inodeLimit = inodeLimit
@@ -30,6 +34,7 @@ public struct FileSystemConfiguration: Sendable {
         self.now = now
         self.hasRoom = hasRoom
         self.report = report
+        self.commits = commits
     }
 }
 
@@ -230,15 +235,17 @@ public final class FileSystem: @unchecked Sendable {
 
     private func commit(_ mustBeDurable: Bool) -> Errno? {
         if !configuration.hasRoom() { isDiskShort.store(true, ordering: .relaxed) }
-        do {
-            // Most bytes first, while requests go on; the rest inside, while none can. Where bytes are lost the
-            // failure shows inside again, and ends the metadata's life.
-            try? packs.synchronize()
-            try metadata.commit { () throws(Errno) in
-                packs.freezeAll()
-                try packs.synchronize()
+        do throws(Errno) {
+            try configuration.commits.measure(0) { () throws(Errno) in
+                // Most bytes first, while requests go on; the rest inside, while none can. Where bytes are lost the
+                // failure shows inside again, and ends the metadata's life.
+                try? packs.synchronize()
+                try metadata.commit { () throws(Errno) in
+                    packs.freezeAll()
+                    try packs.synchronize()
+                }
+                if mustBeDurable { try metadata.synchronize() }
             }
-            if mustBeDurable { try metadata.synchronize() }
             return nil
         } catch {
             noteFailure()
@@ -259,6 +266,9 @@ public final class FileSystem: @unchecked Sendable {
         }
         return unstored
     }
+
+    /// What it may hold; nil where there is no limit.
+    public var limits: (inodes: UInt64?, bytes: UInt64?) { (configuration.inodeLimit, configuration.sizeLimit) }
 
     /// What the volume holds.
     public func usage() throws(Errno) -> Usage {

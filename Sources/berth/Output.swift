@@ -17,14 +17,24 @@ enum Output {
     }
 
     /// Prints rows in columns as wide as they need to be.
-    static func table(_ rows: [[String]]) {
+    static func table(_ rows: [[String]]) { print(columns(rows), terminator: "") }
+
+    /// Rows in columns as wide as they need to be, each with its newline.
+    static func columns(_ rows: [[String]]) -> String {
         let count = rows.map(\.count).max() ?? 0
         let widths = (0..<count).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
-        for row in rows {
+        return rows.map { row in
             let cells = row.enumerated().map { index, cell in
                 index == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[index] - cell.count)
             }
-            print(cells.joined(separator: "  "))
+            return cells.joined(separator: "  ") + "\n"
+        }.joined()
+    }
+
+    /// Writes all of it at once: `print` would keep it back where nobody looks at a terminal.
+    static func write(_ text: String) throws(SystemFailure) {
+        try explaining("standard output", "cannot be written") { () throws(Errno) in
+            try FileDescriptor.copy(of: 1).write(Array(text.utf8))
         }
     }
 

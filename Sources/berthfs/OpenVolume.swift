@@ -3,6 +3,7 @@ import Glibc
 import LinuxSystem
 import Logging
 import Metadata
+import Metrics
 import ObjectStorage
 import Packs
 import SQLiteMetadata
@@ -15,11 +16,12 @@ struct OpenVolume {
     let metadata: SQLiteMetadataStore
     let packs: PackStore
     let fileSystem: FileSystem
+    let meter = VolumeMeter()
 
     init(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
-        store = try Self.store(record, paths, logger: logger)
+        store = try Self.store(record, paths, logger: logger, meter: meter.store)
         let cache = record.cache(paths)
         // Copies are proved before use, but they can be read: nobody else may enter, or have made it.
         try SecureDirectory.make(cache)
@@ -29,7 +31,8 @@ struct OpenVolume {
                 PackStoreConfiguration(
                     stagingDirectory: paths.staging, cacheDirectory: cache,
                     cacheLimit: Self.cacheLimit(cache, record.options.cacheSize),
-                    compression: record.packCompression, epoch: try Self.nextEpoch(metadata)),
+                    compression: record.packCompression, epoch: try Self.nextEpoch(metadata),
+                    meter: meter.packs),
                 store: store)
         } catch {
             throw SystemFailure(
@@ -43,26 +46,27 @@ struct OpenVolume {
                     sizeLimit: record.options.size, inodeLimit: record.options.inodes,
                     durability: record.options.durability == .store ? .store(seconds: Self.storeSeconds) : .local,
                     hasRoom: { Self.hasRoom(directory) },
-                    report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }))
+                    report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) },
+                    commits: meter.commits))
         } catch {
             throw SystemFailure(subject, error.description, status: .dataError)
         }
     }
 
     /// The volume's store, looked at now, and not at the first read that misses the cache.
-    static func store(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger?) throws(SystemFailure)
-        -> any ObjectStore
-    {
+    static func store(
+        _ record: VolumeRecord, _ paths: VolumePaths, logger: Logger?, meter: StoreMeter = StoreMeter()
+    ) throws(SystemFailure) -> any ObjectStore {
         switch record.place(paths) {
-        case .directory(let root): try directoryStore(root)
-        case .bucket: try Bucket(record).open(logger: logger)
+        case .directory(let root): try directoryStore(root, meter)
+        case .bucket: try Bucket(record, meter: meter).open(logger: logger)
         }
     }
 
-    private static func directoryStore(_ root: String) throws(SystemFailure) -> DirectoryStore {
+    private static func directoryStore(_ root: String, _ meter: StoreMeter) throws(SystemFailure) -> DirectoryStore {
         let fix = "mount its file system, or make it yours again"
         do {
-            let store = try DirectoryStore(root: root)
+            let store = try DirectoryStore(root: root, meter: meter)
             guard access(root, R_OK | W_OK | X_OK) == 0 else {
                 throw SystemFailure("store \(root)", "cannot be used", .current, fix: fix, status: .unavailable)
             }

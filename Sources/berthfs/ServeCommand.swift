@@ -23,12 +23,15 @@ struct ServeCommand: ParsableCommand {
     @Option(help: "Say on this descriptor when the server is ready, or why it never will be.")
     var readyFd: Int32?
 
+    @Option(help: "The form of the log, text or json; default: BERTH_LOG_FORMAT, your settings, text.")
+    var logFormat: LogFormat?
+
     func run() throws {
         let reporter = ReadinessReporter(descriptor: readyFd)
         Signals.prepare()
         berth_return_large_blocks()
         umask(0o077)
-        let logger = Self.logger()
+        let logger = logger()
         let served: ServedVolume
         do throws(SystemFailure) {
             served = try start(logger)
@@ -80,6 +83,7 @@ struct ServeCommand: ParsableCommand {
         let server = Server(
             volume: record.name, directory: paths.directory, fileSystem: volume.fileSystem,
             warmer: Warmer(volume: record.name, fileSystem: volume.fileSystem, packs: volume.packs),
+            census: StatisticsCensus(volume: record.name, opened: volume, startTime: StatisticsCensus.now()),
             linger: settings.serverIdle, logger: logger)
         Signals.onTermination { server.stop() }
         let listener = Self.listener(socket, paths.controlSocket, server, logger)
@@ -113,11 +117,20 @@ struct ServeCommand: ParsableCommand {
             answer: { server.answer($0, passed: $1) })
     }
 
-    private static func logger() -> Logger {
-        LoggingSystem.bootstrap(StreamLogHandler.standardError)
-        return Logger(label: "berthfs")
+    /// Settings that cannot be read are an error of `start`, which is logged.
+    private func logger() -> Logger {
+        let environment = ProcessEnvironment.current()
+        let settings = try? UserSettings.load(SitePaths(environment: environment))
+        var fields: [LogField: String] = [.volume: name, .runtime: "host"]
+        if let job = SessionOrigin(runtime: .host, namespace: nil, environment: environment).job {
+            (fields[.runtime], fields[.job]) = ("slurm", job)
+        }
+        return LogWriter.logger(
+            program: "berthfs", format: LogFormat.chosen(logFormat, environment, settings), fields: fields)
     }
 }
+
+extension LogFormat: ExpressibleByArgument {}
 
 typealias ControlListener = RequestListener<ServerRequest, ServerReply>
 
