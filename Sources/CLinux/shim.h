@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <spawn.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -177,4 +178,11 @@ static inline ssize_t berth_receive_with_fd(int socket, void *bytes, size_t leng
         }
     }
     return received;
+}
+
+// Gives what is larger than a request back to the system when it is freed. By itself glibc raises the limit to the
+// largest block that was ever freed, a pack's, and each thread's heap then keeps such blocks for good.
+static inline void berth_return_large_blocks(void) {
+    mallopt(M_MMAP_THRESHOLD, 2 << 20);
+    mallopt(M_TRIM_THRESHOLD, 8 << 20);
 }

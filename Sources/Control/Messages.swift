@@ -16,8 +16,9 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case status
     /// Commit the metadata and make everything durable, as syncfs does.
     case sync
-    /// Finish: end sessions, seal, upload, commit, exit. Answered before the process exits.
-    case stop
+    /// Finish: end sessions, seal, upload for so many seconds at most (nil: as long as a server takes by itself), commit,
+    /// exit. Answered before the process exits. What is not stored stays in staging.
+    case stop(seconds: Double?)
     /// Begin to fetch packs into the cache; answered with the job.
     case warm(WarmOrder)
     /// How far a job is. One that nobody asks about for a while is ended, unless it is in the background.

@@ -16,6 +16,7 @@ final class CachedPack: @unchecked Sendable {
     /// What a read brought along.
     struct Fetched {
         var bytes = 0
+        var sign = ReadSign.nothing
         /// The pack is in use: the rest of it should come, too.
         var wantsRest = false
         /// Frames that were here and did not prove any more.
@@ -26,7 +27,7 @@ final class CachedPack: @unchecked Sendable {
     private static let lossLimit = 3
 
     /// Frames of one request at most, 4 MiB of raw bytes: who waits for one of them waits for all.
-    private static let runLimit = 64
+    static let runLimit = 64
     /// A second read that had to wait says that the pack is in use.
     private static let missesOfUse = 2
 
@@ -34,9 +35,13 @@ final class CachedPack: @unchecked Sendable {
     private let file: RawFile
     private let monitor = Monitor()
     private var index: PackIndex?
+    /// One thread asks the store for the tables; others wait for it.
+    private var isAskingForIndex = false
     private var present: [Bool]
     private var filling: Set<Int> = []
     private var misses = 0
+    /// Somebody has read of it.
+    private var isEntered = false
     /// True while the file may hold frames of an earlier process, which must be proved before use.
     private let mayHoldFrames: Bool
     /// The file may hold the pack's tables.
@@ -59,6 +64,7 @@ final class CachedPack: @unchecked Sendable {
         self.id = id
         file = RawFile(owning: descriptor)
         mayHoldFrames = false
+        isEntered = true
         present = Array(repeating: true, count: PackFormat.frameCount(rawLength: PackFormat.maximumRawBytes))
         var isSaved = false
         if let tail {
@@ -94,12 +100,16 @@ final class CachedPack: @unchecked Sendable {
             fetched.lostFrames += 1
             guard fetched.lostFrames < Self.lossLimit * frames.count else { throw .cache(.io) }
         }
+        monitor.lock()
         if fetched.bytes > 0 {
-            monitor.lock()
             misses += 1
+            fetched.sign = .missed(isInUse: misses >= Self.missesOfUse)
             fetched.wantsRest = misses == Self.missesOfUse
-            monitor.unlock()
+        } else if !isEntered {
+            fetched.sign = .entered
         }
+        isEntered = true
+        monitor.unlock()
         return fetched
     }
 
@@ -155,6 +165,28 @@ final class CachedPack: @unchecked Sendable {
     private static func isZero(_ bytes: UnsafeMutableRawBufferPointer) -> Bool {
         guard let start = bytes.baseAddress else { return true }
         return bytes[0] == 0 && memcmp(start, start + 1, bytes.count - 1) == 0
+    }
+
+    /// The runs of frames that are neither here nor on their way, each a request.
+    func missingRuns(from store: any ObjectStore) throws(PackReadFailure) -> [ClosedRange<Int>] {
+        if isComplete { return [] }
+        let index = try knownIndex(store)
+        var runs: [ClosedRange<Int>] = []
+        monitor.lock()
+        defer { monitor.unlock() }
+        for frame in index.frames.indices where !present[frame] && !filling.contains(frame) {
+            if let last = runs.last, last.upperBound + 1 == frame, last.count < Self.runLimit {
+                runs[runs.count - 1] = last.lowerBound...frame
+            } else {
+                runs.append(frame...frame)
+            }
+        }
+        return runs
+    }
+
+    /// Fetches a run. Answers the raw bytes that came.
+    func bring(_ run: ClosedRange<Int>, from store: any ObjectStore) throws(PackReadFailure) -> Int {
+        try require(run, from: store) {}
     }
 
     /// Fetches all that is missing. Answers the raw bytes that came.
@@ -257,7 +289,20 @@ final class CachedPack: @unchecked Sendable {
 
     /// The pack's tables: from memory, the file or the store.
     private func knownIndex(_ store: any ObjectStore) throws(PackReadFailure) -> PackIndex {
-        if let index = monitor.withLock({ self.index }) { return index }
+        monitor.lock()
+        while isAskingForIndex { monitor.wait() }
+        if let index {
+            monitor.unlock()
+            return index
+        }
+        isAskingForIndex = true
+        monitor.unlock()
+        defer {
+            monitor.lock()
+            isAskingForIndex = false
+            monitor.signalAll()
+            monitor.unlock()
+        }
         var found: PackIndex?
         if mayHoldTail, let tail = SavedTail.read(file) { found = try? PackIndex(id, tail) }
         if found == nil {

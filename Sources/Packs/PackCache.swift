@@ -122,27 +122,29 @@ final class PackCache: @unchecked Sendable {
 
     func read(
         _ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void
-    ) throws(PackReadFailure) {
+    ) throws(PackReadFailure) -> ReadSign {
         if memory.read(id, at: offset, into: buffer) {
             hits.add(1, ordering: .relaxed)
             count(buffer.count, at: offset, fetchedBytes: 0)
-            return use(id)
+            use(id)
+            return .nothing
         }
         do throws(PackReadFailure) {
-            try readHere(id, at: offset, into: buffer, beforeWaiting)
+            return try readHere(id, at: offset, into: buffer, beforeWaiting)
         } catch {
             // A full disk, or a directory that somebody removed, costs time and no data.
             guard case .cache(let cause) = error else { throw error }
             beforeWaiting()
-            if mend(cause), (try? readHere(id, at: offset, into: buffer, beforeWaiting)) != nil { return }
+            if mend(cause), let sign = try? readHere(id, at: offset, into: buffer, beforeWaiting) { return sign }
             try readPastCache(id, at: offset, into: buffer)
             count(buffer.count, at: offset, fetchedBytes: .max / 2)
+            return .nothing
         }
     }
 
     private func readHere(
         _ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void
-    ) throws(PackReadFailure) {
+    ) throws(PackReadFailure) -> ReadSign {
         let pack = try pack(id)
         let fetched = try pack.read(at: offset, into: buffer, from: store, memory, beforeWaiting)
         count(buffer.count, at: offset, fetchedBytes: fetched.bytes)
@@ -155,10 +157,11 @@ final class PackCache: @unchecked Sendable {
         if fetched.lostFrames > 0 {
             report("pack \(id): \(fetched.lostFrames) frames of its copy were damaged, and were fetched again")
         }
-        if fetched.wantsRest { completeInBackground(id) }
+        if fetched.wantsRest { prefetch(id) }
+        return fetched.sign
     }
 
-    /// Has all of a pack here. Answers the raw bytes that came from the store.
+    /// Has all of a pack here, for somebody who can wait. Answers the raw bytes that came from the store.
     func complete(_ id: PackID) throws(PackReadFailure) -> Int {
         do throws(PackReadFailure) {
             return try completeHere(id)
@@ -170,7 +173,7 @@ final class PackCache: @unchecked Sendable {
 
     private func completeHere(_ id: PackID) throws(PackReadFailure) -> Int {
         let pack = try pack(id)
-        let fetched = try pack.complete(from: store)
+        let fetched = try pack.complete(from: store.inBackground)
         if fetched > 0 { grow(id, pack, by: fetched) }
         return fetched
     }
@@ -185,9 +188,23 @@ final class PackCache: @unchecked Sendable {
         monitor.withLock { (entries.count, total, limits.bytes) }
     }
 
-    private func completeInBackground(_ id: PackID) {
+    /// Has all of a pack here soon, in several requests at once.
+    func prefetch(_ id: PackID) {
         // A failure is nobody's: who reads what is missing finds it again.
-        background.add(id) { [weak self] in _ = try? self?.complete(id) }
+        background.add(
+            id,
+            FetchJob { [weak self] in
+                guard let self, let pack = try? self.pack(id) else { return [] }
+                let runs = (try? pack.missingRuns(from: self.store.inBackground)) ?? []
+                return runs.map { run in
+                    FetchJob { [weak self] in
+                        guard let self else { return [] }
+                        let fetched = (try? pack.bring(run, from: self.store.inBackground)) ?? 0
+                        if fetched > 0 { self.grow(id, pack, by: fetched) }
+                        return []
+                    }
+                }
+            })
     }
 
     /// Makes a staged pack's raw file, at `rawPath`, the cache's copy. `tail` is the end of the object made of it.

@@ -31,8 +31,12 @@ extension PackStore {
             staged[pack.id] = pack
             if shared == nil && pack.rawLength < Self.resumableBytes { shared = pack } else { sealer.enqueue(pack) }
         }
+        sealing = SealerThreads(
+            sealer, senders: store.parallelPuts,
+            SealerThreads.Work(
+                compress: { [unowned self] pack in self.compress(pack, ledger) },
+                send: { [unowned self] pack, object in self.send(pack, object, ledger) }, report: report))
         monitor.unlock()
-        sealer.start({ [unowned self] pack in self.storePack(pack, ledger) }, report: report)
     }
 
     /// Opens what staging holds. Damage that costs data is an error, not a warning.
@@ -69,16 +73,25 @@ extension PackStore {
 
     public func isStaged(_ id: PackID) -> Bool { stagedPack(id) != nil }
 
-    /// Stores one sealed pack. Answers why it could not.
-    private func storePack(_ pack: StagedPack, _ ledger: any PackLedger) -> String? {
+    private func compress(
+        _ pack: StagedPack, _ ledger: any PackLedger
+    ) -> Result<[UInt8]?, SealerThreads.Refusal> {
         do {
             let record = try ledger.packRecord(pack.id)
             guard pack.rawLength > 0, let record, record.liveBytes > 0 else {
                 try ledger.packRemoved(pack.id)
                 discard(pack)
-                return nil
+                return .success(nil)
             }
-            let object = try encode(pack)
+            return .success(try encode(pack))
+        } catch {
+            configuration.meter.countSealFailure()
+            return .failure(SealerThreads.Refusal(cause: "pack \(pack.id): \(error)"))
+        }
+    }
+
+    private func send(_ pack: StagedPack, _ object: [UInt8], _ ledger: any PackLedger) -> SealerThreads.Refusal? {
+        do {
             try put(pack, object)
             try ledger.packStored(
                 pack.id, rawLength: UInt64(pack.rawLength), storedLength: UInt64(object.count))
@@ -89,7 +102,7 @@ extension PackStore {
             return nil
         } catch {
             configuration.meter.countSealFailure()
-            return "pack \(pack.id): \(error)"
+            return SealerThreads.Refusal(cause: "pack \(pack.id): \(error)")
         }
     }
 
@@ -152,22 +165,46 @@ extension PackStore {
             sealer?.enqueue(pack)
         }
         monitor.unlock()
-        return sealer?.drain(seconds: seconds)
+        return sealer?.drain(seconds: seconds, untilEnd: true)
     }
 
-    /// Stores what is worth an object of its own and leaves a small shared pack in staging for the next
-    /// process. Answers why something that should be stored is not.
-    public func close(seconds: Double) -> String? {
+    /// Seals these packs where they are open, and waits until the store has them. Answers why it has not by then.
+    public func store(_ ids: Set<PackID>, seconds: Double) -> String? {
         monitor.lock()
-        for stream in streams.values { sealer?.enqueue(stream.pack) }
-        streams.removeAll()
-        if let pack = shared, pack.rawLength >= Self.resumableBytes {
+        for (inode, stream) in streams where ids.contains(stream.pack.id) {
+            streams[inode] = nil
+            sealer?.enqueue(stream.pack)
+        }
+        if let pack = shared, ids.contains(pack.id), pack.rawLength > 0 {
             shared = nil
             sealer?.enqueue(pack)
         }
         monitor.unlock()
-        let failure = sealer?.drain(seconds: seconds)
+        return sealer?.drain(ids, seconds: seconds)
+    }
+
+    /// The end has begun: nobody waits for the store any more but `close`.
+    public func letGo() {
+        sealer?.letGo()
+        store.abandon(.reads)
+    }
+
+    /// Stores what is worth an object of its own and leaves a small shared pack in staging for the next
+    /// process, unless `all` is to go. Answers why something that should be stored is not.
+    public func close(seconds: Double, all: Bool = false) -> String? {
+        monitor.lock()
+        for stream in streams.values { sealer?.enqueue(stream.pack) }
+        streams.removeAll()
+        if let pack = shared, pack.rawLength >= (all ? 1 : Self.resumableBytes) {
+            shared = nil
+            sealer?.enqueue(pack)
+        }
+        monitor.unlock()
+        let failure = sealer?.drain(seconds: seconds, untilEnd: false)
         sealer?.stop()
+        // What is under way when the time is over would be awaited for as long as the network likes.
+        if failure != nil { store.abandon(.everything) }
+        sealing?.join()
         return failure
     }
 

@@ -75,6 +75,7 @@ public final class PackStore: @unchecked Sendable {
     private var hasNewFiles = false
     var clock: UInt64 = 0
     var sealer: Sealer?
+    var sealing: SealerThreads?
 
     public init(_ configuration: PackStoreConfiguration, store: any ObjectStore) throws(Errno) {
         self.configuration = configuration
@@ -191,18 +192,27 @@ public final class PackStore: @unchecked Sendable {
     // MARK: Reading
 
     /// Fills `buffer` with the pack's raw bytes from `offset` on. `beforeWaiting` is called where they must be
-    /// fetched from the disk or the store.
+    /// fetched from the disk or the store. Answers what the read tells of those to come.
     public func read(
         _ id: PackID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, beforeWaiting: () -> Void
-    ) throws(PackReadFailure) {
+    ) throws(PackReadFailure) -> ReadSign {
         if let pack = stagedPack(id) {
             configuration.meter.countRead(
                 frames: PackFormat.frames(at: Int(offset), count: buffer.count), fetchedBytes: 0,
                 frameBytes: PackFormat.frameBytes)
-            return try pack.read(at: Int(offset), into: buffer, beforeWaiting)
+            try pack.read(at: Int(offset), into: buffer, beforeWaiting)
+            return .nothing
         }
-        try cache.read(id, at: Int(offset), into: buffer, beforeWaiting)
+        return try cache.read(id, at: Int(offset), into: buffer, beforeWaiting)
     }
+
+    /// Fetches packs in the background, in this order. Those that are here, or staged, cost nothing.
+    public func prefetch(_ ids: some Sequence<PackID>) {
+        for id in ids where !isStaged(id) { cache.prefetch(id) }
+    }
+
+    /// Packs that may be fetched ahead of one reader: the cache must not push out what it has just fetched.
+    public var prefetchLimit: Int { configuration.cacheLimit / PackFormat.maximumRawBytes / 4 }
 
     // MARK: The cache
 

@@ -40,8 +40,9 @@ extension FileSystem {
     ) throws(ReadProblem) -> Int {
         let count: Int
         let extents: [Extent]
+        let size: UInt64
         do {
-            (count, extents) = try plan(id, offset, buffer.count, session)
+            (count, extents, size) = try plan(id, offset, buffer.count, session)
         } catch {
             throw .refused(error)
         }
@@ -53,7 +54,9 @@ extension FileSystem {
             let target = UnsafeMutableRawBufferPointer(
                 rebasing: buffer[Int(part.fileOffset - offset)..<Int(part.end - offset)])
             do {
-                try packs.read(part.pack, at: part.packOffset, into: target, beforeWaiting: session.willWait)
+                let sign = try packs.read(
+                    part.pack, at: part.packOffset, into: target, beforeWaiting: session.willWait)
+                if sign != .nothing { readAhead(of: id, after: part, size: size, sign) }
             } catch {
                 throw .failed(error)
             }
@@ -65,13 +68,13 @@ extension FileSystem {
 
     private func plan(
         _ id: InodeID, _ offset: UInt64, _ wanted: Int, _ session: Session
-    ) throws(Errno) -> (Int, [Extent]) {
+    ) throws(Errno) -> (count: Int, extents: [Extent], size: UInt64) {
         let now = configuration.now()
         let mayTouch = !session.isReadOnly
         var touched = false
         let plan = try read { transaction throws(Errno) in
             guard let inode = try transaction.inode(id) else { throw .stale }
-            guard offset < inode.size else { return (0, [Extent]()) }
+            guard offset < inode.size else { return (0, [Extent](), inode.size) }
             let end = min(offset + UInt64(wanted), inode.size)
             let extents = try transaction.extents(of: id, overlapping: offset..<end)
             let isOld =
@@ -79,7 +82,7 @@ extension FileSystem {
                 && (inode.accessed <= inode.modified || inode.accessed <= inode.changed
                     || now.nanoseconds - inode.accessed.nanoseconds > Self.accessTimeAge)
             if isOld { touched = try transaction.touch(id, accessed: now) }
-            return (Int(end - offset), extents)
+            return (Int(end - offset), extents, inode.size)
         }
         if touched { committer.noteChange() }
         return plan

@@ -15,18 +15,22 @@ public struct FileSystemConfiguration: Sendable {
     public var now: @Sendable () -> Timestamp
     /// Whether the disk of the metadata and of staging has room for more. Asked with every commit.
     public var hasRoom: @Sendable () -> Bool
+    /// What fsync and close wait for.
+    public var durability: Durability
     /// Takes faults, one line each: what the administrator of the volume must know.
     public var report: @Sendable (String) -> Void
     /// Counts and times commits, of one kind.
     public var commits: OperationMeter
 
     public init(
-        sizeLimit: UInt64? = nil, inodeLimit: UInt64? = nil, now: @escaping @Sendable () -> Timestamp = Timestamp.now,
+        sizeLimit: UInt64? = nil, inodeLimit: UInt64? = nil, durability: Durability = .local,
+        now: @escaping @Sendable () -> Timestamp = Timestamp.now,
         hasRoom: @escaping @Sendable () -> Bool = { true }, report: @escaping @Sendable (String) -> Void,
         commits: OperationMeter = OperationMeter(kinds: 1)
     ) {
         self.sizeLimit = sizeLimit
         self.inodeLimit = inodeLimit
+        self.durability = durability
         self.now = now
         self.hasRoom = hasRoom
         self.report = report
@@ -48,6 +52,7 @@ public final class FileSystem: @unchecked Sendable {
     let configuration: FileSystemConfiguration
     let committer = Committer()
     let cursors = DirectoryCursors()
+    let ahead = ReadAhead()
     /// Held by a write with O_APPEND while more than one session is there.
     let appendLock = Monitor()
     /// Held while a file is made until its session holds it, while more than one session is there: another may remove
@@ -225,6 +230,9 @@ public final class FileSystem: @unchecked Sendable {
         }
     }
 
+    /// The end has begun: whoever waits for the store is let go. Before sessions are ended, which waits for them.
+    public func letGo() { packs.letGo() }
+
     private func commit(_ mustBeDurable: Bool) -> Errno? {
         if !configuration.hasRoom() { isDiskShort.store(true, ordering: .relaxed) }
         do throws(Errno) {
@@ -245,9 +253,10 @@ public final class FileSystem: @unchecked Sendable {
         }
     }
 
-    /// Ends the volume's service: stores what should be stored and commits. Answers what is not in the store.
-    public func close(storeSeconds: Double) -> String? {
-        let unstored = packs.close(seconds: storeSeconds)
+    /// Ends the volume's service: stores what should be stored, or with `storesAll` what there is, and commits. Answers
+    /// why it is not in the store.
+    public func close(storeSeconds: Double, storesAll: Bool = false) -> String? {
+        let unstored = packs.close(seconds: storeSeconds, all: storesAll)
         committer.stop()
         packs.giveBackRoom()
         do {

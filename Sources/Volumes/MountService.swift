@@ -149,7 +149,7 @@ public struct MountService: Sendable {
     }
 
     /// Without touching the path itself, which may be a dead mount: the parent's links are resolved.
-    private static func mountedPath(_ directory: String) -> String {
+    static func mountedPath(_ directory: String) -> String {
         var trimmed = Substring(directory)
         while trimmed.count > 1, trimmed.hasSuffix("/") { trimmed = trimmed.dropLast() }
         let parts = trimmed.split(separator: "/", omittingEmptySubsequences: false)

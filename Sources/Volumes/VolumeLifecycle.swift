@@ -52,11 +52,13 @@ extension MountService {
     }
 
     /// Ends a volume's server and waits until it has closed the volume. Its mounts end with it.
-    public func stopServer(_ volume: VolumePaths) throws(SystemFailure) {
+    /// With `storeSeconds` it stores for so long at most, and all that is staged then.
+    public func stopServer(_ volume: VolumePaths, storeSeconds: Double? = nil) throws(SystemFailure) {
         guard let client = try supervisor.running(volume) else { return }
         let process = try client.status().processID
-        try client.ask(.stop, timeout: .seconds(5))
-        guard ProcessWatch.waitForEnd(of: process, timeout: Self.closeTimeout) else {
+        try client.ask(.stop(seconds: storeSeconds), timeout: .seconds(5))
+        let patience = Self.closeTimeout + .seconds(storeSeconds ?? 0)
+        guard ProcessWatch.waitForEnd(of: process, timeout: patience) else {
             throw SystemFailure(
                 "the server of volume \"\(volume.name)\"", "still stores data (pid \(process))",
                 fix: "wait, and try again", status: .temporaryFailure)

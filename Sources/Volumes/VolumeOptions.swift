@@ -9,6 +9,13 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         case none
     }
 
+    public enum Durability: String, Sendable, Codable, CaseIterable {
+        /// fsync waits for the disk.
+        case local
+        /// fsync and close wait for the store.
+        case store
+    }
+
     /// `file:///absolute/path` or `s3://bucket/prefix`; nil: below the user's data directory.
     public var store: String?
     /// How a bucket is asked; nil where the store is a directory.
@@ -16,6 +23,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     /// The container path the volume belongs at.
     public var path: String?
     public var compression: Compression = .zstd
+    /// What fsync and close wait for; nil: the disk.
+    public var durability: Durability?
     /// Bytes of file data at most.
     public var size: UInt64?
     /// Files and directories at most.
@@ -37,6 +46,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         "store=file:///DIR|s3://BUCKET/PREFIX", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]",
         "inodes=COUNT", "cache-dir=/DIR[:/DIR…]", "cache-size=BYTES[K|M|G|T]", "free-space=BYTES[K|M|G|T]|PERCENT%",
         "endpoint=URL", "region=NAME", "path-style=true|false", "profile=NAME", "ca-file=/FILE",
+        "upload-limit=BYTES[K|M|G]", "download-limit=BYTES[K|M|G]", "durability=local|store",
         "metadata-copy=TIME[s|m|h]|off",
     ]
 
@@ -84,6 +94,11 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
                 throw Self.bad(key, value, "is not one of zstd, none")
             }
             compression = found
+        case "durability":
+            guard let found = Durability(rawValue: value) else {
+                throw Self.bad(key, value, "is not one of local, store")
+            }
+            durability = found
         case "size": size = try Self.bytes(value)
         case "inodes":
             guard let count = UInt64(value), count > 0, count <= UInt64(Int64.max) else {
@@ -196,6 +211,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         words["path"] = path
         words["size"] = size.map(String.init)
         words["inodes"] = inodes.map(String.init)
+        words["durability"] = durability?.rawValue
         words["cache-dir"] = cacheDirectory
         words["cache-size"] = cacheSize.map(String.init)
         words["free-space"] = freeSpace?.description

@@ -82,8 +82,17 @@ struct StopCommand: ParsableCommand {
     @Flag(help: "With --all: end servers with mounts as well. Programs that use them get errors.")
     var force = false
 
+    @Option(help: "With --all: so many seconds at most for what is staged to reach the store.")
+    var timeout: Double?
+
+    func validate() throws {
+        guard all || timeout == nil else { throw ValidationError("--timeout goes with --all") }
+        guard timeout ?? 0 >= 0 else { throw ValidationError("--timeout is a number of seconds") }
+    }
+
     func run() throws {
         try berth.run { site throws(SystemFailure) in
+            let deadline = Deadline(after: timeout.map { .seconds($0) })
             try stopPlugin(site)
             guard all else { return }
             var busy: SystemFailure?
@@ -100,8 +109,12 @@ struct StopCommand: ParsableCommand {
                     busy = failure
                     continue
                 }
-                try site.mounts.stopServer(volume)
+                let left = deadline.remainingMilliseconds
+                try site.mounts.stopServer(volume, storeSeconds: left < 0 ? nil : Double(left) / 1000)
                 print("ended the server of \(record.name)")
+                guard timeout != nil else { continue }
+                let staged = StagedData(volume)
+                print(StagedNote.text(record.name, packs: staged.packs, bytes: staged.bytes))
             }
             if let busy { throw busy }
         }

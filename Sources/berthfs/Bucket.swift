@@ -39,7 +39,10 @@ struct Bucket {
                 fix: "correct the endpoint: an http:// or https:// URL of a host", status: .configuration)
         }
         store = try S3Store(
-            location, certificates: certificates,
+            location, certificates: certificates, witness: Self.marker,
+            limits: S3Limits(
+                upload: options.uploadLimit.map { Int(clamping: $0) },
+                download: options.downloadLimit.map { Int(clamping: $0) }),
             surroundings: S3Surroundings(
                 now: { time(nil) }, chance: { Double.random(in: 0..<1) }, sleep: { usleep(UInt32($0 * 1e6)) }),
             meter: meter, credentials: { () throws(SystemFailure) in try finder.credentials() })

@@ -50,6 +50,7 @@ struct OpenVolume {
                 metadata: metadata, packs: packs,
                 configuration: FileSystemConfiguration(
                     sizeLimit: record.options.size, inodeLimit: record.options.inodes,
+                    durability: record.options.durability == .store ? .store(seconds: Self.storeSeconds) : .local,
                     hasRoom: { Self.hasRoom(directory) },
                     report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) },
                     commits: meter.commits))
@@ -102,6 +103,9 @@ struct OpenVolume {
         try metadata.synchronize()
         return epoch
     }
+
+    /// What fsync and close wait for the store at most, where they do.
+    private static let storeSeconds = 120.0
 
     static let epochKey = "epoch"
     /// How often the volume was recovered from its store.

@@ -29,6 +29,7 @@ struct ServeCommand: ParsableCommand {
     func run() throws {
         let reporter = ReadinessReporter(descriptor: readyFd)
         Signals.prepare()
+        berth_return_large_blocks()
         umask(0o077)
         let logger = logger()
         let served: ServedVolume
@@ -150,12 +151,16 @@ struct ServedVolume: ~Copyable {
         lock.noteClosing()
         volume.keeper.stop()
         for listener in listeners { listener.close() }
+        // A request that waits for a store that is away would hold up the end of its session.
+        copier?.prepareToStop()
+        volume.fileSystem.letGo()
         server.endSessions()
         copier?.stop()
         defer { copier?.copyClosed() }
+        let chosen = server.chosenStoreSeconds
         // A copy is worth what the store holds of its data: a pack that is not full goes, too.
-        if copier != nil { _ = volume.packs.flush(seconds: storeSeconds) }
-        if let unstored = volume.fileSystem.close(storeSeconds: storeSeconds) {
+        let storesAll = chosen != nil || copier != nil
+        if let unstored = volume.fileSystem.close(storeSeconds: chosen ?? storeSeconds, storesAll: storesAll) {
             logger.error("not everything is in the store; it stays in staging", metadata: ["cause": "\(unstored)"])
             throw SystemFailure(
                 "the store", unstored, fix: "serve the volume again when the store is back", status: .temporaryFailure)

@@ -35,6 +35,8 @@ final class Server: @unchecked Sendable {
     private let monitor = Monitor()
     private var sessions: [String: Served] = [:]
     private var isStopping = false
+    /// What somebody who told it to end gives the store; nil: nobody said.
+    private var storeSeconds: Double?
     private var lastActivity = ContinuousClock.now
 
     private let warmer: Warmer
@@ -68,12 +70,17 @@ final class Server: @unchecked Sendable {
         }
     }
 
-    func stop() {
+    /// `storeSeconds`: how long to go on storing, and all that is staged then.
+    func stop(storeSeconds: Double? = nil) {
         monitor.lock()
         isStopping = true
+        self.storeSeconds = storeSeconds ?? self.storeSeconds
         monitor.signalAll()
         monitor.unlock()
     }
+
+    /// How long whoever told it to end gives the store.
+    var chosenStoreSeconds: Double? { monitor.withLock { storeSeconds } }
 
     /// Ends the sessions that are still there, so that nothing comes in while the volume is closed.
     func endSessions() {
@@ -91,7 +98,7 @@ final class Server: @unchecked Sendable {
                 do { try fileSystem.synchronize() } catch {
                     throw SystemFailure("volume \"\(volume)\"", "cannot be synchronized", error)
                 }
-            case .stop: stop()
+            case .stop(let seconds): stop(storeSeconds: seconds.map { max(0, $0) })
             case .warm(let order): return .warming(try warmer.start(order, list: passed))
             case .warming(let job): return .warming(try warmer.progress(job))
             case .evict(let selection, let pinnedToo):

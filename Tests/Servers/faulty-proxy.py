@@ -22,6 +22,8 @@ With a certificate it speaks TLS.
     redirect         301 PermanentRedirect to region eu-test-1
     skew             403 RequestTimeTooSkewed with a date an hour off
     no-conditions    501 where the request has If-None-Match
+    ignore-conditions  passes the request on without If-None-Match
+    token-TEXT       403 ExpiredToken, or an empty listing where the session token is TEXT and signed
     hang             answers nothing for 60 seconds
 """
 
@@ -118,6 +120,11 @@ class Handler(BaseHTTPRequestHandler):
                 return None
             elif fault == "no-conditions" and "If-None-Match" in self.headers:
                 return self.send(501, {"Content-Type": "application/xml"}, error("NotImplemented"))
+            elif fault.startswith("token-"):
+                signed = "x-amz-security-token" in self.headers.get("Authorization", "")
+                if signed and self.headers.get("X-Amz-Security-Token") == fault[6:]:
+                    return self.send(200, {"Content-Type": "application/xml"}, b"<ListBucketResult/>")
+                return self.send(403, {"Content-Type": "application/xml"}, error("ExpiredToken"))
             elif fault in MADE_HERE:
                 self.behind = 3600 if fault == "skew" else 0
                 status, made = MADE_HERE[fault]
@@ -139,6 +146,8 @@ class Handler(BaseHTTPRequestHandler):
         if "wrong-range" in faults and asked:
             first, last = map(int, re.findall(r"\d+", asked))
             headers["Range"] = f"bytes={first + 1}-{last + 1}"
+        if "ignore-conditions" in faults:
+            headers = {name: value for name, value in headers.items() if name.lower() != "if-none-match"}
         connection = self.connection_upstream or http.client.HTTPConnection("127.0.0.1", upstream, timeout=60)
         self.connection_upstream = None
         connection.request(self.command, self.path, body=body or None, headers=headers)
