@@ -23,7 +23,7 @@ public enum PackFormat {
 
     static func frameCount(rawLength: Int) -> Int { (rawLength + frameBytes - 1) / frameBytes }
 
-    static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
+    package static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
         berth_xxh3_64(bytes.baseAddress, bytes.count)
     }
 }
@@ -148,6 +148,7 @@ extension PackTrailer {
         guard version == PackFormat.version else { throw .newerVersion(version) }
         let (end, overflow) = frameTableOffset.addingReportingOverflow(UInt64(tableBytes + Self.byteCount))
         guard frameBytes == UInt32(PackFormat.frameBytes), rawLength <= UInt64(PackFormat.maximumRawBytes),
+            frameTableOffset <= UInt64(PackFormat.maximumRawBytes),
             Int(frameCount) == PackFormat.frameCount(rawLength: Int(rawLength)), !overflow, end == objectLength
         else { throw .inconsistent("trailer") }
     }

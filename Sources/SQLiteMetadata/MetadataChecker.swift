@@ -29,7 +29,9 @@ public struct MetadataChecker {
     /// Checks the database at `path`. Throws where it cannot be opened at all.
     public static func check(path: String) throws(MetadataOpenFailure) -> MetadataReport {
         do throws(SQLiteFailure) {
-            var checker = MetadataChecker(connection: try SQLiteMetadataStore.openForCheck(path))
+            // Nothing was ever put in it: the first opening was cut short, and the next begins with a new volume.
+            guard let connection = try SQLiteMetadataStore.openForCheck(path) else { return MetadataReport() }
+            var checker = MetadataChecker(connection: connection)
             try checker.run()
             return checker.report
         } catch {
@@ -86,7 +88,9 @@ public struct MetadataChecker {
     private static let typeBits = 0o170000
 
     private static let rules = [
-        "SELECT 'the root directory is missing' WHERE NOT EXISTS (SELECT 1 FROM inode WHERE id = 1 AND mode & \(typeBits) = \(directory))",
+        // A database whose first opening was cut short has handed out no number yet: a new volume.
+        "SELECT 'the root directory is missing' WHERE NOT EXISTS (SELECT 1 FROM inode WHERE id = 1 AND mode & \(typeBits) = \(directory)) "
+            + "AND EXISTS (SELECT 1 FROM setting WHERE key = 'next_inode' AND value <> '1' UNION ALL SELECT 1 FROM inode)",
         "SELECT 'entry ' || e.parent || '/' || quote(e.name) || ' names inode ' || e.inode || ', which is not there' "
             + "FROM entry e LEFT JOIN inode i ON i.id = e.inode WHERE i.id IS NULL",
         "SELECT 'entry ' || quote(e.name) || ' lies in inode ' || e.parent || ', which is no directory' "

@@ -63,9 +63,10 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         return connection
     }
 
-    /// Opens an existing database for a look; nobody else can open it meanwhile.
-    static func openForCheck(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
+    /// Opens an existing database for a look; nobody else can open it meanwhile. Nil for one without any table.
+    static func openForCheck(_ path: String) throws(SQLiteFailure) -> SQLiteConnection? {
         let connection = try connect(path)
+        if try connection.text("SELECT 1 FROM sqlite_master LIMIT 1") == nil { return nil }
         let found = try connection.text("PRAGMA user_version").flatMap { Int($0) } ?? 0
         guard found == Schema.version else {
             throw SQLiteFailure(code: SQLITE_MISMATCH, message: "its schema is version \(found), not \(Schema.version)")
