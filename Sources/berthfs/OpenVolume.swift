@@ -28,7 +28,7 @@ struct OpenVolume {
                 PackStoreConfiguration(
                     stagingDirectory: paths.staging, cacheDirectory: cache,
                     cacheLimit: Self.cacheLimit(cache, record.options.cacheSize),
-                    compression: record.packCompression, epoch: try Self.nextEpoch(metadata)),
+                    compression: record.packCompression, epoch: try metadata.nextEpoch()),
                 store: store)
         } catch {
             throw SystemFailure(
@@ -79,20 +79,6 @@ struct OpenVolume {
             throw SystemFailure("volume \"\(paths.name)\"", error.description, status: .dataError)
         }
     }
-
-    /// A number that no earlier opening had, durable before the first pack carries it.
-    private static func nextEpoch(_ metadata: SQLiteMetadataStore) throws(Errno) -> UInt32 {
-        let epoch = try metadata.transaction { transaction throws(Errno) in
-            let epoch = (try transaction.setting(epochKey).flatMap { UInt32($0) } ?? 0) + 1
-            try transaction.setSetting(epochKey, to: "\(epoch)")
-            return epoch
-        }
-        try metadata.commit(prepare: {})
-        try metadata.synchronize()
-        return epoch
-    }
-
-    private static let epochKey = "epoch"
 
     /// What the metadata keeps for itself: the log that two checkpoints may hold, and the writes of one commit
     /// interval. A small disk is asked for a twentieth.
