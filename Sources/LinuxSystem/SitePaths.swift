@@ -12,6 +12,7 @@ import Glibc
 ///     <runtime>/servers/NAME.sock         control socket of the volume's berthfs
 ///     <runtime>/plugin.sock               podman's volume plugin
 ///     <runtime>/serve.sock                what OCI hooks ask of `berth serve`
+///     <runtime>/metrics.sock              what Prometheus asks of `berth serve`
 ///     <runtime>/mnt/NAME                  mount points of podman's volumes
 ///     <runtime>/host/NAME                 mount points on the host, for runtimes that bind them
 ///     <runtime>/hook/NAME                 mount points of volumes that an annotation names
@@ -58,6 +59,7 @@ public struct SitePaths: Equatable, Sendable {
     public var servers: String { "\(runtime)/servers" }
     public var pluginSocket: String { "\(runtime)/plugin.sock" }
     public var supervisorSocket: String { "\(runtime)/serve.sock" }
+    public var metricsSocket: String { "\(runtime)/metrics.sock" }
     public var mountpoints: String { "\(runtime)/mnt" }
     public var hostMountpoints: String { "\(runtime)/host" }
     public var hookMountpoints: String { "\(runtime)/hook" }
@@ -90,6 +92,10 @@ public struct VolumePaths: Equatable, Sendable {
     public var directory: String { "\(site.volumes)/\(name)" }
     public var record: String { "\(directory)/volume.json" }
     public var database: String { "\(directory)/meta.db" }
+    /// The metadata, while it is copied into the store.
+    public var copy: String { "\(directory)/copy.db" }
+    /// There while the database is what the newest copy in the store holds.
+    public var copiedMark: String { "\(directory)/copied" }
     public var lock: String { "\(directory)/lock" }
     /// A second control socket, for those who see the volume's directory and not the runtime directory.
     public var innerSocket: String { "\(directory)/control.sock" }

@@ -2,6 +2,7 @@ import CLinux
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 
 /// Objects as files of a directory: a local disk or a folder of a parallel file system.
 ///
@@ -10,10 +11,12 @@ import LinuxSystem
 /// - Nothing outside `root` is touched: names cannot leave it and links inside are not followed.
 public struct DirectoryStore: ObjectStore {
     public let root: String
+    private let meter: StoreMeter
 
     /// `root` is absolute; it is made, 0700, when it is not there.
-    public init(root: String) throws(ObjectStoreError) {
+    public init(root: String, meter: StoreMeter = StoreMeter()) throws(ObjectStoreError) {
         self.root = root
+        self.meter = meter
         guard root.hasPrefix("/") else {
             throw .failed(.invalidArgument, "store \(root): not an absolute path; write file:///absolute/path")
         }
@@ -34,6 +37,11 @@ public struct DirectoryStore: ObjectStore {
     }
 
     public func put(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) {
+        try measure(.put) { () throws(ObjectStoreError) in try write(name, bytes) }
+        meter.countSent(bytes.count)
+    }
+
+    private func write(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) {
         let path = path(of: name)
         let directory = String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)])
         try makeParents(of: name)
@@ -47,7 +55,7 @@ public struct DirectoryStore: ObjectStore {
         }
         var written = 0
         while written < bytes.count {
-            let count = write(file, bytes.baseAddress.map { $0 + written }, bytes.count - written)
+            let count = Glibc.write(file, bytes.baseAddress.map { $0 + written }, bytes.count - written)
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { throw failure(name, "cannot be written") }
             written += count
@@ -68,6 +76,13 @@ public struct DirectoryStore: ObjectStore {
     public func get(
         _ name: ObjectName, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
     ) throws(ObjectStoreError) {
+        try measure(.get) { () throws(ObjectStoreError) in try read(name, at: offset, into: buffer) }
+        meter.countReceived(buffer.count)
+    }
+
+    private func read(
+        _ name: ObjectName, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(ObjectStoreError) {
         let file = open(path(of: name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
         guard file >= 0 else { throw failure(name, "cannot be opened") }
         defer { close(file) }
@@ -83,19 +98,32 @@ public struct DirectoryStore: ObjectStore {
     }
 
     public func size(_ name: ObjectName) throws(ObjectStoreError) -> UInt64 {
-        var status = Glibc.stat()
-        guard lstat(path(of: name), &status) == 0 else { throw failure(name, "cannot be examined") }
-        return UInt64(status.st_size)
+        try measure(.head) { () throws(ObjectStoreError) in
+            var status = Glibc.stat()
+            guard lstat(path(of: name), &status) == 0 else { throw failure(name, "cannot be examined") }
+            return UInt64(status.st_size)
+        }
     }
 
     public func delete(_ name: ObjectName) throws(ObjectStoreError) {
-        guard unlink(path(of: name)) == 0 || errno == ENOENT else { throw failure(name, "cannot be removed") }
+        try measure(.delete) { () throws(ObjectStoreError) in
+            guard unlink(path(of: name)) == 0 || errno == ENOENT else { throw failure(name, "cannot be removed") }
+        }
     }
 
     public func list() throws(ObjectStoreError) -> [ObjectName] {
-        var names: [ObjectName] = []
-        try collect("", into: &names)
-        return names
+        try measure(.list) { () throws(ObjectStoreError) in
+            var names: [ObjectName] = []
+            try collect("", into: &names)
+            return names
+        }
+    }
+
+    private func measure<Result>(
+        _ verb: StoreVerb, _ body: () throws(ObjectStoreError) -> Result
+    ) throws(ObjectStoreError) -> Result {
+        // What a store says of an object is no failure of the store.
+        try meter.measure(verb, isError: { if case .failed = $0 { true } else { false } }, body)
     }
 
     public func capacity() -> (total: UInt64, free: UInt64)? {

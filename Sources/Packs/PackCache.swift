@@ -2,6 +2,7 @@ import CLinux
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 import ObjectStorage
 
 /// The per-user cache of one volume: raw copies of packs in the store, bounded in bytes.
@@ -24,6 +25,7 @@ final class PackCache: @unchecked Sendable {
     private let directory: String
     private let limit: Int
     private let store: any ObjectStore
+    private let meter: PackMeter
     private let background = FetchQueue()
     private let monitor = Monitor()
     private var entries: [PackID: Entry] = [:]
@@ -32,10 +34,11 @@ final class PackCache: @unchecked Sendable {
     private var clock: UInt64 = 0
 
     /// Takes up what earlier processes left in `directory`. `limit` is in bytes.
-    init(directory: String, limit: Int, store: any ObjectStore) throws(Errno) {
+    init(directory: String, limit: Int, store: any ObjectStore, meter: PackMeter = PackMeter()) throws(Errno) {
         self.directory = directory
         self.limit = limit
         self.store = store
+        self.meter = meter
         guard mkdir(directory, 0o700) == 0 || errno == EEXIST else { throw .current }
         for name in try listDirectory(directory) {
             guard let id = PackID(name) else { continue }
@@ -56,6 +59,7 @@ final class PackCache: @unchecked Sendable {
         do throws(PackReadFailure) {
             let pack = try pack(id)
             let fetched = try pack.read(at: offset, into: buffer, from: store, beforeWaiting)
+            count(buffer.count, at: offset, fetchedBytes: fetched.bytes)
             if fetched.bytes > 0 { grow(id, by: fetched.bytes) }
             if fetched.wantsRest { completeInBackground(id) }
         } catch {
@@ -64,6 +68,7 @@ final class PackCache: @unchecked Sendable {
             beforeWaiting()
             mkdir(directory, 0o700)
             try CachedPack.readPastCache(id, at: offset, into: buffer, from: store)
+            count(buffer.count, at: offset, fetchedBytes: .max / 2)
         }
     }
 
@@ -78,6 +83,10 @@ final class PackCache: @unchecked Sendable {
         // Opening makes the file: a pack that is not here stays so.
         guard monitor.withLock({ entries[id] != nil }), let pack = try? pack(id) else { return false }
         return pack.proveAll()
+    }
+
+    func totals() -> (packs: Int, bytes: Int, limit: Int) {
+        monitor.withLock { (entries.count, total, limit) }
     }
 
     func drop(_ id: PackID) -> Int {
@@ -161,7 +170,14 @@ final class PackCache: @unchecked Sendable {
         }
     }
 
+    private func count(_ bytes: Int, at offset: Int, fetchedBytes: Int) {
+        meter.countRead(
+            frames: PackFormat.frames(at: offset, count: bytes), fetchedBytes: fetchedBytes,
+            frameBytes: PackFormat.frameBytes)
+    }
+
     private func grow(_ id: PackID, by bytes: Int) {
+        meter.countFetched(bytes)
         monitor.lock()
         defer { monitor.unlock() }
         guard entries[id] != nil else { return }
@@ -184,6 +200,7 @@ final class PackCache: @unchecked Sendable {
         for (id, _) in entries.sorted(by: { $0.value.lastUse < $1.value.lastUse }) where id != kept {
             guard total > goal else { return }
             forget(id)
+            meter.countEvicted()
             unlink(path(of: id))
         }
     }

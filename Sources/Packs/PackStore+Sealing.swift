@@ -85,8 +85,10 @@ extension PackStore {
             let tail = object.withUnsafeBytes { try? PackIndex.tail(of: $0) }
             cache.adopt(pack.id, rawPath: pack.rawPath, tail: tail)
             forget(pack)
+            configuration.meter.countSealed(rawBytes: pack.rawLength, storedBytes: object.count)
             return nil
         } catch {
+            configuration.meter.countSealFailure()
             return "pack \(pack.id): \(error)"
         }
     }

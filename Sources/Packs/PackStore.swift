@@ -1,6 +1,7 @@
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 import ObjectStorage
 
 /// What a volume's packs need to be opened.
@@ -14,15 +15,19 @@ public struct PackStoreConfiguration: Sendable {
     public var compression: Compression
     /// Grows with each opening for writing.
     public var epoch: UInt32
+    /// Counts reads, sealing and eviction.
+    public var meter: PackMeter
 
     public init(
-        stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, compression: Compression, epoch: UInt32
+        stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, compression: Compression, epoch: UInt32,
+        meter: PackMeter = PackMeter()
     ) {
         self.stagingDirectory = stagingDirectory
         self.cacheDirectory = cacheDirectory
         self.cacheLimit = cacheLimit
         self.compression = compression
         self.epoch = epoch
+        self.meter = meter
     }
 }
 
@@ -54,6 +59,7 @@ public final class PackStore: @unchecked Sendable {
     let cache: PackCache
     let buffers = PackBufferPool()
     let monitor = Monitor()
+    private let synchronizing = Monitor()
     var staged: [PackID: StagedPack] = [:]
     var shared: StagedPack?
     var streams: [InodeID: Stream] = [:]
@@ -70,7 +76,8 @@ public final class PackStore: @unchecked Sendable {
         // Its name, too: what is durable in a directory is lost with it.
         try AtomicFile.synchronizeDirectory(configuration.stagingDirectory + "/..")
         cache = try PackCache(
-            directory: configuration.cacheDirectory, limit: configuration.cacheLimit, store: store)
+            directory: configuration.cacheDirectory, limit: configuration.cacheLimit, store: store,
+            meter: configuration.meter)
     }
 
     // MARK: Writing
@@ -183,6 +190,9 @@ public final class PackStore: @unchecked Sendable {
         _ id: PackID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, beforeWaiting: () -> Void
     ) throws(PackReadFailure) {
         if let pack = stagedPack(id) {
+            configuration.meter.countRead(
+                frames: PackFormat.frames(at: Int(offset), count: buffer.count), fetchedBytes: 0,
+                frameBytes: PackFormat.frameBytes)
             return try pack.read(at: Int(offset), into: buffer, beforeWaiting)
         }
         try cache.read(id, at: Int(offset), into: buffer, beforeWaiting)
@@ -205,10 +215,17 @@ public final class PackStore: @unchecked Sendable {
         return (packs.count, packs.reduce(0) { $0 + $1.rawLength })
     }
 
+    /// Packs with a copy in the cache, their bytes, and how many bytes there may be.
+    public func cacheTotal() -> (packs: Int, bytes: Int, limit: Int) { cache.totals() }
+
     // MARK: Durability
 
     /// Makes every byte that was appended or rewritten before the call durable in staging.
     public func synchronize() throws(Errno) {
+        // One after the other: who finds nothing new to sync must not return before the names and bytes that another
+        // thread has taken on are safe.
+        synchronizing.lock()
+        defer { synchronizing.unlock() }
         let (packs, mustSyncNames) = monitor.withLock {
             defer { hasNewFiles = false }
             return (Array(staged.values), hasNewFiles)

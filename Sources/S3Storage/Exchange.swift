@@ -1,5 +1,6 @@
 import CCurl
 import Glibc
+import Metrics
 
 /// One request and what came back.
 struct HTTPRequest {
@@ -17,6 +18,8 @@ struct HTTPRequest {
     var body: UnsafeRawBufferPointer?
     /// Where the body of a 206, or of a 200 of that length, goes. Other bodies are collected.
     var target: UnsafeMutableRawBufferPointer?
+    /// Counts the bytes of both bodies as they come and go.
+    var meter: StoreMeter
     /// Over all, for a request that makes progress.
     var timeout: Duration
 }
@@ -84,6 +87,7 @@ final class Exchange {
 
     /// Part of a body. Answers how much was taken; anything but all of it ends the transfer.
     func take(body bytes: UnsafeRawBufferPointer) -> Int {
+        request.meter.countReceived(bytes.count)
         guard let target = request.target, isForTarget(target.count) else {
             guard reply.body.count + bytes.count <= Self.bodyLimit else { return 0 }
             reply.body.append(contentsOf: bytes)
@@ -106,6 +110,7 @@ final class Exchange {
         guard count > 0 else { return 0 }
         buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: body[sent..<sent + count]))
         sent += count
+        request.meter.countSent(count)
         return count
     }
 

@@ -1,5 +1,6 @@
 import FileModel
 import LinuxSystem
+import Metrics
 import Synchronization
 
 /// One thing asked of a bucket.
@@ -18,6 +19,27 @@ struct S3Call {
     var check: (HTTPReply) -> S3Failure? = { _ in nil }
 }
 
+extension S3Call {
+    fileprivate var verb: StoreVerb {
+        switch method {
+        case .get: key == nil ? .list : .get
+        case .head: .head
+        case .put: .put
+        case .delete: .delete
+        }
+    }
+}
+
+extension S3Failure {
+    /// What a store says of an object is no failure of the store.
+    fileprivate var isAnswer: Bool {
+        switch kind {
+        case .missing, .pastEnd, .taken: true
+        default: false
+        }
+    }
+}
+
 /// Signs requests, sends them, and tries again within a budget what may go better.
 final class S3Client: Sendable {
     /// Beside what a body of that size takes at `slowestBytesPerSecond`.
@@ -30,15 +52,17 @@ final class S3Client: Sendable {
     private let readCredentials: @Sendable () throws(SystemFailure) -> S3Credentials
     private let credentials: Mutex<S3Credentials>
     private let pool = HandlePool()
+    private let meter: StoreMeter
 
     /// Reads the keys; they are read again when the store refuses them.
     init(
-        _ location: S3Location, certificates: String?, surroundings: S3Surroundings,
+        _ location: S3Location, certificates: String?, surroundings: S3Surroundings, meter: StoreMeter,
         credentials: @escaping @Sendable () throws(SystemFailure) -> S3Credentials
     ) throws(SystemFailure) {
         self.location = location
         self.certificates = certificates
         self.surroundings = surroundings
+        self.meter = meter
         readCredentials = credentials
         self.credentials = Mutex(try credentials())
     }
@@ -71,6 +95,7 @@ final class S3Client: Sendable {
                 after: attempt, elapsed: elapsed, asked: failure.retryAfter, chance: surroundings.chance())
             guard failure.isPassing, let pause else { throw Self.tried(failure, attempt) }
             surroundings.sleep(pause)
+            meter.countRetry()
         }
     }
 
@@ -91,6 +116,15 @@ final class S3Client: Sendable {
     }
 
     private func once(_ call: S3Call, _ keys: S3Credentials, _ bodyHash: String) -> Outcome {
+        let start = monotonicNanoseconds()
+        let outcome = attempt(call, keys, bodyHash)
+        var isError = false
+        if case .failed(let failure) = outcome { isError = !failure.isAnswer }
+        meter.record(call.verb, nanoseconds: monotonicNanoseconds() &- start, isError: isError)
+        return outcome
+    }
+
+    private func attempt(_ call: S3Call, _ keys: S3Credentials, _ bodyHash: String) -> Outcome {
         let now = surroundings.now()
         let diagnosis = S3Diagnosis(location: location, keys: keys.source, permission: call.permission, now: now)
         let request = request(call, keys, bodyHash, now)
@@ -120,7 +154,7 @@ final class S3Client: Sendable {
         let bytes = max(call.body?.count ?? 0, call.target?.count ?? 0)
         return HTTPRequest(
             method: call.method, url: location.transport + host + path + (query.isEmpty ? "" : "?" + query),
-            headers: headers, body: call.body, target: call.target,
+            headers: headers, body: call.body, target: call.target, meter: meter,
             timeout: .seconds(Self.requestSeconds + bytes / Self.slowestBytesPerSecond))
     }
 }

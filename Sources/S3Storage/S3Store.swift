@@ -1,6 +1,7 @@
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 import ObjectStorage
 import Synchronization
 
@@ -19,11 +20,12 @@ public final class S3Store: ObjectStore {
     /// Reads the credentials, and asks the store nothing yet. `certificates` is a file of trusted CAs beside the
     /// system's.
     public init(
-        _ location: S3Location, certificates: String?, surroundings: S3Surroundings,
+        _ location: S3Location, certificates: String?, surroundings: S3Surroundings, meter: StoreMeter = StoreMeter(),
         credentials: @escaping @Sendable () throws(SystemFailure) -> S3Credentials
     ) throws(SystemFailure) {
         client = try S3Client(
-            location, certificates: certificates, surroundings: surroundings, credentials: credentials)
+            location, certificates: certificates, surroundings: surroundings, meter: meter,
+            credentials: credentials)
     }
 
     /// `s3://bucket/prefix`.

@@ -12,6 +12,8 @@ public struct MetadataReport: Sendable {
     }
 
     public var problems = Problems()
+    /// Whether the database's own structure is whole. Where it is not, nothing else was looked at.
+    public var isReadable = true
     public var inodes: UInt64 = 0
     public var entries: UInt64 = 0
     public var extents: UInt64 = 0
@@ -29,13 +31,11 @@ public struct MetadataChecker {
     /// Checks the database at `path`. Throws where it cannot be opened at all.
     public static func check(path: String) throws(MetadataOpenFailure) -> MetadataReport {
         do throws(SQLiteFailure) {
-            // Nothing was ever put in it: the first opening was cut short, and the next begins with a new volume.
-            guard let connection = try SQLiteMetadataStore.openForCheck(path) else { return MetadataReport() }
-            var checker = MetadataChecker(connection: connection)
+            var checker = MetadataChecker(connection: try SQLiteMetadataStore.openForCheck(path))
             try checker.run()
             return checker.report
         } catch {
-            throw MetadataOpenFailure(description: SQLiteMetadataStore.explain(error, path))
+            throw SQLiteMetadataStore.openFailure(error, path)
         }
     }
 
@@ -44,7 +44,8 @@ public struct MetadataChecker {
     }
 
     private mutating func run() throws(SQLiteFailure) {
-        guard try isWhole() else { return }
+        report.isReadable = try isWhole()
+        guard report.isReadable, try connection.text("SELECT 1 FROM sqlite_master LIMIT 1") != nil else { return }
         report.inodes = try number("SELECT COUNT(*) FROM inode")
         report.entries = try number("SELECT COUNT(*) FROM entry")
         report.extents = try number("SELECT COUNT(*) FROM extent")
@@ -140,6 +141,8 @@ public struct MetadataChecker {
             + "WHERE name = 'files' AND used <> (SELECT COUNT(*) FROM inode)",
         "SELECT 'the volume counts ' || used || ' bytes and has ' || (SELECT COALESCE(SUM(length), 0) FROM extent) FROM quota "
             + "WHERE name = 'bytes' AND used <> (SELECT COALESCE(SUM(length), 0) FROM extent)",
+        "SELECT 'the counter of ' || name || ' is missing' FROM (SELECT 'files' AS name UNION ALL SELECT 'bytes') "
+            + "WHERE name NOT IN (SELECT name FROM quota)",
         "SELECT 'inode ' || MAX(id) || ' is past the next number to be given' FROM inode "
             + "HAVING MAX(id) >= (SELECT CAST(value AS INTEGER) FROM setting WHERE key = 'next_inode')",
     ]

@@ -90,9 +90,10 @@ extension FileSystem {
 
     /// What the commit thread does beside committing: packs without live bytes leave the store.
     func housekeep() {
-        let now = configuration.now()
-        guard now.nanoseconds - lastHousekeeping.load(ordering: .relaxed) > Self.housekeepingNanoseconds else { return }
-        lastHousekeeping.store(now.nanoseconds, ordering: .relaxed)
+        // Not the wall clock: it may jump back by years, and nothing would be looked after until it is there again.
+        let now = ContinuousClock.now
+        guard lastHousekeeping.duration(to: now) > Self.housekeepingInterval else { return }
+        lastHousekeeping = now
         packs.sealIdleStreams()
         deleteEmptyPacks()
     }

@@ -1,6 +1,7 @@
 import FileModel
 import LinuxSystem
 import Metadata
+import Metrics
 import Packs
 import Synchronization
 
@@ -16,16 +17,20 @@ public struct FileSystemConfiguration: Sendable {
     public var hasRoom: @Sendable () -> Bool
     /// Takes faults, one line each: what the administrator of the volume must know.
     public var report: @Sendable (String) -> Void
+    /// Counts and times commits, of one kind.
+    public var commits: OperationMeter
 
     public init(
         sizeLimit: UInt64? = nil, inodeLimit: UInt64? = nil, now: @escaping @Sendable () -> Timestamp = Timestamp.now,
-        hasRoom: @escaping @Sendable () -> Bool = { true }, report: @escaping @Sendable (String) -> Void
+        hasRoom: @escaping @Sendable () -> Bool = { true }, report: @escaping @Sendable (String) -> Void,
+        commits: OperationMeter = OperationMeter(kinds: 1)
     ) {
         self.sizeLimit = sizeLimit
         self.inodeLimit = inodeLimit
         self.now = now
         self.hasRoom = hasRoom
         self.report = report
+        self.commits = commits
     }
 }
 
@@ -55,9 +60,9 @@ public final class FileSystem: @unchecked Sendable {
     /// Whether any inode ever had an extended attribute: most volumes never do, and the kernel asks for
     /// security.capability before the first write to every file.
     let hasAttributes = Atomic<Bool>(false)
-    /// The looks of the commit thread, which alone touches the two sets.
-    static let housekeepingNanoseconds: Int64 = 5_000_000_000
-    let lastHousekeeping = Atomic<Int64>(0)
+    /// The looks of the commit thread, which alone touches these three.
+    static let housekeepingInterval = Duration.seconds(5)
+    var lastHousekeeping = ContinuousClock.now
     var emptyPacks: Set<PackID> = []
     var removedPacks: Set<PackID> = []
     private let hasReportedFailure = Atomic<Bool>(false)
@@ -222,15 +227,17 @@ public final class FileSystem: @unchecked Sendable {
 
     private func commit(_ mustBeDurable: Bool) -> Errno? {
         if !configuration.hasRoom() { isDiskShort.store(true, ordering: .relaxed) }
-        do {
-            // Most bytes first, while requests go on; the rest inside, while none can. Where bytes are lost the
-            // failure shows inside again, and ends the metadata's life.
-            try? packs.synchronize()
-            try metadata.commit { () throws(Errno) in
-                packs.freezeAll()
-                try packs.synchronize()
+        do throws(Errno) {
+            try configuration.commits.measure(0) { () throws(Errno) in
+                // Most bytes first, while requests go on; the rest inside, while none can. Where bytes are lost the
+                // failure shows inside again, and ends the metadata's life.
+                try? packs.synchronize()
+                try metadata.commit { () throws(Errno) in
+                    packs.freezeAll()
+                    try packs.synchronize()
+                }
+                if mustBeDurable { try metadata.synchronize() }
             }
-            if mustBeDurable { try metadata.synchronize() }
             return nil
         } catch {
             noteFailure()
@@ -250,6 +257,9 @@ public final class FileSystem: @unchecked Sendable {
         }
         return unstored
     }
+
+    /// What it may hold; nil where there is no limit.
+    public var limits: (inodes: UInt64?, bytes: UInt64?) { (configuration.inodeLimit, configuration.sizeLimit) }
 
     /// What the volume holds.
     public func usage() throws(Errno) -> Usage {

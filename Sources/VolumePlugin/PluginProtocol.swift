@@ -53,8 +53,9 @@ public struct PluginVolume: Encodable, Sendable, Equatable {
 package struct PluginResponse: Sendable {
     package var status: Int
     package var body: [UInt8]
+    var contentType = pluginType
 
-    static let contentType = "application/vnd.docker.plugins.v1.1+json"
+    private static let pluginType = "application/vnd.docker.plugins.v1.1+json"
 
     static let empty = PluginResponse(status: 200, body: Array("{}".utf8))
 

@@ -4,6 +4,8 @@ import LinuxSystem
 ///
 ///     session-idle = 30s     how long a volume stays mounted after its last container (s, m or h)
 ///     server-idle = 10s      how long its server goes on after its last mount
+///     log-format = json      of the logs: text or json
+///     metrics-listen = 127.0.0.1:9567   where Prometheus may ask, beside the socket
 public struct UserSettings: Equatable, Sendable {
     /// Long enough for the next container of a script to find everything in memory.
     public static let defaultSessionIdle = Duration.seconds(30)
@@ -14,6 +16,8 @@ public struct UserSettings: Equatable, Sendable {
 
     public var sessionIdle = defaultSessionIdle
     public var serverIdle = defaultServerIdle
+    public var logFormat: LogFormat?
+    public var metricsListen: LoopbackAddress?
 
     public init() {}
 
@@ -33,15 +37,25 @@ public struct UserSettings: Equatable, Sendable {
             switch words[0] {
             case "session-idle": sessionIdle = try Self.duration(words[2], subject)
             case "server-idle": serverIdle = try Self.duration(words[2], subject)
+            case "log-format": logFormat = try Self.logFormat(words[2], subject)
+            case "metrics-listen": metricsListen = try LoopbackAddress(String(words[2]), subject: subject)
             default:
                 throw SystemFailure(
-                    subject, "\"\(words[0])\" is unknown", fix: "the keys are session-idle, server-idle",
+                    subject, "\"\(words[0])\" is unknown",
+                    fix: "the keys are session-idle, server-idle, log-format, metrics-listen",
                     status: .configuration)
             }
         }
     }
 
-    private static func duration(_ text: Substring, _ subject: String) throws(SystemFailure) -> Duration {
+    private static func logFormat(_ text: Substring, _ subject: String) throws(SystemFailure) -> LogFormat {
+        guard let format = LogFormat(rawValue: String(text)) else {
+            throw SystemFailure(subject, "\"\(text)\" is no form of logs: text or json", status: .configuration)
+        }
+        return format
+    }
+
+    static func duration(_ text: Substring, _ subject: String) throws(SystemFailure) -> Duration {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         let factors: [Substring: Int64] = ["": 1, "s": 1, "m": 60, "h": 3600]
         guard let count = Int64(digits), let factor = factors[text.dropFirst(digits.count)], count <= maximumSeconds,

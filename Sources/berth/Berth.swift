@@ -13,7 +13,8 @@ struct Berth: ParsableCommand {
         subcommands: [
             SetupCommand.self, ServeCommand.self, StatusCommand.self, StopCommand.self, VolumeCommand.self,
             MountCommand.self, UmountCommand.self, PathCommand.self, RunCommand.self, EnvCommand.self,
-            DoctorCommand.self, LogCommand.self, WarmCommand.self, EvictCommand.self, SyncCommand.self,
+            DoctorCommand.self, LogCommand.self, StatsCommand.self, WarmCommand.self, EvictCommand.self,
+            SyncCommand.self,
             Preparation.self,
         ])
 }
@@ -25,8 +26,8 @@ struct Site {
     let program: String
     let mounts: MountService
 
-    init() throws(SystemFailure) {
-        environment = ProcessEnvironment.current()
+    init(environment: [String: String] = ProcessEnvironment.current()) throws(SystemFailure) {
+        self.environment = environment
         paths = SitePaths(environment: environment)
         guard let program = ProcessEnvironment.executablePath() else {
             throw SystemFailure("/proc/self/exe", "cannot be read", fix: "mount /proc", status: .unavailable)

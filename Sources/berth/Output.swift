@@ -1,3 +1,4 @@
+import FileModel
 import FoundationEssentials
 import Glibc
 import LinuxSystem
@@ -16,14 +17,24 @@ enum Output {
     }
 
     /// Prints rows in columns as wide as they need to be.
-    static func table(_ rows: [[String]]) {
+    static func table(_ rows: [[String]]) { print(columns(rows), terminator: "") }
+
+    /// Rows in columns as wide as they need to be, each with its newline.
+    static func columns(_ rows: [[String]]) -> String {
         let count = rows.map(\.count).max() ?? 0
         let widths = (0..<count).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
-        for row in rows {
+        return rows.map { row in
             let cells = row.enumerated().map { index, cell in
                 index == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[index] - cell.count)
             }
-            print(cells.joined(separator: "  "))
+            return cells.joined(separator: "  ") + "\n"
+        }.joined()
+    }
+
+    /// Writes all of it at once: `print` would keep it back where nobody looks at a terminal.
+    static func write(_ text: String) throws(SystemFailure) {
+        try explaining("standard output", "cannot be written") { () throws(Errno) in
+            try FileDescriptor.copy(of: 1).write(Array(text.utf8))
         }
     }
 
@@ -42,12 +53,5 @@ enum Output {
     }
 
     /// RFC 3339, UTC.
-    static func timestamp() -> String {
-        var now = time(nil)
-        var parts = tm()
-        gmtime_r(&now, &parts)
-        var buffer = [CChar](repeating: 0, count: 32)
-        let count = strftime(&buffer, buffer.count, "%Y-%m-%dT%H:%M:%SZ", &parts)
-        return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
+    static func timestamp() -> String { Timestamp.now().description }
 }

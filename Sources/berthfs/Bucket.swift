@@ -2,6 +2,7 @@ import FileModel
 import Glibc
 import LinuxSystem
 import Logging
+import Metrics
 import ObjectStorage
 import S3Storage
 import Sandbox
@@ -16,7 +17,7 @@ struct Bucket {
     private let subject: String
 
     /// Finds the keys; the store is asked nothing yet.
-    init(_ record: VolumeRecord) throws(SystemFailure) {
+    init(_ record: VolumeRecord, meter: StoreMeter = StoreMeter()) throws(SystemFailure) {
         let environment = ProcessEnvironment.current()
         let site = SitePaths(environment: environment)
         let options = record.options.bucket ?? BucketOptions()
@@ -41,7 +42,7 @@ struct Bucket {
             location, certificates: certificates,
             surroundings: S3Surroundings(
                 now: { time(nil) }, chance: { Double.random(in: 0..<1) }, sleep: { usleep(UInt32($0 * 1e6)) }),
-            credentials: { () throws(SystemFailure) in try finder.credentials() })
+            meter: meter, credentials: { () throws(SystemFailure) in try finder.credentials() })
     }
 
     /// For a server. A store that refuses us is an error; one that cannot be reached now is only noted: what is cached

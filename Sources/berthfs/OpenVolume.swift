@@ -3,6 +3,7 @@ import Glibc
 import LinuxSystem
 import Logging
 import Metadata
+import Metrics
 import ObjectStorage
 import Packs
 import SQLiteMetadata
@@ -11,14 +12,16 @@ import Volumes
 
 /// Opens a volume's parts and puts them together. Errors name the part and what to do.
 struct OpenVolume {
+    let store: any ObjectStore
     let metadata: SQLiteMetadataStore
     let packs: PackStore
     let fileSystem: FileSystem
+    let meter = VolumeMeter()
 
     init(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
-        let store = try Self.store(record, paths, logger: logger)
+        store = try Self.store(record, paths, logger: logger, meter: meter.store)
         let cache = record.cache(paths)
         // Copies are proved before use, but they can be read: nobody else may enter, or have made it.
         try SecureDirectory.make(cache)
@@ -28,7 +31,7 @@ struct OpenVolume {
                 PackStoreConfiguration(
                     stagingDirectory: paths.staging, cacheDirectory: cache,
                     cacheLimit: Self.cacheLimit(cache, record.options.cacheSize),
-                    compression: record.packCompression, epoch: try metadata.nextEpoch()),
+                    compression: record.packCompression, epoch: try metadata.nextEpoch(), meter: meter.packs),
                 store: store)
         } catch {
             throw SystemFailure(
@@ -41,26 +44,27 @@ struct OpenVolume {
                 configuration: FileSystemConfiguration(
                     sizeLimit: record.options.size, inodeLimit: record.options.inodes,
                     hasRoom: { Self.hasRoom(directory) },
-                    report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }))
+                    report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) },
+                    commits: meter.commits))
         } catch {
             throw SystemFailure(subject, error.description, status: .dataError)
         }
     }
 
     /// The volume's store, looked at now, and not at the first read that misses the cache.
-    static func store(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger?) throws(SystemFailure)
-        -> any ObjectStore
-    {
+    static func store(
+        _ record: VolumeRecord, _ paths: VolumePaths, logger: Logger?, meter: StoreMeter = StoreMeter()
+    ) throws(SystemFailure) -> any ObjectStore {
         switch record.place(paths) {
-        case .directory(let root): try directoryStore(root)
-        case .bucket: try Bucket(record).open(logger: logger)
+        case .directory(let root): try directoryStore(root, meter)
+        case .bucket: try Bucket(record, meter: meter).open(logger: logger)
         }
     }
 
-    private static func directoryStore(_ root: String) throws(SystemFailure) -> DirectoryStore {
+    private static func directoryStore(_ root: String, _ meter: StoreMeter) throws(SystemFailure) -> DirectoryStore {
         let fix = "mount its file system, or make it yours again"
         do {
-            let store = try DirectoryStore(root: root)
+            let store = try DirectoryStore(root: root, meter: meter)
             guard access(root, R_OK | W_OK | X_OK) == 0 else {
                 throw SystemFailure("store \(root)", "cannot be used", .current, fix: fix, status: .unavailable)
             }
@@ -77,6 +81,41 @@ struct OpenVolume {
             return try SQLiteMetadataStore(path: paths.database)
         } catch {
             throw SystemFailure("volume \"\(paths.name)\"", error.description, status: .dataError)
+        }
+    }
+
+    static let epochKey = "epoch"
+    /// How often the volume was recovered from its store.
+    static let generationKey = "generation"
+
+    func generation(_ paths: VolumePaths) throws(SystemFailure) -> UInt32 {
+        do {
+            return try metadata.transaction { transaction throws(Errno) in
+                try transaction.setting(Self.generationKey).flatMap { UInt32($0) } ?? 0
+            }
+        } catch {
+            throw SystemFailure(paths.database, "cannot be read", error)
+        }
+    }
+
+    /// Far past what a machine that has the same store can have used of its own.
+    private static let epochDistance: UInt32 = 1 << 16
+
+    /// Metadata that came from elsewhere: packs that are made from now on must never have the name of one that is, or may
+    /// still be, made there.
+    static func passOver(_ database: String, generation: UInt32? = nil) throws(SystemFailure) {
+        do {
+            let metadata = try SQLiteMetadataStore(path: database)
+            try metadata.transaction { transaction throws(Errno) in
+                let epochs = try transaction.packs().map(\.id.epoch)
+                let epoch = max(epochs.max() ?? 0, try transaction.setting(epochKey).flatMap { UInt32($0) } ?? 0)
+                try transaction.setSetting(epochKey, to: "\(epoch + epochDistance)")
+                if let generation { try transaction.setSetting(generationKey, to: "\(generation)") }
+            }
+            try metadata.commit(prepare: {})
+            try metadata.close()
+        } catch {
+            throw SystemFailure(database, "cannot be settled: \(error)", status: .dataError)
         }
     }
 

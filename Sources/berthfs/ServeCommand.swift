@@ -23,11 +23,14 @@ struct ServeCommand: ParsableCommand {
     @Option(help: "Say on this descriptor when the server is ready, or why it never will be.")
     var readyFd: Int32?
 
+    @Option(help: "The form of the log, text or json; default: BERTH_LOG_FORMAT, your settings, text.")
+    var logFormat: LogFormat?
+
     func run() throws {
         let reporter = ReadinessReporter(descriptor: readyFd)
         Signals.prepare()
         umask(0o077)
-        let logger = Self.logger()
+        let logger = logger()
         let served: ServedVolume
         do throws(SystemFailure) {
             served = try start(logger)
@@ -75,9 +78,11 @@ struct ServeCommand: ParsableCommand {
     ) throws(SystemFailure) -> ServedVolume {
         let lock = try VolumeLock(paths)
         let volume = try OpenVolume(record, paths, logger: logger)
+        let copier = try MetadataCopier(record, volume, paths, logger: logger)
         let server = Server(
-            volume: record.name, fileSystem: volume.fileSystem,
+            volume: record.name, directory: paths.directory, fileSystem: volume.fileSystem,
             warmer: Warmer(volume: record.name, fileSystem: volume.fileSystem, packs: volume.packs),
+            census: StatisticsCensus(volume: record.name, opened: volume, startTime: StatisticsCensus.now()),
             linger: settings.serverIdle, logger: logger)
         Signals.onTermination { server.stop() }
         let listener = Self.listener(socket, paths.controlSocket, server, logger)
@@ -89,9 +94,11 @@ struct ServeCommand: ParsableCommand {
         }
         listener.start()
         inner?.start()
+        copier?.start()
         logger.info("serving", metadata: ["volume": "\(record.name)", "pid": "\(getpid())"])
         return ServedVolume(
-            lock: lock, volume: volume, server: server, listeners: [listener, inner].compactMap { $0 }, logger: logger)
+            lock: lock, volume: volume, server: server, copier: copier, listeners: [listener, inner].compactMap { $0 },
+            logger: logger)
     }
 
     /// Nil where the file system has no sockets, or the path is too long for one: then clients with another runtime
@@ -109,11 +116,20 @@ struct ServeCommand: ParsableCommand {
             answer: { server.answer($0, passed: $1) })
     }
 
-    private static func logger() -> Logger {
-        LoggingSystem.bootstrap(StreamLogHandler.standardError)
-        return Logger(label: "berthfs")
+    /// Settings that cannot be read are an error of `start`, which is logged.
+    private func logger() -> Logger {
+        let environment = ProcessEnvironment.current()
+        let settings = try? UserSettings.load(SitePaths(environment: environment))
+        var fields: [LogField: String] = [.volume: name, .runtime: "host"]
+        if let job = SessionOrigin(runtime: .host, namespace: nil, environment: environment).job {
+            (fields[.runtime], fields[.job]) = ("slurm", job)
+        }
+        return LogWriter.logger(
+            program: "berthfs", format: LogFormat.chosen(logFormat, environment, settings), fields: fields)
     }
 }
+
+extension LogFormat: ExpressibleByArgument {}
 
 typealias ControlListener = RequestListener<ServerRequest, ServerReply>
 
@@ -122,6 +138,7 @@ struct ServedVolume: ~Copyable {
     let lock: VolumeLock
     let volume: OpenVolume
     let server: Server
+    let copier: MetadataCopier?
     let listeners: [ControlListener]
     let logger: Logger
 
@@ -131,6 +148,10 @@ struct ServedVolume: ~Copyable {
         lock.noteClosing()
         for listener in listeners { listener.close() }
         server.endSessions()
+        copier?.stop()
+        defer { copier?.copyClosed() }
+        // A copy is worth what the store holds of its data: a pack that is not full goes, too.
+        if copier != nil { _ = volume.packs.flush(seconds: storeSeconds) }
         if let unstored = volume.fileSystem.close(storeSeconds: storeSeconds) {
             logger.error("not everything is in the store; it stays in staging", metadata: ["cause": "\(unstored)"])
             throw SystemFailure(

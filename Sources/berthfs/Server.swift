@@ -5,6 +5,7 @@ import FileModel
 import Glibc
 import LinuxSystem
 import Logging
+import Metrics
 import VFS
 
 /// One volume being served: its sessions, and the clients that ask for more.
@@ -37,9 +38,17 @@ final class Server: @unchecked Sendable {
     private var lastActivity = ContinuousClock.now
 
     private let warmer: Warmer
+    private let census: StatisticsCensus
+    /// The volume's own.
+    private let directory: String
 
-    init(volume: String, fileSystem: FileSystem, warmer: Warmer, linger: Duration, logger: Logger) {
+    init(
+        volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, census: StatisticsCensus,
+        linger: Duration, logger: Logger
+    ) {
         self.warmer = warmer
+        self.census = census
+        self.directory = directory
         self.linger = linger
         self.volume = volume
         self.fileSystem = fileSystem
@@ -89,6 +98,8 @@ final class Server: @unchecked Sendable {
                 let evicted = try warmer.evict(selection, list: passed)
                 return .evicted(packs: evicted.packs, bytes: evicted.bytes)
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
+            case .statistics: return .statistics(try census.take(attachments()))
+            case .copy(let name): try copyMetadata(name)
             }
             return .done
         } catch {
@@ -104,7 +115,7 @@ final class Server: @unchecked Sendable {
         do {
             connection = try Connection(
                 device, fileSystem: fileSystem, name: attachment.session, identity: attachment.identity,
-                isReadOnly: attachment.readOnly)
+                isReadOnly: attachment.readOnly, meter: census.meter.requests)
         } catch {
             throw SystemFailure(attachment.mountpoint, error.description, status: .systemError)
         }
@@ -163,6 +174,21 @@ final class Server: @unchecked Sendable {
         monitor.unlock()
     }
 
+    private func attachments() -> [Attachment] { monitor.withLock { sessions.values.map(\.attachment) } }
+
+    private func copyMetadata(_ name: String) throws(SystemFailure) {
+        guard name.hasSuffix(".db"), name != "meta.db", !name.hasPrefix("."), !name.contains("/") else {
+            throw SystemFailure(name, "is no name for a copy of the metadata", status: .usage)
+        }
+        let path = "\(directory)/\(name)"
+        unlink(path)
+        do {
+            try fileSystem.copyMetadata(to: path)
+        } catch {
+            throw SystemFailure(path, "cannot be made", error, fix: "make room", status: .cannotCreate)
+        }
+    }
+
     private func status() throws(SystemFailure) -> ServerStatus {
         let usage: (files: UInt64, bytes: UInt64)
         do {
@@ -171,12 +197,10 @@ final class Server: @unchecked Sendable {
         } catch {
             throw SystemFailure("volume \"\(volume)\"", "cannot be looked at", error)
         }
-        let list = monitor.withLock {
-            sessions.values.map(\.attachment).map {
-                ServerStatus.Session(
-                    session: $0.session, mountpoint: $0.mountpoint, readOnly: $0.readOnly, origin: $0.origin,
-                    users: $0.identity.users)
-            }
+        let list = attachments().map {
+            ServerStatus.Session(
+                session: $0.session, mountpoint: $0.mountpoint, readOnly: $0.readOnly, origin: $0.origin,
+                users: $0.identity.users)
         }
         return ServerStatus(
             volume: volume, processID: getpid(), version: Release.version,

@@ -5,7 +5,8 @@ usage: faulty-proxy.py UPSTREAM-PORT DIRECTORY [CERTIFICATE KEY]
 
 Listens on a free port of 127.0.0.1 and writes it to DIRECTORY/port. Reads DIRECTORY/faults before each request: lines
 of `METHOD FAULT COUNT`, such as `PUT lose-reply 1`; METHOD may be `*`; COUNT goes down with each use. Appends to
-DIRECTORY/requests a line `METHOD PATH STATUS` per request. The signature covers the Host header, which goes through.
+DIRECTORY/requests a line `METHOD PATH STATUS FAULTS` per request, and to DIRECTORY/traffic the bytes of the body that
+came and of the one that was sent. The signature covers the Host header, which goes through.
 With a certificate it speaks TLS.
 
     delay-MS         waits before it passes the request on
@@ -87,6 +88,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_any(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.came = len(body)
         faults = take_fault(self.command)
         self.faults, self.is_noted = faults, False
         try:
@@ -157,8 +159,11 @@ class Handler(BaseHTTPRequestHandler):
         length = headers.get("Content-Length") if self.command == "HEAD" and "content-length" in names else len(body)
         self.send_header("Content-Length", str(length))
         self.end_headers()
+        sent = body[: len(body) // 2] if cut else body if self.command != "HEAD" else b""
+        with lock, open(directory / "traffic", "a") as file:
+            file.write(f"{self.command} {self.came} {len(sent)}\n")
         if self.command != "HEAD":
-            self.wfile.write(body[: len(body) // 2] if cut else body)
+            self.wfile.write(sent)
             self.wfile.flush()
         if cut:
             self.close_connection = True

@@ -98,7 +98,17 @@ public final class FaultyProxy: Sendable {
     /// What happens to the next requests: lines of `METHOD FAULT COUNT`. Forgets the requests seen so far.
     public func set(_ faults: String) throws {
         unlink("\(directory)/requests")
+        unlink("\(directory)/traffic")
         try AtomicFile.replace("\(directory)/faults", Array(faults.utf8))
+    }
+
+    /// Bytes of bodies since the last `set`: what clients sent, and what they were sent.
+    public func traffic() throws -> (sent: UInt64, received: UInt64) {
+        let bytes = try AtomicFile.read("\(directory)/traffic", limit: 16 << 20) ?? []
+        let numbers = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map {
+            $0.split(separator: " ").dropFirst().map { UInt64($0) ?? 0 }
+        }
+        return (numbers.reduce(0) { $0 + $1[0] }, numbers.reduce(0) { $0 + $1[1] })
     }
 
     /// The requests since the last `set`, as `METHOD PATH STATUS FAULTS`.
