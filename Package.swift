@@ -33,6 +33,15 @@ let nio: [Target.Dependency] = [
     .product(name: "NIOHTTP1", package: "swift-nio"),
 ]
 
+/// The data plane and its tests alone, which `make sanitize` builds: no more than that is run under sanitizers, and the
+/// rest would take most of the time.
+let isDataPlaneOnly = Context.environment["BERTH_DATA_PLANE_ONLY"] != nil
+let dataPlane = [
+    "CLinux", "CSQLite", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "Metadata", "Metrics", "ObjectStorage",
+    "Packs",
+    "SQLiteMetadata", "VFS", "TestSupport", "LinuxSystemTests", "MetadataTests", "PacksTests", "VFSTests",
+]
+
 let package = Package(
     name: "berth",
     products: [
@@ -105,9 +114,24 @@ let package = Package(
                 "CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS",
             ],
             path: "Tests/TestSupport", swiftSettings: strict),
+        .target(name: "CSimulation", path: "Tests/CSimulation"),
+        .executableTarget(
+            name: "berth-simulate",
+            dependencies: [
+                "CSimulation", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata",
+                "TestSupport", "VFS",
+            ],
+            path: "Tests/Simulation", swiftSettings: strict),
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "Control", "FileModel", "LinuxSystem", "ObjectStorage", "Packs", "RuntimeHooks", "S3Storage",
+                "VolumePlugin", "Volumes",
+            ], path: "Tests/FuzzTargets", swiftSettings: strict),
         tests("ArchitectureTests", ["LinuxSystem"]),
         tests("CommandTests", ["LinuxSystem"]),
         tests("ContainerTests", ["LinuxSystem"]),
+        tests("FuzzTests", ["FuzzTargets", "LinuxSystem"]),
         tests("FileModelTests", ["FileModel"]),
         tests("MetricsTests", ["LinuxSystem", "Metrics"]),
         tests("MetadataTests", ["FileModel", "LinuxSystem", "Metadata", "SQLiteMetadata"]),
@@ -121,6 +145,7 @@ let package = Package(
         tests(
             "VFSTests",
             ["CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"]),
+        tests("SimulationTests", ["FileModel", "LinuxSystem"]),
         tests("StorageTests", ["FileModel", "LinuxSystem", "ObjectStorage", "S3Storage"]),
         tests("VolumePluginTests", ["LinuxSystem", "VolumePlugin", logging]),
         tests("VolumesTests", ["Control", "FileModel", "LinuxSystem", "Volumes", logging]),
@@ -130,3 +155,9 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+if isDataPlaneOnly {
+    package.products = []
+    package.dependencies = []
+    package.targets.removeAll { !dataPlane.contains($0.name) }
+}

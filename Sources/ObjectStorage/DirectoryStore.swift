@@ -21,6 +21,19 @@ public struct DirectoryStore: ObjectStore {
             throw .failed(.invalidArgument, "store \(root): not an absolute path; write file:///absolute/path")
         }
         try Self.makeDirectory(root)
+        do throws(Errno) {
+            try AtomicFile.synchronizeDirectory(Self.parent(of: root))
+        } catch {
+            // A directory above that may be entered and not read: whoever made the store there looked after it.
+            guard error == .accessDenied else {
+                throw .failed(error, "store \(root): its name cannot be made durable: \(error); check the disk")
+            }
+        }
+    }
+
+    private static func parent(of path: String) -> String {
+        let parts = path.split(separator: "/").dropLast()
+        return "/" + parts.joined(separator: "/")
     }
 
     public func put(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) {
@@ -54,7 +67,7 @@ public struct DirectoryStore: ObjectStore {
             guard try isSame(name, bytes) else { throw .exists }
         }
         do {
-            try AtomicFile.synchronizeDirectory(directory)
+            try synchronizeNames(of: name)
         } catch {
             throw failure(name, "cannot be made durable", error)
         }
@@ -129,6 +142,16 @@ public struct DirectoryStore: ObjectStore {
         for part in name.description.split(separator: "/").dropLast() {
             directory += "/" + part
             try Self.makeDirectory(directory)
+        }
+    }
+
+    /// The name of an object, and those of the directories above it: whoever made them may have died before they were
+    /// durable. One that is unchanged costs next to nothing.
+    private func synchronizeNames(of name: ObjectName) throws(Errno) {
+        var directory = path(of: name)
+        while directory.utf8.count > root.utf8.count, let slash = directory.lastIndex(of: "/") {
+            directory = String(directory[..<slash])
+            try AtomicFile.synchronizeDirectory(directory)
         }
     }
 

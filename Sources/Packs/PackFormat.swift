@@ -162,6 +162,7 @@ extension PackTrailer {
         guard version == PackFormat.version else { throw .newerVersion(version) }
         let (end, overflow) = frameTableOffset.addingReportingOverflow(UInt64(tableBytes + Self.byteCount))
         guard frameBytes == UInt32(PackFormat.frameBytes), rawLength <= UInt64(PackFormat.maximumRawBytes),
+            frameTableOffset <= UInt64(PackFormat.maximumRawBytes),
             Int(frameCount) == PackFormat.frameCount(rawLength: Int(rawLength)), !overflow, end == objectLength
         else { throw .inconsistent("trailer") }
     }

@@ -81,6 +81,8 @@ public final class PackStore: @unchecked Sendable {
         self.configuration = configuration
         self.store = store
         guard mkdir(configuration.stagingDirectory, 0o700) == 0 || errno == EEXIST else { throw .current }
+        // Its name, too: what is durable in a directory is lost with it.
+        try AtomicFile.synchronizeDirectory(configuration.stagingDirectory + "/..")
         cache = try PackCache(
             directory: configuration.cacheDirectory,
             limits: CacheLimits(bytes: configuration.cacheLimit, free: configuration.cacheFloor), store: store,

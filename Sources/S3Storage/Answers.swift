@@ -1,14 +1,14 @@
 import FileModel
 
 /// A page of ListObjectsV2.
-struct ListingPage: Equatable {
+package struct ListingPage: Equatable {
     struct NotAListing: Error {}
 
-    var keys: [String]
+    package let keys: [String]
     /// What asks for the next page.
-    var next: String?
+    package private(set) var next: String?
 
-    init(_ bytes: [UInt8]) throws {
+    package init(_ bytes: [UInt8]) throws {
         let root = try XMLReader.parse(bytes)
         guard root.name == "ListBucketResult" else { throw NotAListing() }
         let isEncoded = root["EncodingType"] == "url"

@@ -45,7 +45,7 @@ public struct MetadataChecker {
 
     private mutating func run() throws(SQLiteFailure) {
         report.isReadable = try isWhole()
-        guard report.isReadable else { return }
+        guard report.isReadable, try connection.text("SELECT 1 FROM sqlite_master LIMIT 1") != nil else { return }
         report.inodes = try number("SELECT COUNT(*) FROM inode")
         report.entries = try number("SELECT COUNT(*) FROM entry")
         report.extents = try number("SELECT COUNT(*) FROM extent")
@@ -89,7 +89,9 @@ public struct MetadataChecker {
     private static let typeBits = 0o170000
 
     private static let rules = [
-        "SELECT 'the root directory is missing' WHERE NOT EXISTS (SELECT 1 FROM inode WHERE id = 1 AND mode & \(typeBits) = \(directory))",
+        // A database whose first opening was cut short has handed out no number yet: a new volume.
+        "SELECT 'the root directory is missing' WHERE NOT EXISTS (SELECT 1 FROM inode WHERE id = 1 AND mode & \(typeBits) = \(directory)) "
+            + "AND EXISTS (SELECT 1 FROM setting WHERE key = 'next_inode' AND value <> '1' UNION ALL SELECT 1 FROM inode)",
         "SELECT 'entry ' || e.parent || '/' || quote(e.name) || ' names inode ' || e.inode || ', which is not there' "
             + "FROM entry e LEFT JOIN inode i ON i.id = e.inode WHERE i.id IS NULL",
         "SELECT 'entry ' || quote(e.name) || ' lies in inode ' || e.parent || ', which is no directory' "

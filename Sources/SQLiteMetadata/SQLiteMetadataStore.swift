@@ -65,11 +65,13 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         return connection
     }
 
-    /// Opens an existing database for a look; nobody else can open it meanwhile.
+    /// Opens an existing database for a look; nobody else can open it meanwhile. It may have no tables yet: the first
+    /// opening was cut short then, and the next begins with a new volume.
     static func openForCheck(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
         let connection = try connect(path)
+        let isEmpty = try connection.text("SELECT 1 FROM sqlite_master LIMIT 1") == nil
         let found = try connection.text("PRAGMA user_version").flatMap { Int($0) } ?? 0
-        guard found == Schema.version else {
+        guard isEmpty || found == Schema.version else {
             throw SQLiteFailure(code: SQLITE_MISMATCH, message: "its schema is version \(found), not \(Schema.version)")
         }
         try connection.execute("BEGIN EXCLUSIVE; COMMIT; PRAGMA mmap_size = 2147418112; PRAGMA temp_store = FILE")

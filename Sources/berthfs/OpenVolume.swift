@@ -35,7 +35,7 @@ struct OpenVolume {
                 PackStoreConfiguration(
                     stagingDirectory: paths.staging, cacheDirectory: cache,
                     cacheLimit: Int(clamping: share.bytes), cacheFloor: Int(clamping: share.free),
-                    compression: record.packCompression, epoch: try Self.nextEpoch(metadata),
+                    compression: record.packCompression, epoch: try metadata.nextEpoch(),
                     meter: meter.packs,
                     reportCache: { logger.warning("cache", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }),
                 store: store)
@@ -90,18 +90,6 @@ struct OpenVolume {
         } catch {
             throw SystemFailure("volume \"\(paths.name)\"", error.description, status: .dataError)
         }
-    }
-
-    /// A number that no earlier opening had, durable before the first pack carries it.
-    private static func nextEpoch(_ metadata: SQLiteMetadataStore) throws(Errno) -> UInt32 {
-        let epoch = try metadata.transaction { transaction throws(Errno) in
-            let epoch = (try transaction.setting(epochKey).flatMap { UInt32($0) } ?? 0) + 1
-            try transaction.setSetting(epochKey, to: "\(epoch)")
-            return epoch
-        }
-        try metadata.commit(prepare: {})
-        try metadata.synchronize()
-        return epoch
     }
 
     /// What fsync and close wait for the store at most, where they do.

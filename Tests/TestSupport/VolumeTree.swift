@@ -1,14 +1,19 @@
 import FileModel
 import Glibc
-import TestSupport
 import VFS
 
 /// Our file system below FUSE, driven by paths as the kernel would drive it.
-struct VolumeTree: TestedTree {
-    let volume: OpenedVolume
+public struct VolumeTree: TestedTree {
+    private let fileSystem: FileSystem
+    private let caller: Caller
+    private var session: Session { caller.session }
 
-    private var fileSystem: FileSystem { volume.fileSystem }
-    private var session: Session { volume.session }
+    public init(volume: OpenedVolume) { self.init(volume.fileSystem, volume.caller) }
+
+    public init(_ fileSystem: FileSystem, _ caller: Caller) {
+        self.fileSystem = fileSystem
+        self.caller = caller
+    }
 
     /// The inode a path stands for. The kernel's own walk: ENOENT, ENOTDIR. Each lookup is given back.
     private func find(_ path: String) throws(Errno) -> Inode {
@@ -36,7 +41,7 @@ struct VolumeTree: TestedTree {
         return inode.id
     }
 
-    func perform(_ operation: Operation) -> Int32 {
+    public func perform(_ operation: Operation) -> Int32 {
         do throws(Errno) {
             if try !names(operation) { try data(operation) }
             return 0
@@ -47,7 +52,6 @@ struct VolumeTree: TestedTree {
 
     /// False for an operation on data.
     private func names(_ operation: Operation) throws(Errno) -> Bool {
-        let caller = volume.caller
         switch operation {
         case .create(let path):
             let (parent, name) = try place(path)
@@ -91,7 +95,6 @@ struct VolumeTree: TestedTree {
     }
 
     private func data(_ operation: Operation) throws(Errno) {
-        let caller = volume.caller
         switch operation {
         case .write(let path, let offset, let bytes):
             try write(bytes, try file(path, writing: true), UInt64(offset), appends: false)
@@ -130,7 +133,7 @@ struct VolumeTree: TestedTree {
     private func write(_ bytes: [UInt8], _ id: InodeID, _ offset: UInt64, appends: Bool) throws(Errno) {
         let refused: Errno? = bytes.withUnsafeBytes { raw in
             do throws(Errno) {
-                try fileSystem.write(raw, to: id, at: offset, appends: appends, caller: volume.caller)
+                try fileSystem.write(raw, to: id, at: offset, appends: appends, caller: caller)
                 return nil
             } catch {
                 return error
@@ -141,10 +144,10 @@ struct VolumeTree: TestedTree {
 
     private func allocate(_ request: SpaceRequest, _ path: String, _ offset: Int, _ length: Int) throws(Errno) {
         try fileSystem.allocate(
-            request, UInt64(offset)..<UInt64(offset + length), of: try file(path, writing: true), caller: volume.caller)
+            request, UInt64(offset)..<UInt64(offset + length), of: try file(path, writing: true), caller: caller)
     }
 
-    func picture() throws -> Picture {
+    public func picture() throws -> Picture {
         var picture: Picture = [:]
         try add(.root, "", to: &picture)
         return picture

@@ -2,11 +2,10 @@ import CLinux
 import FileModel
 import Glibc
 import LinuxSystem
-import TestSupport
 import VFS
 
 /// What a random test does to a tree. Names are paths below the root without a leading slash.
-enum Operation: CustomStringConvertible {
+public enum Operation: CustomStringConvertible, Sendable {
     case create(String)
     case makeDirectory(String)
     case remove(String)
@@ -24,7 +23,7 @@ enum Operation: CustomStringConvertible {
     case setAttribute(String, String)
     case changeMode(String, UInt32)
 
-    var description: String {
+    public var description: String {
         switch self {
         case .write(let path, let offset, let bytes): "write(\(path), \(offset), \(bytes.count) bytes)"
         case .append(let path, let bytes): "append(\(path), \(bytes.count) bytes)"
@@ -48,12 +47,12 @@ enum Operation: CustomStringConvertible {
 }
 
 /// What a tree looks like: each path with its kind, rights, links, content or target, and attribute.
-typealias Picture = [String: String]
+public typealias Picture = [String: String]
 
 /// Something that operations are done to: our file system, or the host's.
-protocol TestedTree {
+public protocol TestedTree {
     /// 0, or the errno of the refusal.
-    func perform(_ operation: Operation) -> Int32
+    mutating func perform(_ operation: Operation) -> Int32
     func picture() throws -> Picture
 }
 
@@ -61,7 +60,7 @@ extension Operation {
     private static let directories = ["", "d0/", "d1/", "d0/e/"]
 
     /// Any operation on a handful of names, so that they meet often.
-    static func random(_ generator: inout SeededGenerator) -> Operation {
+    public static func random(_ generator: inout SeededGenerator) -> Operation {
         func pick<Element>(_ list: [Element], _ generator: inout SeededGenerator) -> Element {
             list[Int.random(in: 0..<list.count, using: &generator)]
         }

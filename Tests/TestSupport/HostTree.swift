@@ -2,12 +2,13 @@ import CLinux
 import FileModel
 import Glibc
 import LinuxSystem
-import TestSupport
 import VFS
 
 /// The host's own file system: what our own is measured against.
-struct HostTree: TestedTree {
-    let root: String
+public struct HostTree: TestedTree {
+    public let root: String
+
+    public init(root: String) { self.root = root }
 
     private func full(_ path: String) -> String { "\(root)/\(path)" }
 
@@ -21,7 +22,7 @@ struct HostTree: TestedTree {
         return body(number)
     }
 
-    func perform(_ operation: Operation) -> Int32 {
+    public func perform(_ operation: Operation) -> Int32 {
         switch operation {
         case .create(let path):
             let number = open(full(path), O_CREAT | O_EXCL | O_WRONLY, 0o644)
@@ -69,7 +70,7 @@ struct HostTree: TestedTree {
         return withFile(target, O_WRONLY) { code(pwrite($0, bytes, count, off_t(offset))) }
     }
 
-    func picture() throws -> Picture {
+    public func picture() throws -> Picture {
         var picture: Picture = [:]
         try add("", to: &picture)
         return picture
@@ -100,9 +101,19 @@ struct HostTree: TestedTree {
     }
 }
 
-/// FNV-1a: enough to tell contents apart in a message.
+/// FNV-1a over words of eight bytes: enough to tell contents apart in a message.
 func checksum(_ bytes: [UInt8]) -> String {
-    var value: UInt64 = 0xCBF2_9CE4_8422_2325
-    for byte in bytes { value = (value ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    var value: UInt64 = 0xCBF2_9CE4_8422_2325 ^ UInt64(bytes.count)
+    func add(_ word: UInt64) {
+        value = (value ^ word) &* 0x100_0000_01B3
+        value ^= value >> 29
+    }
+    bytes.withUnsafeBytes { raw in
+        let whole = raw.count / 8 * 8
+        for offset in stride(from: 0, to: whole, by: 8) {
+            add(raw.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+        }
+        for byte in raw[whole...] { add(UInt64(byte)) }
+    }
     return String(value, radix: 16)
 }
