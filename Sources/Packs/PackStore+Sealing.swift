@@ -23,7 +23,9 @@ extension PackStore {
     public func start(
         _ ledger: any PackLedger, report: @escaping @Sendable (String) -> Void
     ) throws(PackRecoveryFailure) {
-        let sealer = Sealer()
+        // One thread keeps up with a local disk; a network is faster than one core compresses.
+        let isFar = store.parallelPuts > 1
+        let sealer = Sealer(mayRest: !isFar)
         let left = try recover(ledger)
         monitor.lock()
         self.sealer = sealer
@@ -32,7 +34,7 @@ extension PackStore {
             if shared == nil && pack.rawLength < Self.resumableBytes { shared = pack } else { sealer.enqueue(pack) }
         }
         sealing = SealerThreads(
-            sealer, senders: store.parallelPuts,
+            sealer, compressors: isFar ? 2 : 1, senders: store.parallelPuts,
             SealerThreads.Work(
                 compress: { [unowned self] pack in self.compress(pack, ledger) },
                 send: { [unowned self] pack, object in self.send(pack, object, ledger) }, report: report))

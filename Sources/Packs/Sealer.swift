@@ -35,6 +35,7 @@ final class Sealer: @unchecked Sendable {
     }
 
     /// A full pack rests this long, as long as no more than so many do: what is written in a burst is compressed after it.
+    /// Where the store is far away, its network would stand idle meanwhile: packs go at once.
     private static let restingTime = Duration.seconds(2)
     private static let restingLimit = 16
     /// Objects in memory: seven of incompressible packs and an eighth being made.
@@ -56,11 +57,17 @@ final class Sealer: @unchecked Sendable {
     private var pause = firstPause
     private var nextTry = ContinuousClock.now
 
+    private let mayRest: Bool
+
     // MARK: For the owner
+
+    init(mayRest: Bool) {
+        self.mayRest = mayRest
+    }
 
     func enqueue(_ pack: StagedPack) {
         monitor.lock()
-        queue.append(Job(pack, due: .now + Self.restingTime))
+        queue.append(Job(pack, due: mayRest ? .now + Self.restingTime : .now))
         monitor.signalAll()
         monitor.unlock()
     }

@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 import LinuxSystem
 
-/// One thread that compresses packs, and several that put them: a store far away answers late, and takes many at once.
+/// Threads that compress packs, and others that put them: a store far away answers late, and takes many at once.
 // SAFETY: `threads` is touched by the owner alone.
 final class SealerThreads: @unchecked Sendable {
     /// What is to be done with a pack. The threads call these.
@@ -28,12 +28,12 @@ final class SealerThreads: @unchecked Sendable {
     private let work: Work
     private var threads: [WorkerThread] = []
 
-    /// `senders` puts run at once.
-    init(_ sealer: Sealer, senders: Int, _ work: Work) {
+    /// `senders` puts run at once, and `compressors` packs are compressed.
+    init(_ sealer: Sealer, compressors: Int, senders: Int, _ work: Work) {
         self.sealer = sealer
         self.work = work
-        let compressor = WorkerThread(name: "berth-sealer") { [self] in compressAll() }
-        threads = [compressor] + (0..<senders).map { _ in WorkerThread(name: "berth-upload") { [self] in sendAll() } }
+        threads = (0..<compressors).map { _ in WorkerThread(name: "berth-sealer") { [self] in compressAll() } }
+        threads += (0..<senders).map { _ in WorkerThread(name: "berth-upload") { [self] in sendAll() } }
     }
 
     /// Waits for what is under way.
