@@ -46,10 +46,12 @@ final class CachedPack: @unchecked Sendable {
     private let mayHoldFrames: Bool
     /// The file may hold the pack's tables.
     private let mayHoldTail: Bool
+    private let buffers: FetchBuffers
 
     /// Opens or makes the cache file.
-    init(_ id: PackID, path: String) throws(Errno) {
+    init(_ id: PackID, path: String, buffers: FetchBuffers) throws(Errno) {
         self.id = id
+        self.buffers = buffers
         let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw .current }
         file = RawFile(owning: descriptor)
@@ -60,8 +62,9 @@ final class CachedPack: @unchecked Sendable {
     }
 
     /// Takes over a raw file whose bytes this process wrote itself, and the tables of the object made of them.
-    init(adopting descriptor: Int32, of id: PackID, tail: ObjectTail?) {
+    init(adopting descriptor: Int32, of id: PackID, tail: ObjectTail?, buffers: FetchBuffers) {
         self.id = id
+        self.buffers = buffers
         file = RawFile(owning: descriptor)
         mayHoldFrames = false
         isEntered = true
@@ -275,7 +278,7 @@ final class CachedPack: @unchecked Sendable {
             guard run.upperBound < index.frames.count else {
                 throw .damage(.inconsistent("frame \(run.upperBound) is past the end"))
             }
-            return try FrameFetch(id: id, index: index, file: file, store: store).bring(
+            return try FrameFetch(id: id, index: index, file: file, store: store, buffers: buffers).bring(
                 run, provingFirst: mayHoldFrames)
         }
         monitor.lock()

@@ -75,7 +75,7 @@ extension PackCache {
         _ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer
     ) throws(PackReadFailure) {
         let index = try knownIndex(id)
-        let fetch = FrameFetch(id: id, index: index, file: nil, store: store)
+        let fetch = FrameFetch(id: id, index: index, file: nil, store: store, buffers: buffers)
         let end = offset + buffer.count
         var position = offset
         while position < end {

@@ -45,6 +45,7 @@ final class PackCache: @unchecked Sendable {
     let meter: PackMeter
     let report: @Sendable (String) -> Void
     let memory = ProvedFrames()
+    let buffers = FetchBuffers()
     let hits = Atomic<Int>(0)
     let misses = Atomic<Int>(0)
     private let background = FetchQueue()
@@ -217,7 +218,7 @@ final class PackCache: @unchecked Sendable {
         guard isHere else { return }
         let descriptor = Glibc.open(target, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
         guard descriptor >= 0 else { return }
-        let pack = CachedPack(adopting: descriptor, of: id, tail: tail)
+        let pack = CachedPack(adopting: descriptor, of: id, tail: tail, buffers: buffers)
         pack.noteUse()
         monitor.lock()
         clock += 1
@@ -281,7 +282,7 @@ final class PackCache: @unchecked Sendable {
                 throw .cache(.noSpace)
             }
             do {
-                let pack = try CachedPack(id, path: path(of: id))
+                let pack = try CachedPack(id, path: path(of: id), buffers: buffers)
                 entries[id] = Entry(pack: pack, bytes: entries[id]?.bytes ?? 0, lastUse: clock, noted: 0)
                 openCount += 1
                 if openCount > Self.openLimit { closeOldest(keeping: id) }
