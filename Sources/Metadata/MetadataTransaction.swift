@@ -89,6 +89,19 @@ public protocol MetadataTransaction: AnyObject {
     /// Records where a pack is and how long; `liveBytes` is kept by the engine and ignored here.
     func putPack(_ record: PackRecord) throws(Errno)
     func removePack(_ id: PackID) throws(Errno)
+    /// The next extents in order of inode and offset, at most `limit`, after the one of `inode` at `offset`: for who
+    /// looks through all of them, a page at a time.
+    func extents(after inode: InodeID, at offset: UInt64, limit: Int) throws(Errno) -> [OwnedExtent]
+
+    // MARK: Holds: who needs packs beside this volume's own extents
+
+    func holds() throws(Errno) -> [Hold]
+    /// Adds a hold on every pack that extents name now, or on those that `like` holds.
+    func addHold(_ kind: Hold.Kind, _ name: String, created: Timestamp, like: Hold.ID?) throws(Errno) -> Hold
+    /// Marks a hold as whole: what it stands for is safe.
+    func completeHold(_ id: Hold.ID) throws(Errno)
+    func removeHold(_ id: Hold.ID) throws(Errno)
+    func packs(heldBy id: Hold.ID) throws(Errno) -> [PackID]
 
     // MARK: The volume
 
@@ -111,9 +124,33 @@ public protocol MetadataStore: AnyObject, Sendable {
     /// Makes what was committed survive a crash of the machine.
     func synchronize() throws(Errno)
 
+    /// Runs `change`, commits it, and copies the database as it is then to a new file at `path`, durable when this
+    /// returns. Other bodies wait for single steps of it. Answers EOPNOTSUPP where the engine cannot.
+    func copy(
+        to path: String, prepare: () throws(Errno) -> Void,
+        change: (any MetadataTransaction) throws(Errno) -> Void
+    ) throws(Errno)
+
+    /// Makes the volume what a copy at `path` holds, in one step: names, attributes and extents. Holds and packs stay.
+    /// No session may be there. Answers EOPNOTSUPP where the engine cannot.
+    func replaceContent(withCopyAt path: String, prepare: () throws(Errno) -> Void) throws(Errno)
+
     /// Why the store takes no more changes, or nil while it does.
     var failure: String? { get }
 
     /// Commits and lets go of the store. Nothing may be called after it.
     func close() throws(Errno)
+}
+
+extension MetadataStore {
+    public func copy(
+        to path: String, prepare: () throws(Errno) -> Void,
+        change: (any MetadataTransaction) throws(Errno) -> Void
+    ) throws(Errno) {
+        throw .notSupported
+    }
+
+    public func replaceContent(withCopyAt path: String, prepare: () throws(Errno) -> Void) throws(Errno) {
+        throw .notSupported
+    }
 }

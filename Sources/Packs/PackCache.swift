@@ -80,6 +80,9 @@ final class PackCache: @unchecked Sendable {
         return pack.proveAll()
     }
 
+    /// Every pack that a copy, or a part of one, is here of.
+    var ids: [PackID] { monitor.withLock { Array(entries.keys) } }
+
     func drop(_ id: PackID) -> Int {
         let bytes = monitor.withLock { entries[id]?.bytes ?? 0 }
         remove(id)

@@ -14,10 +14,14 @@ public struct PackStoreConfiguration: Sendable {
     public var compression: Compression
     /// Grows with each opening for writing.
     public var epoch: UInt32
+    /// Packs up to this epoch are another volume's: this one is its clone.
+    public var baseEpoch: UInt32
 
     public init(
-        stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, compression: Compression, epoch: UInt32
+        stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, compression: Compression, epoch: UInt32,
+        baseEpoch: UInt32 = 0
     ) {
+        self.baseEpoch = baseEpoch
         self.stagingDirectory = stagingDirectory
         self.cacheDirectory = cacheDirectory
         self.cacheLimit = cacheLimit
@@ -80,7 +84,7 @@ public final class PackStore: @unchecked Sendable {
         record: (PackID, UInt64) throws(Errno) -> Result
     ) throws(Errno) -> Result {
         let isLarge = fileOffset + UInt64(bytes.count) > Self.streamThresholdBytes
-        let (pack, offset) = try reserve(bytes.count, inode, fileOffset, isLarge, beforeWaiting)
+        let (pack, offset) = try reserve(bytes.count, inode, fileOffset, isLarge ? inode : nil, beforeWaiting)
         defer { pack.release() }
         try pack.write(bytes, at: offset)
         return try record(pack.id, UInt64(offset))
@@ -106,15 +110,17 @@ public final class PackStore: @unchecked Sendable {
         for pack in monitor.withLock({ Array(staged.values) }) { pack.freezeWritten() }
     }
 
-    private func reserve(
-        _ count: Int, _ inode: InodeID, _ fileOffset: UInt64, _ isLarge: Bool, _ beforeWaiting: () -> Void
+    /// `stream` says whose packs it goes to; nil: those that small files share.
+    func reserve(
+        _ count: Int, _ inode: InodeID, _ fileOffset: UInt64, _ stream: InodeID?, _ beforeWaiting: () -> Void
     ) throws(Errno) -> (StagedPack, Int) {
         precondition(count <= PackFormat.maximumRawBytes, "a write is smaller than a pack")
         while true {
-            if isLarge && monitor.withLock({ streams[inode] == nil }) { sealer?.waitForRoom(beforeWaiting) }
-            let pack = isLarge ? try streamPack(inode) : try sharedPack()
+            if let stream, monitor.withLock({ streams[stream] == nil }) { sealer?.waitForRoom(beforeWaiting) }
+            let pack: StagedPack
+            if let stream { pack = try streamPack(stream) } else { pack = try sharedPack() }
             if let offset = pack.reserve(count, for: inode, at: fileOffset) { return (pack, offset) }
-            retire(pack, isLarge ? inode : nil)
+            retire(pack, stream)
             sealer?.waitForRoom(beforeWaiting)
         }
     }

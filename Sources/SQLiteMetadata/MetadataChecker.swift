@@ -17,20 +17,24 @@ public struct MetadataReport: Sendable {
     public var extents: UInt64 = 0
     public var bytes: UInt64 = 0
     public var packs: [NeededPack] = []
+    public var snapshots = 0
+    public var clones = 0
 }
 
 /// Verifies a database that nobody has open: every reference, every count. Changes nothing.
 ///
 /// The rules are SQL, so that a volume of a hundred million files is checked in sorted passes and little memory.
 public struct MetadataChecker {
-    private let connection: SQLiteConnection
-    private var report = MetadataReport()
+    let connection: SQLiteConnection
+    var report = MetadataReport()
 
-    /// Checks the database at `path`. Throws where it cannot be opened at all.
-    public static func check(path: String) throws(MetadataOpenFailure) -> MetadataReport {
+    /// Checks the database at `path`, and the snapshots whose copies are in the directory `snapshots`. Throws where it
+    /// cannot be opened at all.
+    public static func check(path: String, snapshots: String? = nil) throws(MetadataOpenFailure) -> MetadataReport {
         do throws(SQLiteFailure) {
             var checker = MetadataChecker(connection: try SQLiteMetadataStore.openForCheck(path))
             try checker.run()
+            if let snapshots { try checker.checkSnapshots(snapshots) }
             return checker.report
         } catch {
             throw MetadataOpenFailure(description: SQLiteMetadataStore.explain(error, path))
@@ -124,6 +128,11 @@ public struct MetadataChecker {
         "SELECT 'pack ' || printf('%08x-%08x', p.id >> 32, p.id & 4294967295) || ' counts ' || p.live || ' live bytes and has ' || COALESCE(n.bytes, 0) "
             + "FROM pack p LEFT JOIN (SELECT pack, SUM(length) AS bytes FROM extent GROUP BY pack) n ON n.pack = p.id "
             + "WHERE p.live <> COALESCE(n.bytes, 0)",
+        "SELECT 'pack ' || printf('%08x-%08x', h.pack >> 32, h.pack & 4294967295) || ' is held and not recorded' "
+            + "FROM held h LEFT JOIN pack p ON p.id = h.pack WHERE p.id IS NULL",
+        "SELECT 'pack ' || printf('%08x-%08x', p.id >> 32, p.id & 4294967295) || ' is to be deleted and is needed' "
+            + "FROM pack p WHERE p.state = \(PackState.doomed.rawValue) AND (p.live > 0 OR p.id IN (SELECT pack FROM held))",
+        "SELECT 'hold ' || hold || ' is that of nobody' FROM held WHERE hold NOT IN (SELECT id FROM hold) GROUP BY hold",
         // What belongs to an inode
         "SELECT 'attribute ' || quote(x.name) || ' belongs to inode ' || x.inode || ', which is not there' FROM xattr x "
             + "LEFT JOIN inode i ON i.id = x.inode WHERE i.id IS NULL",

@@ -105,6 +105,7 @@ extension SQLiteTransaction {
         changed()
         var kept = record
         kept.liveBytes = packRecords[record.id]?.liveBytes ?? 0
+        kept.isHeld = packRecords[record.id]?.isHeld ?? false
         packRecords[record.id] = kept
         dirtyPacks.insert(record.id)
     }
@@ -112,6 +113,7 @@ extension SQLiteTransaction {
     func removePack(_ id: PackID) throws(Errno) {
         changed()
         packRecords[id] = nil
+        dirtyPacks.remove(id)
         statements.deletePack.bind(1, id.packed)
         try run(statements.deletePack)
     }

@@ -67,6 +67,7 @@ final class SQLiteTransaction: MetadataTransaction {
         statements = try Statements(connection)
         (used, nextInode) = try Self.counters(connection)
         try loadPacks()
+        try loadHeld()
     }
 
     /// Forgets everything that is not in the tables, for good.
@@ -75,6 +76,7 @@ final class SQLiteTransaction: MetadataTransaction {
         (used, nextInode) = try Self.counters(connection)
         packRecords.removeAll()
         try loadPacks()
+        try loadHeld()
         isDirty = false
     }
 

@@ -45,6 +45,7 @@ public enum SystemCallFilter {
     private static let cloneThread: UInt64 = 0x10000
     private static let terminalAttributes: UInt64 = 0x5401
     private static let setName: UInt64 = 15
+    private static let cloneFile: UInt64 = 0x4004_9409
 
     private static let restricted = [
         // Threads, never processes.
@@ -56,6 +57,8 @@ public enum SystemCallFilter {
         // isatty
         Rule(
             name: "ioctl", conditions: [scmp_arg_cmp(arg: 1, op: SCMP_CMP_EQ, datum_a: terminalAttributes, datum_b: 0)]),
+        // A snapshot's copy that shares blocks (FICLONE)
+        Rule(name: "ioctl", conditions: [scmp_arg_cmp(arg: 1, op: SCMP_CMP_EQ, datum_a: cloneFile, datum_b: 0)]),
         // Names of threads
         Rule(name: "prctl", conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: setName, datum_b: 0)]),
         // Signals to ourselves: abort.

@@ -47,6 +47,7 @@ extension FileSystem {
                     parent: id))
         }
         while try removeOrphans(limit: 1000) {}
+        try removeHalfMadeHolds()
         let hasAny = try metadata.transaction { transaction throws(Errno) in
             try transaction.setting(SettingKey.hasAttributes) != nil
         }
@@ -69,7 +70,7 @@ extension FileSystem {
     func settleLostPacks() throws(Errno) {
         let records = try metadata.transaction { transaction throws(Errno) in try transaction.packs() }
         for record in records where record.state == .staged && !packs.isStaged(record.id) {
-            if record.liveBytes == 0 {
+            if !record.isNeeded {
                 try metadata.transaction { transaction throws(Errno) in try transaction.removePack(record.id) }
                 continue
             }
@@ -86,51 +87,6 @@ extension FileSystem {
                         + "\(record.liveBytes) bytes will fail; bring back the staging directory or the store")
             }
         }
-    }
-
-    /// What the commit thread does beside committing: packs without live bytes leave the store.
-    func housekeep() {
-        let now = configuration.now()
-        guard now.nanoseconds - lastHousekeeping.load(ordering: .relaxed) > Self.housekeepingNanoseconds else { return }
-        lastHousekeeping.store(now.nanoseconds, ordering: .relaxed)
-        packs.sealIdleStreams()
-        deleteEmptyPacks()
-    }
-
-    /// A pack is deleted only when it was empty at two looks, so that no reader that found it is under way.
-    private func deleteEmptyPacks() {
-        do {
-            let empty = Set(
-                try metadata.transaction { transaction throws(Errno) in
-                    try transaction.packs().filter { $0.state == .stored && $0.liveBytes == 0 }.map(\.id)
-                })
-            for id in empty where emptyPacks.contains(id) {
-                try metadata.transaction { transaction throws(Errno) in
-                    guard let record = try transaction.pack(id), record.liveBytes == 0 else { return }
-                    try transaction.removePack(id)
-                }
-                removedPacks.insert(id)
-            }
-            emptyPacks = empty.subtracting(removedPacks)
-            try deleteRemovedPacks()
-        } catch {
-            noteFailure()
-        }
-    }
-
-    /// Objects go after the commit that forgot them: a crash must not bring back a record without its object.
-    private func deleteRemovedPacks() throws(Errno) {
-        guard !removedPacks.isEmpty else { return }
-        try metadata.commit { () throws(Errno) in try packs.synchronize() }
-        try metadata.synchronize()
-        for id in removedPacks {
-            do {
-                try packs.delete(id)
-            } catch {
-                configuration.report("pack \(id) is empty and could not be deleted: \(error)")
-            }
-        }
-        removedPacks.removeAll()
     }
 }
 

@@ -17,6 +17,11 @@ public struct FileSystemConfiguration: Sendable {
     /// Takes faults, one line each: what the administrator of the volume must know.
     public var report: @Sendable (String) -> Void
 
+    /// Where the copies of the metadata are that snapshots are made of; nil: there are no snapshots.
+    public var snapshotDirectory: String?
+    /// How room comes back.
+    public var space = SpacePolicy()
+
     public init(
         sizeLimit: UInt64? = nil, inodeLimit: UInt64? = nil, now: @escaping @Sendable () -> Timestamp = Timestamp.now,
         hasRoom: @escaping @Sendable () -> Bool = { true }, report: @escaping @Sendable (String) -> Void
@@ -55,11 +60,12 @@ public final class FileSystem: @unchecked Sendable {
     /// Whether any inode ever had an extended attribute: most volumes never do, and the kernel asks for
     /// security.capability before the first write to every file.
     let hasAttributes = Atomic<Bool>(false)
-    /// The looks of the commit thread, which alone touches the two sets.
-    static let housekeepingNanoseconds: Int64 = 5_000_000_000
-    let lastHousekeeping = Atomic<Int64>(0)
-    var emptyPacks: Set<PackID> = []
-    var removedPacks: Set<PackID> = []
+    /// What gives room back, and its thread; nil for a snapshot, which is never changed.
+    private(set) var collector: Collector?
+    private let keeper = SpaceKeeper()
+    /// Held while a snapshot or a clone is made or removed, or a volume is restored: one at a time.
+    let snapshotLock = Monitor()
+    let isSnapshot: Bool
     private let hasReportedFailure = Atomic<Bool>(false)
     /// The disk was short of room at the last look.
     private let isDiskShort = Atomic<Bool>(false)
@@ -71,6 +77,7 @@ public final class FileSystem: @unchecked Sendable {
         self.metadata = metadata
         self.packs = packs
         self.configuration = configuration
+        isSnapshot = false
         do {
             try prepareVolume()
             try packs.start(PacksInMetadata(metadata, committer), report: configuration.report)
@@ -82,8 +89,26 @@ public final class FileSystem: @unchecked Sendable {
                 description: "metadata: \(metadata.failure ?? "\(error)"); check the volume's database")
         }
         committer.start(
-            commit: { [unowned self] mustBeDurable in self.commit(mustBeDurable) },
-            idle: { [unowned self] in self.housekeep() })
+            commit: { [unowned self] mustBeDurable in self.commit(mustBeDurable) })
+        collector = Collector(metadata, packs, committer, configuration)
+        keeper.start { [unowned self] in self.housekeep() }
+    }
+
+    /// Serves a snapshot: `metadata` is its copy, `packs` are those of its volume, which is in service.
+    public init(snapshot metadata: any MetadataStore, packs: PackStore, configuration: FileSystemConfiguration) {
+        self.metadata = metadata
+        self.packs = packs
+        self.configuration = configuration
+        isSnapshot = true
+        // Whether there are any is not worth finding out.
+        hasAttributes.store(true, ordering: .relaxed)
+    }
+
+    /// What is done now and then, on a thread of its own: what nobody writes to is sealed, and room comes back.
+    func housekeep() {
+        packs.sealIdleStreams()
+        guard configuration.space.isAutomatic, metadata.failure == nil else { return }
+        collector?.collectInBackground()
     }
 
     // MARK: Sessions
@@ -129,7 +154,7 @@ public final class FileSystem: @unchecked Sendable {
     func write<Result>(
         _ session: Session, _ body: (any MetadataTransaction) throws(Errno) -> Result
     ) throws(Errno) -> Result {
-        guard !session.isReadOnly else { throw .readOnly }
+        guard !session.isReadOnly, !isSnapshot else { throw .readOnly }
         if hasReportedFailure.load(ordering: .relaxed) { throw .readOnly }
         do {
             let result = try metadata.transaction(body)
@@ -240,6 +265,8 @@ public final class FileSystem: @unchecked Sendable {
 
     /// Ends the volume's service: stores what should be stored and commits. Answers what is not in the store.
     public func close(storeSeconds: Double) -> String? {
+        collector?.stop()
+        keeper.stop()
         let unstored = packs.close(seconds: storeSeconds)
         committer.stop()
         packs.giveBackRoom()

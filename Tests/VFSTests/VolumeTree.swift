@@ -5,10 +5,19 @@ import VFS
 
 /// Our file system below FUSE, driven by paths as the kernel would drive it.
 struct VolumeTree: TestedTree {
-    let volume: OpenedVolume
+    let fileSystem: FileSystem
+    let session: Session
+    let caller: Caller
 
-    private var fileSystem: FileSystem { volume.fileSystem }
-    private var session: Session { volume.session }
+    init(volume: OpenedVolume) {
+        self.init(volume.fileSystem, volume.caller)
+    }
+
+    init(_ fileSystem: FileSystem, _ caller: Caller) {
+        self.fileSystem = fileSystem
+        self.session = caller.session
+        self.caller = caller
+    }
 
     /// The inode a path stands for. The kernel's own walk: ENOENT, ENOTDIR. Each lookup is given back.
     private func find(_ path: String) throws(Errno) -> Inode {
@@ -47,7 +56,6 @@ struct VolumeTree: TestedTree {
 
     /// False for an operation on data.
     private func names(_ operation: Operation) throws(Errno) -> Bool {
-        let caller = volume.caller
         switch operation {
         case .create(let path):
             let (parent, name) = try place(path)
@@ -91,7 +99,6 @@ struct VolumeTree: TestedTree {
     }
 
     private func data(_ operation: Operation) throws(Errno) {
-        let caller = volume.caller
         switch operation {
         case .write(let path, let offset, let bytes):
             try write(bytes, try file(path, writing: true), UInt64(offset), appends: false)
@@ -130,7 +137,7 @@ struct VolumeTree: TestedTree {
     private func write(_ bytes: [UInt8], _ id: InodeID, _ offset: UInt64, appends: Bool) throws(Errno) {
         let refused: Errno? = bytes.withUnsafeBytes { raw in
             do throws(Errno) {
-                try fileSystem.write(raw, to: id, at: offset, appends: appends, caller: volume.caller)
+                try fileSystem.write(raw, to: id, at: offset, appends: appends, caller: caller)
                 return nil
             } catch {
                 return error
@@ -141,7 +148,7 @@ struct VolumeTree: TestedTree {
 
     private func allocate(_ request: SpaceRequest, _ path: String, _ offset: Int, _ length: Int) throws(Errno) {
         try fileSystem.allocate(
-            request, UInt64(offset)..<UInt64(offset + length), of: try file(path, writing: true), caller: volume.caller)
+            request, UInt64(offset)..<UInt64(offset + length), of: try file(path, writing: true), caller: caller)
     }
 
     func picture() throws -> Picture {
