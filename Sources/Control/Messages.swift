@@ -25,6 +25,9 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case evict(DataSelection)
     /// Seal what is open and wait for the store, so many seconds at most.
     case store(seconds: Double)
+    case snapshot(SnapshotRequest)
+    /// Give room back, or only say what would be done. The descriptor of a file comes along, for lines about packs.
+    case collect(dryRun: Bool)
 }
 
 /// One session to be served.
@@ -38,8 +41,14 @@ public struct Attachment: Codable, Sendable, Equatable {
     public var identity: Identity
     /// Nil where an older client attached.
     public var origin: SessionOrigin?
+    /// The snapshot to show, read-only; nil: the volume itself.
+    public var snapshot: String?
 
-    public init(session: String, mountpoint: String, readOnly: Bool, identity: Identity, origin: SessionOrigin? = nil) {
+    public init(
+        session: String, mountpoint: String, readOnly: Bool, identity: Identity, origin: SessionOrigin? = nil,
+        snapshot: String? = nil
+    ) {
+        self.snapshot = snapshot
         self.session = session
         self.mountpoint = mountpoint
         self.readOnly = readOnly
@@ -59,6 +68,8 @@ public enum ServerReply: Codable, Sendable, Equatable {
     case warming(WarmProgress)
     case evicted(packs: Int, bytes: UInt64)
     case staged(StagedTotal)
+    case snapshot(SnapshotReply)
+    case collected(CollectionSummary)
     /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix.
     case failed(code: Int32, message: String)
 }

@@ -127,7 +127,7 @@ public struct VolumeRegistry: Sendable {
         }
     }
 
-    private func makeStore(_ directory: String) throws(SystemFailure) {
+    func makeStore(_ directory: String) throws(SystemFailure) {
         let fix = "make the store's directory first, writable for you, and free of another volume of this name"
         guard mkdir(directory, 0o700) == 0 else {
             throw SystemFailure("store \(directory)", "cannot be made", .current, fix: fix, status: .cannotCreate)
@@ -143,7 +143,7 @@ public struct VolumeRegistry: Sendable {
             fix: "use another name, or remove it first", errno: .alreadyExists, status: .cannotCreate)
     }
 
-    private static func encode(_ record: VolumeRecord) throws(SystemFailure) -> [UInt8] {
+    static func encode(_ record: VolumeRecord) throws(SystemFailure) -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         do {

@@ -42,8 +42,11 @@ enum Output {
     }
 
     /// RFC 3339, UTC.
-    static func timestamp() -> String {
-        var now = time(nil)
+    static func timestamp() -> String { timestamp(Int64(time(nil))) }
+
+    /// RFC 3339, UTC, of seconds since 1970.
+    static func timestamp(_ seconds: Int64) -> String {
+        var now = time_t(seconds)
         var parts = tm()
         gmtime_r(&now, &parts)
         var buffer = [CChar](repeating: 0, count: 32)

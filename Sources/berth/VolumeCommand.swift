@@ -147,6 +147,8 @@ struct VolumeView: Encodable {
     var createdAt: String
     var options: [String: String]
     var store: String
+    /// The volume whose packs it shares.
+    var cloneOf: String?
     var metadata: String
     var cache: String
     var podmanMountpoint: String
@@ -162,6 +164,7 @@ struct VolumeView: Encodable {
         createdAt = record.createdAt
         options = record.options.words
         store = record.storeURL(volume)
+        cloneOf = record.bases?.last?.volume
         metadata = volume.database
         cache = record.cache(volume)
         podmanMountpoint = volume.podmanMountpoint
@@ -178,6 +181,7 @@ struct VolumeView: Encodable {
         rows += [
             ["store", store], ["metadata", metadata], ["cache", cache], ["mount point for podman", podmanMountpoint],
         ]
+        if let cloneOf { rows.append(["shares packs with", cloneOf]) }
         rows.append(["server", server.map { "pid \($0)" } ?? "not running"])
         if let files, let bytes { rows.append(["holds", "\(files) inodes, \(Output.bytes(bytes)) of data"]) }
         rows += sessions.map { ["mounted at", $0.mountpoint + ($0.readOnly ? " (read-only)" : "")] }

@@ -31,6 +31,8 @@ struct CheckCommand: ParsableCommand {
         var bytes: UInt64
         var packs: Int
         var stagedPacks: Int
+        var snapshots: Int
+        var clones: Int
         /// Raw bytes whose checksums were verified; 0 without --data.
         var provedBytes: UInt64
         /// Objects in the store that nothing names: a crash left them between a put and its commit. Harmless.
@@ -57,19 +59,19 @@ struct CheckCommand: ParsableCommand {
     private func check(_ record: VolumeRecord, _ paths: VolumePaths) throws(SystemFailure) -> Report {
         var report = Report(
             volume: record.name, isWhole: true, inodes: 0, entries: 0, extents: 0, bytes: 0, packs: 0, stagedPacks: 0,
-            provedBytes: 0, leftoverObjects: 0, problemCount: 0, problems: [])
+            snapshots: 0, clones: 0, provedBytes: 0, leftoverObjects: 0, problemCount: 0, problems: [])
         // Made by the first mount: a new volume is whole.
         guard access(paths.database, F_OK) == 0 else { return report }
         let metadata: MetadataReport
         do {
-            metadata = try MetadataChecker.check(path: paths.database)
+            metadata = try MetadataChecker.check(path: paths.database, snapshots: paths.snapshots)
         } catch {
             throw SystemFailure("volume \"\(record.name)\"", error.description, status: .dataError)
         }
         let store = try OpenVolume.store(record, paths, logger: nil)
         let checker = PackChecker(store: store, stagingDirectory: paths.staging)
         var problems = metadata.problems
-        for pack in metadata.packs {
+        for pack in metadata.packs where pack.record.state != .doomed {
             report.provedBytes += checker.check(pack.record, rawEnd: pack.rawEnd, data: data, &problems)
         }
         do {
@@ -83,6 +85,8 @@ struct CheckCommand: ParsableCommand {
         report.bytes = metadata.bytes
         report.packs = metadata.packs.count
         report.stagedPacks = metadata.packs.count { $0.record.state == .staged }
+        report.snapshots = metadata.snapshots
+        report.clones = metadata.clones
         report.isWhole = problems.count == 0
         report.problemCount = problems.count
         report.problems = problems.lines
@@ -102,9 +106,11 @@ struct CheckCommand: ParsableCommand {
         }
         for line in report.problems { Swift.print("damage: \(line)") }
         let proved = data ? ", \(report.provedBytes) bytes proved against their checksums" : ""
+        let kept =
+            report.snapshots + report.clones == 0 ? "" : ", \(report.snapshots) snapshots, \(report.clones) clones"
         Swift.print(
             "\(report.volume): \(report.isWhole ? "whole" : "DAMAGED, \(report.problemCount) problems"); "
                 + "\(report.inodes) inodes, \(report.entries) entries, \(report.extents) extents, \(report.bytes) bytes, "
-                + "\(report.packs) packs (\(report.stagedPacks) staged)\(proved)")
+                + "\(report.packs) packs (\(report.stagedPacks) staged)\(kept)\(proved)")
     }
 }

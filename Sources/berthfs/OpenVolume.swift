@@ -14,6 +14,7 @@ struct OpenVolume {
     let metadata: SQLiteMetadataStore
     let packs: PackStore
     let fileSystem: FileSystem
+    let configuration: FileSystemConfiguration
 
     init(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
@@ -28,20 +29,21 @@ struct OpenVolume {
                 PackStoreConfiguration(
                     stagingDirectory: paths.staging, cacheDirectory: cache,
                     cacheLimit: Self.cacheLimit(cache, record.options.cacheSize),
-                    compression: record.packCompression, epoch: try Self.nextEpoch(metadata)),
+                    compression: record.packCompression, epoch: try Self.nextEpoch(metadata),
+                    baseEpoch: record.bases?.map(\.lastEpoch).max() ?? 0),
                 store: store)
         } catch {
             throw SystemFailure(
                 subject, "staging \(paths.staging) or cache \(cache) cannot be used", error,
                 fix: "make room, and make sure both are yours")
         }
+        var settings = FileSystemConfiguration(
+            sizeLimit: record.options.size, inodeLimit: record.options.inodes, hasRoom: { Self.hasRoom(directory) },
+            report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) })
+        settings.snapshotDirectory = paths.snapshots
+        configuration = settings
         do {
-            fileSystem = try FileSystem(
-                metadata: metadata, packs: packs,
-                configuration: FileSystemConfiguration(
-                    sizeLimit: record.options.size, inodeLimit: record.options.inodes,
-                    hasRoom: { Self.hasRoom(directory) },
-                    report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }))
+            fileSystem = try FileSystem(metadata: metadata, packs: packs, configuration: settings)
         } catch {
             throw SystemFailure(subject, error.description, status: .dataError)
         }
@@ -51,6 +53,21 @@ struct OpenVolume {
     static func store(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger?) throws(SystemFailure)
         -> any ObjectStore
     {
+        let own = try ownStore(record, paths, logger)
+        guard let bases = record.bases, !bases.isEmpty else { return own }
+        var layers: [LayeredStore.Base] = []
+        for base in bases {
+            let store = try ownStore(
+                VolumeRecord(name: try VolumeName(base.volume), createdAt: "", options: base.options),
+                paths.sibling(base.volume), logger)
+            layers.append(LayeredStore.Base(store: store, lastEpoch: base.lastEpoch))
+        }
+        return LayeredStore(own: own, bases: layers)
+    }
+
+    private static func ownStore(
+        _ record: VolumeRecord, _ paths: VolumePaths, _ logger: Logger?
+    ) throws(SystemFailure) -> any ObjectStore {
         switch record.place(paths) {
         case .directory(let root): try directoryStore(root)
         case .bucket: try Bucket(record).open(logger: logger)

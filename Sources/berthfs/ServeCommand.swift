@@ -78,6 +78,7 @@ struct ServeCommand: ParsableCommand {
         let server = Server(
             volume: record.name, fileSystem: volume.fileSystem,
             warmer: Warmer(volume: record.name, fileSystem: volume.fileSystem, packs: volume.packs),
+            snapshots: SnapshotService(record.name, paths, volume),
             linger: settings.serverIdle, logger: logger)
         Signals.onTermination { server.stop() }
         let listener = Self.listener(socket, paths.controlSocket, server, logger)

@@ -37,9 +37,16 @@ final class Server: @unchecked Sendable {
     private var lastActivity = ContinuousClock.now
 
     private let warmer: Warmer
+    private let snapshots: SnapshotService
+    /// Nobody may come in: the volume's content is being replaced.
+    private var isClosedToSessions = false
 
-    init(volume: String, fileSystem: FileSystem, warmer: Warmer, linger: Duration, logger: Logger) {
+    init(
+        volume: String, fileSystem: FileSystem, warmer: Warmer, snapshots: SnapshotService, linger: Duration,
+        logger: Logger
+    ) {
         self.warmer = warmer
+        self.snapshots = snapshots
         self.linger = linger
         self.volume = volume
         self.fileSystem = fileSystem
@@ -52,7 +59,7 @@ final class Server: @unchecked Sendable {
         defer { monitor.unlock() }
         while !isStopping {
             let patience = hadSession ? linger : max(linger, Self.firstSessionLinger)
-            if warmer.isBusy { lastActivity = .now }
+            if warmer.isBusy || snapshots.isBusy { lastActivity = .now }
             if sessions.isEmpty && lastActivity.duration(to: .now) >= patience { isStopping = true }
             // Looks again each second: nothing has to wake it for the time to pass.
             if !isStopping { _ = monitor.wait(seconds: 1) }
@@ -89,6 +96,8 @@ final class Server: @unchecked Sendable {
                 let evicted = try warmer.evict(selection, list: passed)
                 return .evicted(packs: evicted.packs, bytes: evicted.bytes)
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
+            case .snapshot(let request): return .snapshot(try answer(request))
+            case .collect(let dryRun): return .collected(try snapshots.collect(dryRun: dryRun, lines: passed))
             }
             return .done
         } catch {
@@ -101,14 +110,21 @@ final class Server: @unchecked Sendable {
             throw SystemFailure("attach", "came without a descriptor", status: .dataError)
         }
         let connection: Connection
+        let shown = try attachment.snapshot.map { name throws(SystemFailure) in try snapshots.open(name) }
         do {
             connection = try Connection(
-                device, fileSystem: fileSystem, name: attachment.session, identity: attachment.identity,
-                isReadOnly: attachment.readOnly)
+                device, fileSystem: shown ?? fileSystem, name: attachment.session, identity: attachment.identity,
+                isReadOnly: attachment.readOnly || shown != nil)
         } catch {
+            if let name = attachment.snapshot { snapshots.release(name) }
             throw SystemFailure(attachment.mountpoint, error.description, status: .systemError)
         }
-        try add(Served(connection: connection, attachment: attachment))
+        do throws(SystemFailure) {
+            try add(Served(connection: connection, attachment: attachment))
+        } catch {
+            if let name = attachment.snapshot { snapshots.release(name) }
+            throw error
+        }
         let ready = Latch()
         // Detached on purpose: it ends with its session, and `sessions` says when that is.
         _ = WorkerThread(name: "berth-session") {
@@ -128,9 +144,10 @@ final class Server: @unchecked Sendable {
     private func add(_ served: Served) throws(SystemFailure) {
         monitor.lock()
         defer { monitor.unlock() }
-        guard !isStopping else {
+        guard !isStopping, !isClosedToSessions else {
             throw SystemFailure(
-                "volume \"\(volume)\"", "its server is ending", fix: "try again", errno: Errno(EAGAIN),
+                "volume \"\(volume)\"", isStopping ? "its server is ending" : "is being restored", fix: "try again",
+                errno: Errno(EAGAIN),
                 status: .temporaryFailure)
         }
         let name = served.attachment.session
@@ -149,7 +166,30 @@ final class Server: @unchecked Sendable {
         lastActivity = .now
         monitor.signalAll()
         monitor.unlock()
+        if let name = attachment.snapshot { snapshots.release(name) }
         logger.info("session ended", metadata: metadata(attachment))
+    }
+
+    private func answer(_ request: SnapshotRequest) throws(SystemFailure) -> SnapshotReply {
+        guard case .restoreAll = request else {
+            let mounted = monitor.withLock { sessions.values.map(\.attachment) }
+            return try snapshots.answer(request, sessions: mounted)
+        }
+        try closeToSessions()
+        defer { monitor.withLock { isClosedToSessions = false } }
+        return try snapshots.answer(request, sessions: [])
+    }
+
+    private func closeToSessions() throws(SystemFailure) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        guard sessions.isEmpty else {
+            let places = sessions.values.map(\.attachment.mountpoint).sorted().joined(separator: ", ")
+            throw SystemFailure(
+                "volume \"\(volume)\"", "is mounted at \(places)", fix: "unmount it first, or restore a path of it",
+                errno: .busy, status: .temporaryFailure)
+        }
+        isClosedToSessions = true
     }
 
     private func isServed(_ session: String) -> Bool { monitor.withLock { sessions[session] != nil } }
