@@ -105,7 +105,7 @@ public enum SystemCallFilter {
         "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "open",
         "openat", "close", "close_range", "fstat", "stat", "lstat", "newfstatat", "statx", "lseek", "fsync",
         "fdatasync", "sync_file_range", "ftruncate", "fallocate", "fadvise64", "readahead", "copy_file_range", "fcntl",
-        "flock", "dup", "dup2", "dup3", "fchmod", "fstatfs", "statfs", "utimensat", "getxattr", "lgetxattr",
+        "flock", "dup", "dup2", "dup3", "fchmod", "fchown", "fstatfs", "statfs", "utimensat", "getxattr", "lgetxattr",
     ]
 
     private static let directories = [

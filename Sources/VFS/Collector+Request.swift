@@ -52,7 +52,9 @@ extension Collector {
     }
 
     private func verdict(_ record: PackRecord, _ holders: [String], _ isChosen: Bool) -> (PackVerdict.Action, String) {
-        let live = "live \(Int((record.liveShare * 100).rounded())) %"
+        // Bytes that several files share count for each of them.
+        let percent = Int((record.liveShare * 100).rounded())
+        let live = percent > 100 ? "live, some of it shared" : "live \(percent) %"
         if record.state == .staged {
             return (.keep, record.liveBytes > 0 ? "not in the store yet" : "not in the store yet, and empty")
         }
