@@ -28,6 +28,8 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case snapshot(SnapshotRequest)
     /// Give room back, or only say what would be done. The descriptor of a file comes along, for lines about packs.
     case collect(dryRun: Bool)
+    /// Write the metadata to a new file of this name in the volume's directory; one that is there goes.
+    case copy(name: String)
 }
 
 /// One session to be served.

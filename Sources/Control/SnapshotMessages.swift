@@ -56,6 +56,8 @@ public struct CollectionSummary: Codable, Sendable, Equatable {
     public var liveBytes: UInt64 = 0
     public var movedBytes: UInt64 = 0
     public var deletedPacks = 0
+    /// Packs that go once the metadata was copied into the store.
+    public var waitingPacks = 0
     public var unnamedObjects = 0
     public var deletedObjects = 0
     public var freedBytes: UInt64 = 0

@@ -134,6 +134,9 @@ public protocol MetadataStore: AnyObject, Sendable {
     /// Makes the volume what a copy at `path` holds, in one step: names, attributes and extents. Holds and packs stay.
     /// No session may be there. Answers EOPNOTSUPP where the engine cannot.
     func replaceContent(withCopyAt path: String, prepare: () throws(Errno) -> Void) throws(Errno)
+    /// Writes all that was committed by some moment before it returns to a new file at `path`, while bodies go on.
+    /// `prepare` is as in `commit`, and may run more than once. Not durable: a copy is made again after a crash.
+    func copy(to path: String, prepare: () throws(Errno) -> Void) throws(Errno)
 
     /// Why the store takes no more changes, or nil while it does.
     var failure: String? { get }
@@ -143,6 +146,8 @@ public protocol MetadataStore: AnyObject, Sendable {
 }
 
 extension MetadataStore {
+    public func copy(to path: String, prepare: () throws(Errno) -> Void) throws(Errno) { throw .notSupported }
+
     public func copy(
         to path: String, prepare: () throws(Errno) -> Void,
         change: (any MetadataTransaction) throws(Errno) -> Void

@@ -60,22 +60,30 @@ final class DatabaseCopy {
     /// One more step would be the last.
     var isNearEnd: Bool { backup.map { sqlite3_backup_remaining($0) <= Self.stepPages } ?? true }
 
-    /// The copied bytes are complete. Makes the copy a database of its own, durable, and gives it its name.
-    func finish() throws(SQLiteFailure) {
+    /// The copied bytes are complete: the copy gets its name. A snapshot is a database of its own, and durable first.
+    func finish(asSnapshot: Bool) throws(SQLiteFailure) {
         if let backup { sqlite3_backup_finish(backup) }
         backup = nil
         connection?.close()
         connection = nil
+        guard asSnapshot else {
+            guard rename(temporary, path) == 0 else { throw Self.failure(.current) }
+            return
+        }
         try Self.settle(temporary)
-        do {
+        do throws(Errno) {
             let file = try FileDescriptor.open(temporary, O_RDONLY | O_NOFOLLOW)
             guard fsync(file.rawValue) == 0 else { throw Errno.current }
             guard rename(temporary, path) == 0 else { throw Errno.current }
             let directory = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
             try AtomicFile.synchronizeDirectory(directory.joined(separator: "/"))
         } catch {
-            throw SQLiteFailure(code: SQLITE_IOERR, message: "\(error)")
+            throw Self.failure(error)
         }
+    }
+
+    private static func failure(_ errno: Errno) -> SQLiteFailure {
+        SQLiteFailure(code: errno == .noSpace ? SQLITE_FULL : SQLITE_IOERR, message: "\(errno)")
     }
 
     /// A rollback journal instead of a log, so that the copy is one file; and no holds, which are the original's.

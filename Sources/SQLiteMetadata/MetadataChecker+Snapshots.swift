@@ -22,12 +22,10 @@ extension MetadataChecker {
         _ name: String, _ path: String, _ places: [PackID: Int]
     ) throws(SQLiteFailure) {
         try SQLiteSnapshot.migrate(path)
-        let found: MetadataReport
-        do {
-            found = try Self.check(path: path)
-        } catch {
-            throw SQLiteFailure(code: SQLITE_CORRUPT, message: error.description)
-        }
+        // A server may show it meanwhile: nobody changes it.
+        var checker = MetadataChecker(connection: try SQLiteConnection(path: path, flags: SQLITE_OPEN_READONLY))
+        try checker.run()
+        let found = checker.report
         for line in found.problems.lines { report.problems.add("snapshot \(name): \(line)") }
         let statement = try connection.prepare(
             "SELECT 1 FROM held d JOIN hold h ON h.id = d.hold WHERE h.kind = 0 AND h.name = ? AND d.pack = ?")

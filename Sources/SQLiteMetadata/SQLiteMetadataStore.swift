@@ -7,6 +7,8 @@ import Metadata
 /// Why a database could not be opened, in one line that names it, the cause and the fix.
 public struct MetadataOpenFailure: Error, CustomStringConvertible {
     public let description: String
+    /// Whether the file is there and cannot be read as a database.
+    public var isDamage = false
 }
 
 /// The metadata of one volume in one SQLite database, opened by this process alone.
@@ -41,7 +43,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
             log = try FileDescriptorBox(path + "-wal")
             try connection.execute("BEGIN IMMEDIATE")
         } catch {
-            throw MetadataOpenFailure(description: Self.explain(error, path))
+            throw Self.openFailure(error, path)
         }
     }
 
@@ -99,13 +101,19 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         try connection.execute("COMMIT")
     }
 
+    static func openFailure(_ failure: SQLiteFailure, _ path: String) -> MetadataOpenFailure {
+        MetadataOpenFailure(
+            description: explain(failure, path),
+            isDamage: [SQLITE_NOTADB, SQLITE_CORRUPT].contains(failure.code & 0xFF))
+    }
+
     static func explain(_ failure: SQLiteFailure, _ path: String) -> String {
         let cause = "metadata \(path): \(failure.message)"
         switch failure.code & 0xFF {
         case SQLITE_BUSY, SQLITE_LOCKED:
             return cause + "; another server has this volume open: use its mount, or stop it first"
         case SQLITE_NOTADB, SQLITE_CORRUPT:
-            return cause + "; restore the file from a copy, or move it away to start with an empty volume"
+            return cause + "; mend it with: berth volume check --repair"
         case SQLITE_MISMATCH:
             return cause + "; use the newer program"
         default:

@@ -133,6 +133,9 @@ extension Collector {
 }
 
 extension FileSystem {
+    /// The metadata is copied into the store: the newest copy has so many changes. Call it before the first copy, too.
+    public func noteCopied(_ changes: UInt64) { collector?.copiedChanges.store(changes, ordering: .releasing) }
+
     /// Gives room back now, or only says what would be done.
     public func collect(dryRun: Bool) throws(Errno) -> CollectionReport {
         guard let collector else { throw .readOnly }

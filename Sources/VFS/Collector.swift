@@ -26,6 +26,10 @@ final class Collector: @unchecked Sendable {
     let work = Monitor()
     private var unneededBefore: Set<PackID> = []
     private var leftAlone: [PackID: Timestamp] = [:]
+    /// Where the metadata is copied into the store: the count of changes that the newest copy has. A pack's object stays
+    /// until a copy knows that nobody needs it: what is brought back from an older one may.
+    let copiedChanges = Atomic<UInt64>(.max)
+    private var doomedAt: [PackID: UInt64] = [:]
 
     init(
         _ metadata: any MetadataStore, _ packs: PackStore, _ committer: Committer,
@@ -110,11 +114,12 @@ final class Collector: @unchecked Sendable {
         committer.noteChange()
         try committer.synchronize()
         var gone: [PackRecord] = []
-        for record in doomed {
+        for record in doomed where isKnownToCopies(record.id) {
             do throws(ObjectStoreError) {
                 // A base's packs are its own; only what we know of them goes.
                 if packs.isOwn(record.id) { try packs.delete(record.id) }
                 gone.append(record)
+                doomedAt[record.id] = nil
             } catch {
                 report("pack \(record.id) is needed no more and cannot be deleted: \(error); it is tried again")
                 break
@@ -127,12 +132,24 @@ final class Collector: @unchecked Sendable {
         return (gone.count, gone.filter { packs.isOwn($0.id) }.reduce(0) { $0 + $1.storedLength })
     }
 
+    /// Whether no copy of the metadata that is newest needs the pack.
+    private func isKnownToCopies(_ id: PackID) -> Bool {
+        let copied = copiedChanges.load(ordering: .acquiring)
+        if copied == .max { return true }
+        guard let since = doomedAt[id] else {
+            doomedAt[id] = committer.changeCount
+            return false
+        }
+        return copied >= since
+    }
+
     /// All that nobody needs, at once: whoever asks for it does not wait for readers, who find data that has moved.
     func deleteUnneeded(_ result: inout CollectionReport) throws(Errno) {
         let records = try read { transaction throws(Errno) in try transaction.packs() }
         let gone = try delete(Set(records.filter { isUnneeded($0) }.map(\.id)), doomed: records)
         result.deletedPacks += gone.packs
         result.freedBytes += gone.bytes
+        result.waitingPacks = doomedAt.count
     }
 
     func read<Result>(_ body: (any MetadataTransaction) throws(Errno) -> Result) throws(Errno) -> Result {

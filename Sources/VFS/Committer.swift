@@ -27,6 +27,9 @@ final class Committer: @unchecked Sendable {
         thread = WorkerThread(name: "berth-commit") { self.run(commit) }
     }
 
+    /// Grows with every change.
+    var changeCount: UInt64 { changes.load(ordering: .acquiring) }
+
     @inline(__always)
     func noteChange() {
         changes.wrappingAdd(1, ordering: .releasing)

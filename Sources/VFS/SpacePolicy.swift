@@ -41,6 +41,8 @@ public struct CollectionReport: Sendable {
     /// Raw bytes copied into other packs.
     public var movedBytes: UInt64 = 0
     public var deletedPacks = 0
+    /// Packs that go once the metadata was copied into the store.
+    public var waitingPacks = 0
     public var deletedObjects = 0
     /// Bytes of objects that are gone from the store.
     public var freedBytes: UInt64 = 0

@@ -74,6 +74,9 @@ struct CollectCommand: ParsableCommand {
         if dryRun {
             print("\(kept) would be kept, \(compacted) compacted, \(deleted) deleted")
         } else {
+            if total.waitingPacks > 0 {
+                print("\(total.waitingPacks) packs go once the metadata was copied into the store (metadata-copy=)")
+            }
             print(
                 "\(kept) kept, \(compacted) compacted (\(Output.bytes(total.movedBytes)) moved), \(total.deletedPacks) deleted, "
                     + "\(total.deletedObjects) objects that nothing names deleted, \(Output.bytes(total.freedBytes)) given back"

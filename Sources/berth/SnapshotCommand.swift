@@ -92,7 +92,8 @@ struct SnapshotCommand: ParsableCommand {
                         + found.map { held in
                             [
                                 held.isClone ? "clone \(held.name)" : "\(name)@\(held.name)",
-                                Output.timestamp(held.created), "\(held.files)", Output.bytes(held.bytes),
+                                Timestamp(seconds: held.created, nanoseconds: 0).description, "\(held.files)",
+                                Output.bytes(held.bytes),
                                 held.mountpoints.isEmpty ? "-" : held.mountpoints.joined(separator: ", "),
                             ]
                         })

@@ -40,13 +40,16 @@ final class Server: @unchecked Sendable {
     private let snapshots: SnapshotService
     /// Nobody may come in: the volume's content is being replaced.
     private var isClosedToSessions = false
+    /// The volume's own.
+    private let directory: String
 
     init(
-        volume: String, fileSystem: FileSystem, warmer: Warmer, snapshots: SnapshotService, linger: Duration,
-        logger: Logger
+        volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, snapshots: SnapshotService,
+        linger: Duration, logger: Logger
     ) {
         self.warmer = warmer
         self.snapshots = snapshots
+        self.directory = directory
         self.linger = linger
         self.volume = volume
         self.fileSystem = fileSystem
@@ -98,6 +101,7 @@ final class Server: @unchecked Sendable {
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
             case .snapshot(let request): return .snapshot(try answer(request))
             case .collect(let dryRun): return .collected(try snapshots.collect(dryRun: dryRun, lines: passed))
+            case .copy(let name): try copyMetadata(name)
             }
             return .done
         } catch {
@@ -201,6 +205,19 @@ final class Server: @unchecked Sendable {
         monitor.lock()
         while sessions[session] != nil { monitor.wait() }
         monitor.unlock()
+    }
+
+    private func copyMetadata(_ name: String) throws(SystemFailure) {
+        guard name.hasSuffix(".db"), name != "meta.db", !name.hasPrefix("."), !name.contains("/") else {
+            throw SystemFailure(name, "is no name for a copy of the metadata", status: .usage)
+        }
+        let path = "\(directory)/\(name)"
+        unlink(path)
+        do {
+            try fileSystem.copyMetadata(to: path)
+        } catch {
+            throw SystemFailure(path, "cannot be made", error, fix: "make room", status: .cannotCreate)
+        }
     }
 
     private func status() throws(SystemFailure) -> ServerStatus {

@@ -254,6 +254,7 @@ final class SnapshotService: @unchecked Sendable {
         summary.liveBytes = report.packs.reduce(0) { $0 + $1.record.liveBytes }
         summary.movedBytes = report.movedBytes
         summary.deletedPacks = report.deletedPacks
+        summary.waitingPacks = report.waitingPacks
         summary.unnamedObjects = report.unnamed.count
         summary.deletedObjects = report.deletedObjects
         summary.freedBytes = report.freedBytes

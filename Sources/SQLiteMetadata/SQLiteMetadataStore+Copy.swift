@@ -9,9 +9,20 @@ extension SQLiteMetadataStore {
     /// Between two steps others get the lock for this long at least.
     private static let pauseMicroseconds: UInt32 = 2_000
 
+    public func copy(to path: String, prepare: () throws(Errno) -> Void) throws(Errno) {
+        try copy(to: path, asSnapshot: false, prepare) { _ in }
+    }
+
     public func copy(
         to path: String, prepare: () throws(Errno) -> Void,
         change: (any MetadataTransaction) throws(Errno) -> Void
+    ) throws(Errno) {
+        try copy(to: path, asSnapshot: true, prepare, change)
+    }
+
+    private func copy(
+        to path: String, asSnapshot: Bool, _ prepare: () throws(Errno) -> Void,
+        _ change: (any MetadataTransaction) throws(Errno) -> Void
     ) throws(Errno) {
         let copy = DatabaseCopy(path: path)
         if sharesBlocks(copy) {
@@ -33,7 +44,7 @@ extension SQLiteMetadataStore {
             try betweenCommits(prepare, change) { () throws(SQLiteFailure) in _ = try copy.step(all: true) }
         }
         do {
-            try copy.finish()
+            try copy.finish(asSnapshot: asSnapshot)
         } catch {
             throw Self.errno(of: error)
         }
