@@ -4,6 +4,12 @@ import Glibc
 
 /// Copies of whole files.
 public enum FileCopy {
+    /// Makes the file open as `target` share all blocks of the one open as `source`. Answers EOPNOTSUPP or the like where
+    /// the file system cannot.
+    public static func shareBlocks(of source: Int32, with target: Int32) throws(Errno) {
+        guard berth_clone_file(target, source) == 0 else { throw .current }
+    }
+
     /// Makes `target`, durable, what `source` is; it shares blocks where the file system can. Nothing is left where that
     /// fails.
     public static func copy(_ source: String, to target: String) throws(Errno) {

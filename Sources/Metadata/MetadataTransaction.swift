@@ -144,18 +144,3 @@ public protocol MetadataStore: AnyObject, Sendable {
     /// Commits and lets go of the store. Nothing may be called after it.
     func close() throws(Errno)
 }
-
-extension MetadataStore {
-    public func copy(to path: String, prepare: () throws(Errno) -> Void) throws(Errno) { throw .notSupported }
-
-    public func copy(
-        to path: String, prepare: () throws(Errno) -> Void,
-        change: (any MetadataTransaction) throws(Errno) -> Void
-    ) throws(Errno) {
-        throw .notSupported
-    }
-
-    public func replaceContent(withCopyAt path: String, prepare: () throws(Errno) -> Void) throws(Errno) {
-        throw .notSupported
-    }
-}

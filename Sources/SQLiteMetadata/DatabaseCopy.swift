@@ -1,4 +1,3 @@
-import CLinux
 import CSQLite
 import FileModel
 import Glibc
@@ -30,7 +29,7 @@ final class DatabaseCopy {
     /// Shares the blocks of the file that is open as `source`. Answers EOPNOTSUPP or the like where that cannot be.
     func clone(_ source: FileDescriptorBox) throws(Errno) {
         let target = try FileDescriptor.open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW)
-        guard berth_clone_file(target.rawValue, source.descriptor) == 0 else { throw .current }
+        try FileCopy.shareBlocks(of: source.descriptor, with: target.rawValue)
     }
 
     /// Begins to copy pages of `source`.

@@ -11,8 +11,8 @@ import Testing
 import VFS
 
 /// Copies of a volume's directory, each taken between two durable steps: what a crash there would leave.
+// SAFETY: every mutable member is guarded by `gate`, which every durable step goes through.
 private final class CrashImages: @unchecked Sendable {
-    // SAFETY: every mutable member is guarded by `gate`, which every durable step goes through.
     private let gate = Monitor()
     private let source: String
     private let target: String
