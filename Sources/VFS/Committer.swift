@@ -12,6 +12,8 @@ import Synchronization
 final class Committer: @unchecked Sendable {
     /// The longest time a change stays uncommitted: what a crash of the process may cost.
     private static let interval = 0.1
+    /// How often `idle` runs where nothing changes.
+    private static let idleSeconds = 30.0
 
     private let changes = Atomic<UInt64>(0)
     private let isScheduled = Atomic<Bool>(false)
@@ -81,10 +83,12 @@ final class Committer: @unchecked Sendable {
         }
     }
 
-    /// Under the monitor: until someone waits, or a change is old enough, or the end.
+    /// Under the monitor: until someone waits, or a change is old enough, or the end, or it is time for a look.
     private func waitForWork() {
         func isWanted() -> Bool { isStopping || (waiters > 0 && durable < changes.load(ordering: .acquiring)) }
-        while !isWanted() && !isScheduled.load(ordering: .acquiring) { monitor.wait() }
+        while !isWanted() && !isScheduled.load(ordering: .acquiring) {
+            if !monitor.wait(seconds: Self.idleSeconds) { return }
+        }
         if !isWanted() { _ = monitor.wait(seconds: Self.interval) }
     }
 }

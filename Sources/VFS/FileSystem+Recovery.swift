@@ -88,13 +88,16 @@ extension FileSystem {
         }
     }
 
-    /// What the commit thread does beside committing: packs without live bytes leave the store.
+    /// What the commit thread does beside committing: packs without live bytes leave the store, and what was long enough
+    /// in the trash leaves that.
     func housekeep() {
         let now = configuration.now()
+        if isTrashDue.load(ordering: .relaxed) { discardExpired(now) }
         guard now.nanoseconds - lastHousekeeping.load(ordering: .relaxed) > Self.housekeepingNanoseconds else { return }
         lastHousekeeping.store(now.nanoseconds, ordering: .relaxed)
         packs.sealIdleStreams()
         deleteEmptyPacks()
+        isTrashDue.store(true, ordering: .relaxed)
     }
 
     /// A pack is deleted only when it was empty at two looks, so that no reader that found it is under way.

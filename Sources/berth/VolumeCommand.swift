@@ -7,8 +7,8 @@ import Volumes
 
 struct VolumeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "volume", abstract: "Make, list, show, check and remove volumes.",
-        subcommands: [Create.self, List.self, Inspect.self, Remove.self, Check.self])
+        commandName: "volume", abstract: "Make, list, show, change, check and remove volumes.",
+        subcommands: [Create.self, List.self, Inspect.self, Change.self, Remove.self, Check.self])
 
     struct Create: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -72,6 +72,29 @@ struct VolumeCommand: ParsableCommand {
                 let view = VolumeView(record, site, status: try site.mounts.status(of: site.paths.volume(record.name)))
                 if json { return try Output.json(view) }
                 Output.table(view.rows)
+            }
+        }
+    }
+
+    struct Change: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "set", abstract: "Change options of a volume, mounted or not.",
+            discussion: "Options that can change: \(VolumeOptions.changeable.joined(separator: ", "))")
+
+        @Argument(help: "The volume.")
+        var name: String
+
+        @Argument(help: "Options, as key=value.")
+        var options: [String]
+
+        @Flag(help: "Print the volume as JSON.")
+        var json = false
+
+        func run() throws {
+            try berth.run { site throws(SystemFailure) in
+                let record = try site.mounts.change(try VolumeName(name), options)
+                if json { return try Output.json(VolumeView(record, site)) }
+                Output.table(record.options.words.sorted { $0.key < $1.key }.map { [$0.key, $0.value] })
             }
         }
     }

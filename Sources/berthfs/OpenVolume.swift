@@ -39,7 +39,7 @@ struct OpenVolume {
             fileSystem = try FileSystem(
                 metadata: metadata, packs: packs,
                 configuration: FileSystemConfiguration(
-                    sizeLimit: record.options.size, inodeLimit: record.options.inodes,
+                    sizeLimit: record.options.size, inodeLimit: record.options.inodes, trash: record.trashSettings(),
                     hasRoom: { Self.hasRoom(directory) },
                     report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }))
         } catch {

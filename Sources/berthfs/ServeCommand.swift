@@ -75,10 +75,14 @@ struct ServeCommand: ParsableCommand {
     ) throws(SystemFailure) -> ServedVolume {
         let lock = try VolumeLock(paths)
         let volume = try OpenVolume(record, paths, logger: logger)
+        let fileSystem = volume.fileSystem
+        let registry = VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current()))
+        let name = try VolumeName(record.name)
         let server = Server(
-            volume: record.name, fileSystem: volume.fileSystem,
-            warmer: Warmer(volume: record.name, fileSystem: volume.fileSystem, packs: volume.packs),
-            linger: settings.serverIdle, logger: logger)
+            volume: record.name, fileSystem: fileSystem,
+            warmer: Warmer(volume: record.name, fileSystem: fileSystem, packs: volume.packs),
+            linger: settings.serverIdle, logger: logger,
+            reload: { () throws(SystemFailure) in try registry.record(name).apply(to: fileSystem.trashSettings) })
         Signals.onTermination { server.stop() }
         let listener = Self.listener(socket, paths.controlSocket, server, logger)
         let inner = Self.innerListener(paths, server, logger)

@@ -37,9 +37,17 @@ final class Server: @unchecked Sendable {
     private var lastActivity = ContinuousClock.now
 
     private let warmer: Warmer
+    private let space: SpaceService
+    /// Takes over what changed in the volume's record.
+    private let reload: @Sendable () throws(SystemFailure) -> Void
 
-    init(volume: String, fileSystem: FileSystem, warmer: Warmer, linger: Duration, logger: Logger) {
+    init(
+        volume: String, fileSystem: FileSystem, warmer: Warmer, linger: Duration, logger: Logger,
+        reload: @escaping @Sendable () throws(SystemFailure) -> Void
+    ) {
         self.warmer = warmer
+        self.reload = reload
+        space = SpaceService(volume: volume, fileSystem: fileSystem)
         self.linger = linger
         self.volume = volume
         self.fileSystem = fileSystem
@@ -88,6 +96,10 @@ final class Server: @unchecked Sendable {
             case .evict(let selection):
                 let evicted = try warmer.evict(selection, list: passed)
                 return .evicted(packs: evicted.packs, bytes: evicted.bytes)
+            case .reload: try reload()
+            case .space(let request):
+                defer { touch() }
+                return .space(try space.answer(request))
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
             }
             return .done
@@ -151,6 +163,9 @@ final class Server: @unchecked Sendable {
         monitor.unlock()
         logger.info("session ended", metadata: metadata(attachment))
     }
+
+    /// A server that is asked things does not end between two questions.
+    private func touch() { monitor.withLock { lastActivity = .now } }
 
     private func isServed(_ session: String) -> Bool { monitor.withLock { sessions[session] != nil } }
 

@@ -18,7 +18,10 @@ public final class OpenedVolume {
     public var database: String { "\(directory)/meta.db" }
 
     /// Opens or makes the volume in `directory`. `epoch` grows with each opening.
-    public init(_ directory: String, epoch: UInt32 = 1, sizeLimit: UInt64? = nil) throws {
+    public init(
+        _ directory: String, epoch: UInt32 = 1, sizeLimit: UInt64? = nil, trash: TrashSettings = .off,
+        now: @escaping @Sendable () -> Timestamp = Timestamp.now
+    ) throws {
         self.directory = directory
         metadata = try SQLiteMetadataStore(path: "\(directory)/meta.db")
         packs = try PackStore(
@@ -28,7 +31,7 @@ public final class OpenedVolume {
             store: try DirectoryStore(root: "\(directory)/store"))
         fileSystem = try FileSystem(
             metadata: metadata, packs: packs,
-            configuration: FileSystemConfiguration(sizeLimit: sizeLimit, report: { _ in }))
+            configuration: FileSystemConfiguration(sizeLimit: sizeLimit, trash: trash, now: now, report: { _ in }))
         session = Session(name: "test", identity: .oneToOne, isReadOnly: false, invalidate: { _, _ in })
         caller = Caller(session: session, userID: 0, groupID: 0, isSuperuser: true, umask: 0)
         fileSystem.attach(session)
