@@ -66,6 +66,7 @@ let package = Package(
         module("ObjectStorage", ["CLinux", "FileModel", "LinuxSystem"]),
         module("S3Storage", ["CCurl", "FileModel", "LinuxSystem", "ObjectStorage", crypto]),
         module("Packs", ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "ObjectStorage"]),
+        module("MetadataCopies", ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"]),
         module("VFS", ["FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs"]),
         module("FUSEBridge", ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "VFS"]),
         module("Sandbox", ["CSeccomp", "FileModel"]),
@@ -84,8 +85,9 @@ let package = Package(
         program(
             "berthfs",
             [
-                "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs",
-                "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
+                "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "MetadataCopies",
+                "ObjectStorage",
+                "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
             ]),
 
         // What `make bench` measures with.
@@ -104,6 +106,9 @@ let package = Package(
         tests("ContainerTests", ["LinuxSystem"]),
         tests("FileModelTests", ["FileModel"]),
         tests("MetadataTests", ["FileModel", "LinuxSystem", "Metadata", "SQLiteMetadata"]),
+        tests(
+            "MetadataCopiesTests",
+            ["FileModel", "LinuxSystem", "MetadataCopies", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"]),
         tests("MountTests", ["CLinux", "FileModel", "LinuxSystem"]),
         tests("RuntimeTests", ["Control", "FileModel", "LinuxSystem", "Volumes"]),
         tests("PackagingTests", ["FileModel", "LinuxSystem"]),

@@ -29,6 +29,8 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case space(SpaceQuery)
     /// Seal what is open and wait for the store, so many seconds at most.
     case store(seconds: Double)
+    /// Write the metadata to a new file of this name in the volume's directory; one that is there goes.
+    case copy(name: String)
 }
 
 /// One session to be served.

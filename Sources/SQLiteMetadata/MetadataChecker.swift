@@ -12,6 +12,8 @@ public struct MetadataReport: Sendable {
     }
 
     public var problems = Problems()
+    /// Whether the database's own structure is whole. Where it is not, nothing else was looked at.
+    public var isReadable = true
     public var inodes: UInt64 = 0
     public var entries: UInt64 = 0
     public var extents: UInt64 = 0
@@ -33,7 +35,7 @@ public struct MetadataChecker {
             try checker.run()
             return checker.report
         } catch {
-            throw MetadataOpenFailure(description: SQLiteMetadataStore.explain(error, path))
+            throw SQLiteMetadataStore.openFailure(error, path)
         }
     }
 
@@ -42,7 +44,8 @@ public struct MetadataChecker {
     }
 
     private mutating func run() throws(SQLiteFailure) {
-        guard try isWhole() else { return }
+        report.isReadable = try isWhole()
+        guard report.isReadable else { return }
         report.inodes = try number("SELECT COUNT(*) FROM inode")
         report.entries = try number("SELECT COUNT(*) FROM entry")
         report.extents = try number("SELECT COUNT(*) FROM extent")
@@ -134,6 +137,8 @@ public struct MetadataChecker {
             + "WHERE name = 'files' AND used <> (SELECT COUNT(*) FROM inode)",
         "SELECT 'the volume counts ' || used || ' bytes and has ' || (SELECT COALESCE(SUM(length), 0) FROM extent) FROM quota "
             + "WHERE name = 'bytes' AND used <> (SELECT COALESCE(SUM(length), 0) FROM extent)",
+        "SELECT 'the counter of ' || name || ' is missing' FROM (SELECT 'files' AS name UNION ALL SELECT 'bytes') "
+            + "WHERE name NOT IN (SELECT name FROM quota)",
         "SELECT 'inode ' || MAX(id) || ' is past the next number to be given' FROM inode "
             + "HAVING MAX(id) >= (SELECT CAST(value AS INTEGER) FROM setting WHERE key = 'next_inode')",
     ]

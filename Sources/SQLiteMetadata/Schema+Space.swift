@@ -31,8 +31,15 @@ extension Schema {
         CREATE INDEX trash_place ON trash (parent, name);
         CREATE INDEX trash_directory ON trash (inode) WHERE directory = 1;
         INSERT INTO quota VALUES ('trash-files', 0), ('trash-bytes', 0);
+        """ + "\n" + recount
 
+    /// Says anew where each inode counts, what files with several names have, and what each directory holds. What is
+    /// in the trash keeps the directory it was in.
+    static let recount = """
         UPDATE inode SET parent = NULL WHERE nlink = 0;
+        UPDATE inode SET parent = t.parent FROM trash t WHERE inode.id = t.inode AND nlink = 0;
+        DELETE FROM hardlink;
+        DELETE FROM directory;
         CREATE TEMP TABLE first_name (inode INTEGER PRIMARY KEY, parent INTEGER NOT NULL);
         INSERT INTO first_name SELECT inode, MIN(parent) FROM entry GROUP BY inode;
         UPDATE inode SET parent = f.parent FROM first_name f

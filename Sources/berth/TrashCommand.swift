@@ -43,7 +43,7 @@ struct TrashCommand: ParsableCommand {
 
         private static func line(_ item: TrashItem) -> String {
             line(
-                "\(item.id)", Output.timestamp(item.deleted / 1_000_000_000), "\(item.userID)",
+                "\(item.id)", Timestamp(nanoseconds: item.deleted).description, "\(item.userID)",
                 item.kind == .directory ? "-" : Output.bytes(item.bytes),
                 "/" + Output.name(item.path) + (item.kind == .directory ? "/" : ""))
         }
@@ -168,7 +168,7 @@ struct TrashCommand: ParsableCommand {
             path = "/" + String(decoding: item.path, as: UTF8.self)
             kind = item.kind
             bytes = item.bytes
-            deleted = Output.timestamp(item.deleted / 1_000_000_000)
+            deleted = Timestamp(nanoseconds: item.deleted).description
             userID = item.userID
         }
     }

@@ -7,11 +7,11 @@ import Packs
 import SQLiteMetadata
 import Volumes
 
-/// Verifies a volume that nobody uses.
+/// Verifies a volume, and mends one that nobody uses.
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
-        abstract: "Verify a volume that is not in use. Exit status 0: whole; 65: damaged, with a line for each damage.")
+        abstract: "Verify a volume. Exit status 0: whole; 65: damaged, with a line for each damage.")
 
     @Argument(help: "The volume.")
     var name: String
@@ -19,24 +19,31 @@ struct CheckCommand: ParsableCommand {
     @Flag(help: "Read all data and verify its checksums.")
     var data = false
 
+    @Flag(help: "Mend the metadata of a volume that is not in use.")
+    var repair = false
+
     @Flag(help: "Print the report as JSON.")
     var json = false
 
-    private struct Report: Encodable {
+    struct Report: Encodable {
         var volume: String
-        var isWhole: Bool
-        var inodes: UInt64
-        var entries: UInt64
-        var extents: UInt64
-        var bytes: UInt64
-        var packs: Int
-        var stagedPacks: Int
+        var isWhole = true
+        /// A copy of the metadata was checked, because the volume is in use.
+        var isInUse = false
+        var inodes: UInt64 = 0
+        var entries: UInt64 = 0
+        var extents: UInt64 = 0
+        var bytes: UInt64 = 0
+        var packs = 0
+        var stagedPacks = 0
         /// Raw bytes whose checksums were verified; 0 without --data.
-        var provedBytes: UInt64
+        var provedBytes: UInt64 = 0
         /// Objects in the store that nothing names: a crash left them between a put and its commit. Harmless.
-        var leftoverObjects: Int
-        var problemCount: UInt64
-        var problems: [String]
+        var leftoverObjects = 0
+        /// What --repair did, one line each.
+        var repairs: [String] = []
+        var problemCount: UInt64 = 0
+        var problems: [String] = []
     }
 
     func run() throws {
@@ -45,24 +52,38 @@ struct CheckCommand: ParsableCommand {
             let site = SitePaths(environment: ProcessEnvironment.current())
             let record = try VolumeRegistry(paths: site).record(try VolumeName(name))
             let paths = site.volume(record.name)
-            let lock = try VolumeLock(paths)
-            let report = try check(record, paths)
-            _ = lock
+            var report = Report(volume: record.name)
+            if repair {
+                let lock = try VolumeLock(paths)
+                report.repairs = try VolumeRepair(record, paths).run()
+                try check(record, paths, paths.database, &report)
+                _ = lock
+            } else {
+                var look = try MetadataLook.take(paths, site, purpose: "check")
+                report.isInUse = look.isCopy
+                try check(record, paths, look.path, &report)
+                // A pack that was emptied since is gone from the store, too.
+                if look.isCopy, !report.isWhole {
+                    try look.renew(paths, site)
+                    report = Report(volume: record.name, isInUse: true)
+                    try check(record, paths, look.path, &report)
+                }
+                look.remove()
+            }
             isWhole = report.isWhole
             try print(report)
         }
         if !isWhole { throw ExitCode(ExitStatus.dataError.rawValue) }
     }
 
-    private func check(_ record: VolumeRecord, _ paths: VolumePaths) throws(SystemFailure) -> Report {
-        var report = Report(
-            volume: record.name, isWhole: true, inodes: 0, entries: 0, extents: 0, bytes: 0, packs: 0, stagedPacks: 0,
-            provedBytes: 0, leftoverObjects: 0, problemCount: 0, problems: [])
+    private func check(
+        _ record: VolumeRecord, _ paths: VolumePaths, _ database: String, _ report: inout Report
+    ) throws(SystemFailure) {
         // Made by the first mount: a new volume is whole.
-        guard access(paths.database, F_OK) == 0 else { return report }
+        guard access(database, F_OK) == 0 else { return }
         let metadata: MetadataReport
         do {
-            metadata = try MetadataChecker.check(path: paths.database)
+            metadata = try MetadataChecker.check(path: database)
         } catch {
             throw SystemFailure("volume \"\(record.name)\"", error.description, status: .dataError)
         }
@@ -86,7 +107,6 @@ struct CheckCommand: ParsableCommand {
         report.isWhole = problems.count == 0
         report.problemCount = problems.count
         report.problems = problems.lines
-        return report
     }
 
     private func print(_ report: Report) throws(SystemFailure) {
@@ -100,6 +120,7 @@ struct CheckCommand: ParsableCommand {
             }
             return
         }
+        for line in report.repairs { Swift.print("mended: \(line)") }
         for line in report.problems { Swift.print("damage: \(line)") }
         let proved = data ? ", \(report.provedBytes) bytes proved against their checksums" : ""
         Swift.print(

@@ -11,6 +11,7 @@ import Volumes
 
 /// Opens a volume's parts and puts them together. Errors name the part and what to do.
 struct OpenVolume {
+    let store: any ObjectStore
     let metadata: SQLiteMetadataStore
     let packs: PackStore
     let fileSystem: FileSystem
@@ -18,7 +19,7 @@ struct OpenVolume {
     init(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
-        let store = try Self.store(record, paths, logger: logger)
+        store = try Self.store(record, paths, logger: logger)
         let cache = record.cache(paths)
         // Copies are proved before use, but they can be read: nobody else may enter, or have made it.
         try SecureDirectory.make(cache)
@@ -92,7 +93,40 @@ struct OpenVolume {
         return epoch
     }
 
-    private static let epochKey = "epoch"
+    static let epochKey = "epoch"
+    /// How often the volume was recovered from its store.
+    static let generationKey = "generation"
+
+    func generation(_ paths: VolumePaths) throws(SystemFailure) -> UInt32 {
+        do {
+            return try metadata.transaction { transaction throws(Errno) in
+                try transaction.setting(Self.generationKey).flatMap { UInt32($0) } ?? 0
+            }
+        } catch {
+            throw SystemFailure(paths.database, "cannot be read", error)
+        }
+    }
+
+    /// Far past what a machine that has the same store can have used of its own.
+    private static let epochDistance: UInt32 = 1 << 16
+
+    /// Metadata that came from elsewhere: packs that are made from now on must never have the name of one that is, or may
+    /// still be, made there.
+    static func passOver(_ database: String, generation: UInt32? = nil) throws(SystemFailure) {
+        do {
+            let metadata = try SQLiteMetadataStore(path: database)
+            try metadata.transaction { transaction throws(Errno) in
+                let epochs = try transaction.packs().map(\.id.epoch)
+                let epoch = max(epochs.max() ?? 0, try transaction.setting(epochKey).flatMap { UInt32($0) } ?? 0)
+                try transaction.setSetting(epochKey, to: "\(epoch + epochDistance)")
+                if let generation { try transaction.setSetting(generationKey, to: "\(generation)") }
+            }
+            try metadata.commit(prepare: {})
+            try metadata.close()
+        } catch {
+            throw SystemFailure(database, "cannot be settled: \(error)", status: .dataError)
+        }
+    }
 
     /// What the metadata keeps for itself: the log that two checkpoints may hold, and the writes of one commit
     /// interval. A small disk is asked for a twentieth.

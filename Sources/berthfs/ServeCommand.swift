@@ -75,11 +75,12 @@ struct ServeCommand: ParsableCommand {
     ) throws(SystemFailure) -> ServedVolume {
         let lock = try VolumeLock(paths)
         let volume = try OpenVolume(record, paths, logger: logger)
+        let copier = try MetadataCopier(record, volume, paths, logger: logger)
         let fileSystem = volume.fileSystem
         let registry = VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current()))
         let name = try VolumeName(record.name)
         let server = Server(
-            volume: record.name, fileSystem: fileSystem,
+            volume: record.name, directory: paths.directory, fileSystem: fileSystem,
             warmer: Warmer(volume: record.name, fileSystem: fileSystem, packs: volume.packs),
             linger: settings.serverIdle, logger: logger,
             reload: { () throws(SystemFailure) in try registry.record(name).apply(to: fileSystem.trashSettings) })
@@ -93,9 +94,11 @@ struct ServeCommand: ParsableCommand {
         }
         listener.start()
         inner?.start()
+        copier?.start()
         logger.info("serving", metadata: ["volume": "\(record.name)", "pid": "\(getpid())"])
         return ServedVolume(
-            lock: lock, volume: volume, server: server, listeners: [listener, inner].compactMap { $0 }, logger: logger)
+            lock: lock, volume: volume, server: server, copier: copier, listeners: [listener, inner].compactMap { $0 },
+            logger: logger)
     }
 
     /// Nil where the file system has no sockets, or the path is too long for one: then clients with another runtime
@@ -126,6 +129,7 @@ struct ServedVolume: ~Copyable {
     let lock: VolumeLock
     let volume: OpenVolume
     let server: Server
+    let copier: MetadataCopier?
     let listeners: [ControlListener]
     let logger: Logger
 
@@ -135,6 +139,10 @@ struct ServedVolume: ~Copyable {
         lock.noteClosing()
         for listener in listeners { listener.close() }
         server.endSessions()
+        copier?.stop()
+        defer { copier?.copyClosed() }
+        // A copy is worth what the store holds of its data: a pack that is not full goes, too.
+        if copier != nil { _ = volume.packs.flush(seconds: storeSeconds) }
         if let unstored = volume.fileSystem.close(storeSeconds: storeSeconds) {
             logger.error("not everything is in the store; it stays in staging", metadata: ["cause": "\(unstored)"])
             throw SystemFailure(

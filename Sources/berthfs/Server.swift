@@ -40,14 +40,17 @@ final class Server: @unchecked Sendable {
     private let space: SpaceService
     /// Takes over what changed in the volume's record.
     private let reload: @Sendable () throws(SystemFailure) -> Void
+    /// The volume's own.
+    private let directory: String
 
     init(
-        volume: String, fileSystem: FileSystem, warmer: Warmer, linger: Duration, logger: Logger,
+        volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, linger: Duration, logger: Logger,
         reload: @escaping @Sendable () throws(SystemFailure) -> Void
     ) {
         self.warmer = warmer
         self.reload = reload
         space = SpaceService(volume: volume, fileSystem: fileSystem)
+        self.directory = directory
         self.linger = linger
         self.volume = volume
         self.fileSystem = fileSystem
@@ -101,6 +104,7 @@ final class Server: @unchecked Sendable {
                 defer { touch() }
                 return .space(try space.answer(request))
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
+            case .copy(let name): try copyMetadata(name)
             }
             return .done
         } catch {
@@ -176,6 +180,19 @@ final class Server: @unchecked Sendable {
         monitor.lock()
         while sessions[session] != nil { monitor.wait() }
         monitor.unlock()
+    }
+
+    private func copyMetadata(_ name: String) throws(SystemFailure) {
+        guard name.hasSuffix(".db"), name != "meta.db", !name.hasPrefix("."), !name.contains("/") else {
+            throw SystemFailure(name, "is no name for a copy of the metadata", status: .usage)
+        }
+        let path = "\(directory)/\(name)"
+        unlink(path)
+        do {
+            try fileSystem.copyMetadata(to: path)
+        } catch {
+            throw SystemFailure(path, "cannot be made", error, fix: "make room", status: .cannotCreate)
+        }
     }
 
     private func status() throws(SystemFailure) -> ServerStatus {

@@ -14,6 +14,7 @@ struct ArrowTests {
         "ObjectStorage": ["CLinux", "FileModel", "LinuxSystem"],
         "S3Storage": ["CCurl", "Crypto", "FileModel", "LinuxSystem", "ObjectStorage"],
         "Packs": ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "ObjectStorage"],
+        "MetadataCopies": ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"],
         "VFS": ["FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs"],
         "FUSEBridge": ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "VFS"],
         "Sandbox": ["CSeccomp", "FileModel"],
@@ -27,7 +28,7 @@ struct ArrowTests {
         "berth-hook": ["Control", "FileModel", "LinuxSystem", "RuntimeHooks", "Volumes"],
         "berthfs": [
             "ArgumentParser", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Logging", "Metadata",
-            "ObjectStorage", "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes",
+            "MetadataCopies", "ObjectStorage", "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes",
         ],
     ]
 
