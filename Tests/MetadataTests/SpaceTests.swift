@@ -119,7 +119,7 @@ struct SpaceTests {
 
     /// Each damage must be found: a rule that finds nothing would be no rule.
     @Test(
-        "the checker finds every wrong counter and every record of space that is wrong",
+        "the checker finds every wrong counter and every record of space that is wrong, and repair mends it",
         arguments: [
             "UPDATE directory SET bytes = bytes + 1 WHERE id = 2", "UPDATE directory SET inodes = 0 WHERE id = 1",
             "UPDATE directory SET name = x'78' WHERE id = 2", "INSERT INTO directory VALUES (99, NULL, 0, 0)",
@@ -152,5 +152,8 @@ struct SpaceTests {
         try connection.execute(sql)
         connection.close()
         #expect(try MetadataChecker.check(path: path).problems.count > 0, "\(sql)")
+        let mended = try MetadataRepairer.repair(path: path, now: Timestamp(nanoseconds: 2))
+        let left = try MetadataChecker.check(path: path)
+        #expect(!mended.isEmpty && left.problems.count == 0, "\(sql): \(mended), \(left.problems.lines)")
     }
 }
