@@ -23,7 +23,8 @@ extension MetadataRepairer {
             sql: "UPDATE inode SET nlink = 0 WHERE nlink <> 0 AND id IN (SELECT inode FROM trash)"),
         Step(
             words: "quotas of what is no directory",
-            sql: "DELETE FROM directory_quota WHERE directory NOT IN (SELECT id FROM inode WHERE \(isDirectory) AND nlink > 0)"
+            sql:
+                "DELETE FROM directory_quota WHERE directory NOT IN (SELECT id FROM inode WHERE \(isDirectory) AND nlink > 0)"
         ),
     ]
 
