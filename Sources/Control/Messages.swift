@@ -23,6 +23,10 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case warming(job: Int)
     /// Drop copies from the cache.
     case evict(DataSelection)
+    /// Read the volume's record again, and take over what may change.
+    case reload
+    /// The trash, quotas and usage.
+    case space(SpaceQuery)
     /// Seal what is open and wait for the store, so many seconds at most.
     case store(seconds: Double)
     case snapshot(SnapshotRequest)
@@ -72,6 +76,7 @@ public enum ServerReply: Codable, Sendable, Equatable {
     case staged(StagedTotal)
     case snapshot(SnapshotReply)
     case collected(CollectionSummary)
+    case space(SpaceReply)
     /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix.
     case failed(code: Int32, message: String)
 }

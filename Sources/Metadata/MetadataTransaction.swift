@@ -11,9 +11,9 @@ public struct DirectoryEntry: Equatable, Sendable {
     }
 }
 
-/// What a volume holds in all.
+/// What a volume, or a directory with all below it, holds.
 public struct Usage: Equatable, Sendable {
-    /// Inodes, orphans included.
+    /// Inodes. Of a volume: orphans and trash included.
     public var files: UInt64
     /// Bytes that extents name.
     public var bytes: UInt64
@@ -81,6 +81,47 @@ public protocol MetadataTransaction: AnyObject {
     func addOrphan(_ inode: InodeID) throws(Errno)
     func removeOrphan(_ inode: InodeID) throws(Errno)
     func orphans(limit: Int) throws(Errno) -> [InodeID]
+
+    // MARK: Trash: inodes without a name that are kept for a time. Their `parent` says so
+
+    /// Takes in an inode whose record, with no links and a parent, is updated in the same body. The engine gives the id.
+    func addToTrash(_ record: TrashRecord) throws(Errno)
+    /// The caller gives the inode a name in the same body, or makes it an orphan without a parent.
+    func removeFromTrash(_ record: TrashRecord) throws(Errno)
+    func trash(_ id: UInt64) throws(Errno) -> TrashRecord?
+    /// In the order of deletion.
+    func trash(after id: UInt64, limit: Int) throws(Errno) -> [TrashRecord]
+    /// All that had this name in the directory, in the order of deletion.
+    func trash(named name: FileName, in directory: InodeID) throws(Errno) -> [TrashRecord]
+    /// The names in the directory that were deleted, each once, in byte order.
+    func trashedNames(in directory: InodeID, after name: FileName?, limit: Int) throws(Errno) -> [FileName]
+    /// The record of a directory that is in the trash.
+    func trashedDirectory(_ inode: InodeID) throws(Errno) -> TrashRecord?
+    /// What of `usage` lies in the trash.
+    func trashUsage() throws(Errno) -> Usage
+
+    // MARK: Directories and quotas
+
+    /// The name of a directory in its parent; nil for the root and for one that has none.
+    func name(of directory: InodeID) throws(Errno) -> FileName?
+    /// A name that a file has in a directory: found by looking at all of them.
+    func name(of file: InodeID, in directory: InodeID) throws(Errno) -> FileName?
+    /// What a directory holds with all below it, itself included: every inode with a name, at its `parent`.
+    func usage(below directory: InodeID) throws(Errno) -> Usage
+    /// Whether any directory has a quota.
+    var hasQuotas: Bool { get }
+    /// The quotas that what is in a directory counts for: its own, and those of the directories above.
+    func quotas(governing directory: InodeID) throws(Errno) -> [Quota]
+    func quotas() throws(Errno) -> [Quota]
+    /// Nil takes it away. It goes with its directory.
+    func setQuota(_ limits: QuotaLimits?, of directory: InodeID) throws(Errno)
+
+    // MARK: Files with more than one name
+
+    /// The directories such a file has names in, the oldest first, and how many in each.
+    func hardLinks(of inode: InodeID) throws(Errno) -> [(directory: InodeID, names: UInt64)]
+    /// 0 forgets the directory.
+    func setHardLinks(of inode: InodeID, in directory: InodeID, to names: UInt64) throws(Errno)
 
     // MARK: Packs
 

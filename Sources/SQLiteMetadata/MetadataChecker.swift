@@ -54,7 +54,7 @@ public struct MetadataChecker {
         report.entries = try number("SELECT COUNT(*) FROM entry")
         report.extents = try number("SELECT COUNT(*) FROM extent")
         report.bytes = try number("SELECT COALESCE(SUM(length), 0) FROM extent")
-        for rule in Self.rules { try apply(rule) }
+        for rule in Self.rules + Self.spaceRules { try apply(rule) }
         try checkReachability()
         try collectPacks()
     }
@@ -89,8 +89,8 @@ public struct MetadataChecker {
         }
     }
 
-    private static let directory = 0o040000
-    private static let typeBits = 0o170000
+    static let directory = 0o040000
+    static let typeBits = 0o170000
 
     private static let rules = [
         "SELECT 'the root directory is missing' WHERE NOT EXISTS (SELECT 1 FROM inode WHERE id = 1 AND mode & \(typeBits) = \(directory))",
@@ -112,8 +112,6 @@ public struct MetadataChecker {
             + "AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.parent = d.parent AND e.inode = d.id)",
         "SELECT 'directory ' || e.inode || ' has ' || COUNT(*) || ' names' FROM entry e JOIN inode i ON i.id = e.inode "
             + "WHERE i.mode & \(typeBits) = \(directory) GROUP BY e.inode HAVING COUNT(*) > 1",
-        "SELECT 'inode ' || i.id || ' has no name and is not marked as an orphan' FROM inode i "
-            + "LEFT JOIN orphan o ON o.inode = i.id WHERE i.nlink = 0 AND o.inode IS NULL",
         "SELECT 'orphan ' || o.inode || ' has a name or no record' FROM orphan o LEFT JOIN inode i ON i.id = o.inode "
             + "WHERE i.id IS NULL OR i.nlink <> 0",
         // Data

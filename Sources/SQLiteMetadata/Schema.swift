@@ -11,7 +11,7 @@ enum Schema {
     static let version = migrations.count
 
     /// `migrations[n]` leads from version n to n + 1.
-    static let migrations = [first, snapshots]
+    static let migrations = [first, snapshots, space]
 
     private static let first = """
         CREATE TABLE inode (
@@ -26,7 +26,7 @@ enum Schema {
             atime     INTEGER,           -- NULL: as mtime
             ctime     INTEGER,           -- NULL: as mtime
             rdev      INTEGER,           -- device nodes only
-            parent    INTEGER            -- directories only
+            parent    INTEGER            -- the directory it is in; see `space`
         );
         CREATE TABLE entry (
             parent INTEGER NOT NULL,

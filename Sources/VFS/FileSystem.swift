@@ -10,6 +10,8 @@ public struct FileSystemConfiguration: Sendable {
     public var sizeLimit: UInt64?
     /// Inodes at most, or nil.
     public var inodeLimit: UInt64?
+    /// What is kept of what is deleted.
+    public var trash: TrashSettings
     /// The wall clock; a test hands in its own.
     public var now: @Sendable () -> Timestamp
     /// Whether the disk of the metadata and of staging has room for more. Asked with every commit.
@@ -23,11 +25,13 @@ public struct FileSystemConfiguration: Sendable {
     public var space = SpacePolicy()
 
     public init(
-        sizeLimit: UInt64? = nil, inodeLimit: UInt64? = nil, now: @escaping @Sendable () -> Timestamp = Timestamp.now,
+        sizeLimit: UInt64? = nil, inodeLimit: UInt64? = nil, trash: TrashSettings = .off,
+        now: @escaping @Sendable () -> Timestamp = Timestamp.now,
         hasRoom: @escaping @Sendable () -> Bool = { true }, report: @escaping @Sendable (String) -> Void
     ) {
         self.sizeLimit = sizeLimit
         self.inodeLimit = inodeLimit
+        self.trash = trash
         self.now = now
         self.hasRoom = hasRoom
         self.report = report
@@ -38,7 +42,8 @@ public struct FileSystemConfiguration: Sendable {
 ///
 /// Invariants
 /// - Every verb is one metadata transaction, or a read-only one and one that checks again.
-/// - An inode without a name is an orphan until no session holds it; then it is removed.
+/// - An inode without a name is in the trash, with a parent, or an orphan, without one. An orphan is removed when no
+///   session holds it.
 /// - Bytes are in a pack before the extent that names them is recorded, and durable before it is committed.
 /// - Locks are taken in the order of `docs/LOCKING.md`; no lock is held while the store is waited for.
 // SAFETY: `sessions` and `orphans` are guarded by `monitor`; flags are atomic; the rest is constant.
@@ -104,11 +109,15 @@ public final class FileSystem: @unchecked Sendable {
         hasAttributes.store(true, ordering: .relaxed)
     }
 
-    /// What is done now and then, on a thread of its own: what nobody writes to is sealed, and room comes back.
+    /// What is done now and then, on a thread of its own: what nobody writes to is sealed, what was long enough in the
+    /// trash leaves it, and room comes back.
     func housekeep() {
         packs.sealIdleStreams()
-        guard configuration.space.isAutomatic, metadata.failure == nil else { return }
-        collector?.collectInBackground()
+        guard metadata.failure == nil, let collector else { return }
+        let now = configuration.now()
+        while !collector.isOver(), discardExpired(now) {}
+        guard configuration.space.isAutomatic else { return }
+        collector.collectInBackground()
     }
 
     // MARK: Sessions
@@ -140,6 +149,12 @@ public final class FileSystem: @unchecked Sendable {
         let others = monitor.withLock { sessions.filter { $0 !== session } }
         let changes = changes()
         for other in others { other.invalidate(changes, session.willWait) }
+    }
+
+    /// Tells every session what changed past them all.
+    func announceToAll(_ changes: [Invalidation]) {
+        let all = monitor.withLock { sessions }
+        for session in all { session.invalidate(changes, {}) }
     }
 
     // MARK: Transactions
@@ -222,14 +237,25 @@ public final class FileSystem: @unchecked Sendable {
     }
 
     private func reap(_ id: InodeID) {
+        // A failure is noted, and the next opening removes it.
+        try? maintain { transaction throws(Errno) in
+            guard let inode = try transaction.inode(id), inode.linkCount == 0, !inode.isInTrash else { return }
+            try transaction.remove(id)
+        }
+    }
+
+    /// A transaction that changes something on nobody's behalf: of the volume itself, or of its user past any session.
+    func maintain<Result>(
+        _ body: (any MetadataTransaction) throws(Errno) -> Result
+    ) throws(Errno) -> Result {
+        guard !isSnapshot else { throw .readOnly }
         do {
-            try metadata.transaction { transaction throws(Errno) in
-                guard let inode = try transaction.inode(id), inode.linkCount == 0 else { return }
-                try transaction.remove(id)
-            }
+            let result = try metadata.transaction(body)
             committer.noteChange()
-        } catch {
+            return result
+        } catch .io {
             noteFailure()
+            throw .io
         }
     }
 

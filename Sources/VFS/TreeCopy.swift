@@ -69,7 +69,7 @@ struct TreeCopy {
         let known = linked
         let target = target
         let ids = try target.metadata.transaction { transaction throws(Errno) in
-            try Self.checkRoom(originals, known, target, transaction)
+            try Self.checkRoom(originals, known, parent, target, transaction)
             var ids: [InodeID] = []
             var seen = known
             var directory = try transaction.directory(parent)
@@ -95,12 +95,16 @@ struct TreeCopy {
     }
 
     private static func checkRoom(
-        _ originals: [Original], _ known: [InodeID: InodeID], _ target: FileSystem,
+        _ originals: [Original], _ known: [InodeID: InodeID], _ parent: InodeID, _ target: FileSystem,
         _ transaction: any MetadataTransaction
     ) throws(Errno) {
         let new = originals.filter { known[$0.inode.id] == nil }
+        let bytes = new.reduce(0) { $0 + $1.inode.allocated }
         try target.checkRoom(forInodes: UInt64(new.count), transaction)
-        try target.checkRoom(forBytes: new.reduce(0) { $0 + $1.inode.allocated }, transaction)
+        try target.checkRoom(forBytes: bytes, transaction)
+        try transaction.requireQuota([
+            .init(bytes: Int64(clamping: bytes), inodes: Int64(new.count), place: parent)
+        ])
     }
 
     /// Makes one inode with its name, or one more name of an inode that is there. Its extents follow.
@@ -108,6 +112,7 @@ struct TreeCopy {
         _ original: Original, in parent: InodeID, _ existing: InodeID?, _ transaction: any MetadataTransaction
     ) throws(Errno) -> InodeID {
         if let existing, var inode = try transaction.inode(existing) {
+            try transaction.nameAdded(to: &inode, in: parent)
             inode.linkCount += 1
             try transaction.update(inode)
             try transaction.link(original.name, in: parent, to: existing)
@@ -116,7 +121,7 @@ struct TreeCopy {
         var inode = original.inode
         inode.id = try transaction.allocateInodeID()
         inode.linkCount = inode.isDirectory ? 2 : 1
-        inode.parent = inode.isDirectory ? parent : nil
+        inode.parent = parent
         inode.allocated = inode.kind == .regular ? 0 : inode.allocated
         try transaction.insert(inode)
         if let target = original.target { try transaction.setLinkTarget(target, of: inode.id) }

@@ -26,24 +26,29 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public var cacheSize: UInt64?
     /// How often the metadata is copied into the store, seconds; 0: never; nil: what suits the store.
     public var copySeconds: Int64?
+    /// Nil: as of a volume that says nothing of it.
+    public var trash: TrashOptions?
 
     public init() {}
 
     /// The words in the order in which messages list them.
     public static let known = [
         "store=file:///DIR|s3://BUCKET/PREFIX", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]",
-        "inodes=COUNT", "cache-dir=/DIR", "cache-size=BYTES[K|M|G|T]", "endpoint=URL", "region=NAME",
+        "inodes=COUNT", "cache-dir=/DIR", "cache-size=BYTES[K|M|G|T]", "trash=TIME[s|m|h|d|w]|0", "trash-quota=on|off",
+        "trash-truncate=on|off", "endpoint=URL", "region=NAME",
         "path-style=true|false", "profile=NAME", "ca-file=/FILE", "metadata-copy=TIME[s|m|h]|off",
     ]
 
     /// Reads `key=value` words. An unknown word is refused with the known ones.
     public init(words: [String]) throws(SystemFailure) {
-        for word in words {
-            let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-            guard parts.count == 2 else { throw Self.unknown(word) }
-            try set(parts[0], parts[1])
-        }
+        for word in words { try apply(word) }
         try checkBucket()
+    }
+
+    mutating func apply(_ word: String) throws(SystemFailure) {
+        let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2 else { throw Self.unknown(word) }
+        try set(parts[0], parts[1])
     }
 
     /// Reads the options of a plugin request. Podman adds `device`, `o` and `type` when a Kubernetes claim
@@ -60,9 +65,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
                 }
             case "o":
                 for word in value.split(separator: ",").map(String.init) where !word.hasPrefix("timeout=") {
-                    let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-                    guard parts.count == 2 else { throw Self.unknown(word) }
-                    try set(String(parts[0]), String(parts[1]))
+                    try apply(word)
                 }
             default:
                 try set(key, value)
@@ -98,6 +101,11 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         case "metadata-copy":
             copySeconds = value == "off" ? 0 : try UserSettings.duration(value[...], "option \(key)").components.seconds
         default:
+            var trash = trash ?? TrashOptions()
+            if try trash.set(key, value) {
+                self.trash = trash
+                return
+            }
             var bucket = bucket ?? BucketOptions()
             guard try bucket.set(key, value) else { throw Self.unknown("\(key)=\(value)") }
             self.bucket = bucket
@@ -144,7 +152,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     }
 
     /// Digits and one of K, M, G, T (each 1024 times the one before), with or without "iB".
-    static func bytes(_ value: String, key: String = "size") throws(SystemFailure) -> UInt64 {
+    public static func bytes(_ value: String, key: String = "size") throws(SystemFailure) -> UInt64 {
         let digits = value.prefix { $0.isASCII && $0.isNumber }
         var unit = value.dropFirst(digits.count)
         if unit.hasSuffix("iB") { unit = unit.dropLast(2) }
@@ -155,6 +163,17 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         let (bytes, overflow) = number.multipliedReportingOverflow(by: factor)
         guard !overflow, bytes <= UInt64(Int64.max) else { throw bad(key, value, "is too large") }
         return bytes
+    }
+
+    /// Digits, and K or M for thousands or millions.
+    public static func count(_ value: String) throws(SystemFailure) -> UInt64 {
+        let digits = value.prefix { $0.isASCII && $0.isNumber }
+        let factors: [String: UInt64] = ["": 1, "K": 1000, "M": 1_000_000]
+        guard let number = UInt64(digits), number > 0,
+            let factor = factors[value.dropFirst(digits.count).uppercased()],
+            case (let count, false) = number.multipliedReportingOverflow(by: factor), count <= UInt64(Int64.max)
+        else { throw bad("inodes", value, "is not a number above 0, such as 5000 or 2M") }
+        return count
     }
 
     static func bad(_ key: String, _ value: String, _ cause: String) -> SystemFailure {
@@ -176,6 +195,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         words["cache-dir"] = cacheDirectory
         words["cache-size"] = cacheSize.map(String.init)
         words["metadata-copy"] = copySeconds.map { $0 == 0 ? "off" : "\($0)s" }
+        words.merge(trash?.words ?? [:]) { own, _ in own }
         words.merge(bucket?.words ?? [:]) { own, _ in own }
         return words
     }

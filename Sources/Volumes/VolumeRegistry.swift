@@ -107,6 +107,22 @@ public struct VolumeRegistry: Sendable {
         return record
     }
 
+    /// Changes a volume's record under the lock that all changes of records take.
+    func change(
+        _ name: VolumeName, _ body: (inout VolumeRecord) throws(SystemFailure) -> Void
+    ) throws(SystemFailure) -> VolumeRecord {
+        try paths.prepare()
+        return try FileLock.holding(recordLock, within: .seconds(10)) { () throws(SystemFailure) in
+            var record = try record(name)
+            try body(&record)
+            try replace(record)
+            return record
+        }
+    }
+
+    /// Guards the records of all volumes, and the user's paths of them.
+    var recordLock: String { "\(paths.configuration)/paths.lock" }
+
     /// Writes a volume's record anew. A reader sees the old one or the new.
     func replace(_ record: VolumeRecord) throws(SystemFailure) {
         try AtomicFile.replace(paths.volume(record.name).record, try Self.encode(record))

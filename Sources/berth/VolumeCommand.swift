@@ -7,9 +7,10 @@ import Volumes
 
 struct VolumeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "volume", abstract: "Make, list, show, check, copy, bring back and remove volumes.",
+        commandName: "volume", abstract: "Make, list, show, change, check, copy, bring back and remove volumes.",
         subcommands: [
-            Create.self, List.self, Inspect.self, Remove.self, Check.self, Dump.self, Load.self, Recover.self,
+            Create.self, List.self, Inspect.self, Change.self, Remove.self, Check.self, Dump.self, Load.self,
+            Recover.self,
         ])
 
     struct Create: ParsableCommand {
@@ -74,6 +75,29 @@ struct VolumeCommand: ParsableCommand {
                 let view = VolumeView(record, site, status: try site.mounts.status(of: site.paths.volume(record.name)))
                 if json { return try Output.json(view) }
                 Output.table(view.rows)
+            }
+        }
+    }
+
+    struct Change: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "set", abstract: "Change options of a volume, mounted or not.",
+            discussion: "Options that can change: \(VolumeOptions.changeable.joined(separator: ", "))")
+
+        @Argument(help: "The volume.")
+        var name: String
+
+        @Argument(help: "Options, as key=value.")
+        var options: [String]
+
+        @Flag(help: "Print the volume as JSON.")
+        var json = false
+
+        func run() throws {
+            try berth.run { site throws(SystemFailure) in
+                let record = try site.mounts.change(try VolumeName(name), options)
+                if json { return try Output.json(VolumeView(record, site)) }
+                Output.table(record.options.words.sorted { $0.key < $1.key }.map { [$0.key, $0.value] })
             }
         }
     }

@@ -39,7 +39,8 @@ struct OpenVolume {
                 fix: "make room, and make sure both are yours")
         }
         var settings = FileSystemConfiguration(
-            sizeLimit: record.options.size, inodeLimit: record.options.inodes, hasRoom: { Self.hasRoom(directory) },
+            sizeLimit: record.options.size, inodeLimit: record.options.inodes, trash: record.trashSettings(),
+            hasRoom: { Self.hasRoom(directory) },
             report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) })
         settings.snapshotDirectory = paths.snapshots
         configuration = settings

@@ -40,15 +40,20 @@ final class Server: @unchecked Sendable {
     private let snapshots: SnapshotService
     /// Nobody may come in: the volume's content is being replaced.
     private var isClosedToSessions = false
+    private let space: SpaceService
+    /// Takes over what changed in the volume's record.
+    private let reload: @Sendable () throws(SystemFailure) -> Void
     /// The volume's own.
     private let directory: String
 
     init(
         volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, snapshots: SnapshotService,
-        linger: Duration, logger: Logger
+        linger: Duration, logger: Logger, reload: @escaping @Sendable () throws(SystemFailure) -> Void
     ) {
         self.warmer = warmer
         self.snapshots = snapshots
+        self.reload = reload
+        space = SpaceService(volume: volume, fileSystem: fileSystem)
         self.directory = directory
         self.linger = linger
         self.volume = volume
@@ -98,6 +103,10 @@ final class Server: @unchecked Sendable {
             case .evict(let selection):
                 let evicted = try warmer.evict(selection, list: passed)
                 return .evicted(packs: evicted.packs, bytes: evicted.bytes)
+            case .reload: try reload()
+            case .space(let request):
+                defer { touch() }
+                return .space(try space.answer(request))
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
             case .snapshot(let request): return .snapshot(try answer(request))
             case .collect(let dryRun): return .collected(try snapshots.collect(dryRun: dryRun, lines: passed))
@@ -195,6 +204,9 @@ final class Server: @unchecked Sendable {
         }
         isClosedToSessions = true
     }
+
+    /// A server that is asked things does not end between two questions.
+    private func touch() { monitor.withLock { lastActivity = .now } }
 
     private func isServed(_ session: String) -> Bool { monitor.withLock { sessions[session] != nil } }
 

@@ -129,9 +129,10 @@ final class SnapshotService: @unchecked Sendable {
     private func restore(
         _ name: String, _ path: [UInt8], _ target: [UInt8], _ replaces: Bool
     ) throws(SystemFailure) -> SnapshotReply {
-        let order: RestoreOrder
+        let order: SnapshotRestoreOrder
         do {
-            order = RestoreOrder(source: try Self.names(path), target: try Self.names(target), replaces: replaces)
+            order = SnapshotRestoreOrder(
+                source: try Self.names(path), target: try Self.names(target), replaces: replaces)
         } catch {
             throw SystemFailure("the path", "is none of a volume", error, status: .usage)
         }

@@ -22,7 +22,8 @@ public final class OpenedVolume {
     /// the store of `base`. Room comes back when the test asks for it.
     public init(
         _ directory: String, epoch: UInt32 = 1, sizeLimit: UInt64? = nil, base: String? = nil, baseEpoch: UInt32 = 0,
-        space: SpacePolicy? = nil
+        space: SpacePolicy? = nil, trash: TrashSettings = .off,
+        now: @escaping @Sendable () -> Timestamp = Timestamp.now
     ) throws {
         self.directory = directory
         let own = try DirectoryStore(root: "\(directory)/store")
@@ -36,7 +37,7 @@ public final class OpenedVolume {
                 stagingDirectory: "\(directory)/staging", cacheDirectory: "\(directory)/cache", cacheLimit: 1 << 30,
                 compression: .zstd, epoch: epoch, baseEpoch: baseEpoch),
             store: store)
-        var configuration = FileSystemConfiguration(sizeLimit: sizeLimit, report: { _ in })
+        var configuration = FileSystemConfiguration(sizeLimit: sizeLimit, trash: trash, now: now, report: { _ in })
         configuration.snapshotDirectory = "\(directory)/snapshots"
         configuration.space.isAutomatic = false
         configuration.space = space ?? configuration.space

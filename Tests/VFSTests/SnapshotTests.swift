@@ -99,13 +99,18 @@ struct SnapshotTests {
         let host = HostTree(root: "\(directory.path)/host")
         try #require(mkdir(host.root, 0o755) == 0)
         let history = try HistoryOfVolume("\(directory.path)/v")
+        // Something to be moved from the start: most operations of few find nothing there.
+        let first = ["a", "b", "c"].flatMap { name in
+            [Operation.create(name), .write(name, offset: 0, bytes: [UInt8](repeating: 3, count: 70_000))]
+        }
         for step in 0..<operations {
             let context = "seed \(seed), step \(step)"
-            let operation = Operation.random(&generator)
+            let operation = step < first.count ? first[step] : Operation.random(&generator)
             #expect(history.tree().perform(operation) == host.perform(operation), "\(context): \(operation)")
             switch Int.random(in: 0..<60, using: &generator) {
-            case 0...1 where history.snapshots.count < 4: try history.snapshot()
-            case 2:
+            case 0 where history.snapshots.count < 4: try history.snapshot()
+            // As often as they are made, or else they soon hold all there is.
+            case 1...2:
                 if let name = history.snapshots.keys.sorted().randomElement(using: &generator) {
                     try history.removeSnapshot(name)
                 }
@@ -165,7 +170,7 @@ struct SnapshotTests {
             _ = history.tree().perform(.makeDirectory("back"))
             let packs = try history.packs()
             for path in picture.keys.filter({ !$0.contains("/") }) {
-                let order = RestoreOrder(
+                let order = SnapshotRestoreOrder(
                     source: [try FileName(path)], target: [try FileName("back"), try FileName(path)], replaces: false)
                 let made = try history.withSnapshot("s1") { view, _ in
                     try history.volume.fileSystem.restore(order, from: view)
@@ -220,7 +225,7 @@ struct SnapshotTests {
         let name = try FileName("d")
         try history.withSnapshot("s1") { view, _ in
             _ = try history.volume.fileSystem.restore(
-                RestoreOrder(source: [name], target: [name], replaces: true), from: view)
+                SnapshotRestoreOrder(source: [name], target: [name], replaces: true), from: view)
         }
         #expect(try history.tree().picture() == before)
         try history.checkOnDisk("after the restore")
