@@ -25,6 +25,12 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case evict(DataSelection)
     /// Seal what is open and wait for the store, so many seconds at most.
     case store(seconds: Double)
+    /// Begin to make files of what is elsewhere already; answered with the job.
+    case importData(ImportOrder)
+    /// Begin to write a part of the volume to the file, pipe or directory that comes with this frame.
+    case exportData(ExportOrder)
+    /// How far an import or export is. One that nobody asks about for a while is ended.
+    case transferring(job: Int)
 }
 
 /// One session to be served.
@@ -58,6 +64,7 @@ public enum ServerReply: Codable, Sendable, Equatable {
     case status(ServerStatus)
     case warming(WarmProgress)
     case evicted(packs: Int, bytes: UInt64)
+    case transferring(TransferProgress)
     case staged(StagedTotal)
     /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix.
     case failed(code: Int32, message: String)

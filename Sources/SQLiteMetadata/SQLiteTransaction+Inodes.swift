@@ -109,6 +109,7 @@ extension SQLiteTransaction {
             try write(record)
         }
         dirtyPacks.removeAll(keepingCapacity: true)
+        try flushForeign()
         guard isCounterDirty else { return }
         for (name, value) in [("files", used.files), ("bytes", used.bytes)] {
             statements.putQuota.bind(1, name)

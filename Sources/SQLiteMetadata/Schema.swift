@@ -8,10 +8,10 @@ enum Schema {
     static let applicationID: Int32 = 0x4274_6831
 
     /// `PRAGMA user_version` of what this program writes.
-    static let version = 1
+    static let version = 2
 
     /// `migrations[n]` leads from version n to n + 1.
-    static let migrations = [first]
+    static let migrations = [first, foreignObjects]
 
     private static let first = """
         CREATE TABLE inode (

@@ -33,6 +33,13 @@ final class Statements {
     let putQuota: SQLiteStatement
     let selectSetting: SQLiteStatement
     let putSetting: SQLiteStatement
+    let listSources: SQLiteStatement
+    let putSource: SQLiteStatement
+    let selectForeign: SQLiteStatement
+    let listForeign: SQLiteStatement
+    let putForeign: SQLiteStatement
+    let changeForeign: SQLiteStatement
+    let deleteForeign: SQLiteStatement
 
     init(_ c: SQLiteConnection) throws(SQLiteFailure) {
         selectInode = try c.prepare("SELECT \(Self.inodeColumns) FROM inode i WHERE i.id = ?")
@@ -75,5 +82,13 @@ final class Statements {
         putQuota = try c.prepare("REPLACE INTO quota (name, used) VALUES (?, ?)")
         selectSetting = try c.prepare("SELECT value FROM setting WHERE key = ?")
         putSetting = try c.prepare("REPLACE INTO setting (key, value) VALUES (?, ?)")
+        listSources = try c.prepare("SELECT id, url, options FROM source ORDER BY id")
+        putSource = try c.prepare("INSERT INTO source (url, options) VALUES (?, ?)")
+        let foreign = "source, key, size, tag, mtime"
+        selectForeign = try c.prepare("SELECT \(foreign) FROM foreign_object WHERE id = ?")
+        listForeign = try c.prepare("SELECT \(foreign), id FROM foreign_object WHERE id > ? ORDER BY id LIMIT ?")
+        putForeign = try c.prepare("INSERT INTO foreign_object (id, \(foreign), live) VALUES (?, ?, ?, ?, ?, ?, 0)")
+        changeForeign = try c.prepare("UPDATE foreign_object SET live = MAX(0, live + ?2) WHERE id = ?1")
+        deleteForeign = try c.prepare("DELETE FROM foreign_object WHERE id = ? AND live = 0")
     }
 }

@@ -73,7 +73,9 @@ public final class FileSystem: @unchecked Sendable {
         self.configuration = configuration
         do {
             try prepareVolume()
-            try packs.start(PacksInMetadata(metadata, committer), report: configuration.report)
+            let ledger = PacksInMetadata(metadata, committer)
+            packs.connect(ledger)
+            try packs.start(ledger, report: configuration.report)
             try settleLostPacks()
         } catch let error as PackRecoveryFailure {
             throw VolumeOpenFailure(description: error.description)

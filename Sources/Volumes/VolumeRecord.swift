@@ -10,6 +10,8 @@ public struct VolumeRecord: Equatable, Sendable, Codable {
     /// RFC 3339, UTC, whole seconds.
     public var createdAt: String
     public var options: VolumeOptions
+    /// Files were imported from a bucket: the server must reach the network wherever the packs are. Nil: not.
+    public var reachesBuckets: Bool?
 
     public init(name: VolumeName, createdAt: String, options: VolumeOptions) {
         format = Self.currentFormat

@@ -14,7 +14,7 @@ struct Berth: ParsableCommand {
             SetupCommand.self, ServeCommand.self, StatusCommand.self, StopCommand.self, VolumeCommand.self,
             MountCommand.self, UmountCommand.self, PathCommand.self, RunCommand.self, EnvCommand.self,
             DoctorCommand.self, LogCommand.self, WarmCommand.self, EvictCommand.self, SyncCommand.self,
-            Preparation.self,
+            ImportCommand.self, ExportCommand.self, Preparation.self,
         ])
 }
 

@@ -3,6 +3,7 @@ import FileModel
 import FoundationEssentials
 import Glibc
 import LinuxSystem
+import ObjectStorage
 import Packs
 import SQLiteMetadata
 import Volumes
@@ -33,6 +34,8 @@ struct CheckCommand: ParsableCommand {
         var stagedPacks: Int
         /// Raw bytes whose checksums were verified; 0 without --data.
         var provedBytes: UInt64
+        /// Imported, and not copied. With --data each was looked for.
+        var foreignObjects: Int
         /// Objects in the store that nothing names: a crash left them between a put and its commit. Harmless.
         var leftoverObjects: Int
         var problemCount: UInt64
@@ -57,7 +60,7 @@ struct CheckCommand: ParsableCommand {
     private func check(_ record: VolumeRecord, _ paths: VolumePaths) throws(SystemFailure) -> Report {
         var report = Report(
             volume: record.name, isWhole: true, inodes: 0, entries: 0, extents: 0, bytes: 0, packs: 0, stagedPacks: 0,
-            provedBytes: 0, leftoverObjects: 0, problemCount: 0, problems: [])
+            provedBytes: 0, foreignObjects: 0, leftoverObjects: 0, problemCount: 0, problems: [])
         // Made by the first mount: a new volume is whole.
         guard access(paths.database, F_OK) == 0 else { return report }
         let metadata: MetadataReport
@@ -72,6 +75,8 @@ struct CheckCommand: ParsableCommand {
         for pack in metadata.packs {
             report.provedBytes += checker.check(pack.record, rawEnd: pack.rawEnd, data: data, &problems)
         }
+        if data { try Self.check(metadata.foreignObjects, record, paths, &problems) }
+        report.foreignObjects = metadata.foreignObjects.count
         do {
             report.leftoverObjects = try checker.leftovers(beside: Set(metadata.packs.map(\.record.id))).count
         } catch {
@@ -89,6 +94,25 @@ struct CheckCommand: ParsableCommand {
         return report
     }
 
+    /// Makes sure that each imported object is still what it was.
+    private static func check(
+        _ objects: [(object: ForeignObject, source: ForeignSource)], _ record: VolumeRecord, _ paths: VolumePaths,
+        _ problems: inout Problems
+    ) throws(SystemFailure) {
+        let opener = ForeignStores(reach: record.reach(paths))
+        var stores: [Int64: any ForeignStore] = [:]
+        for (object, source) in objects {
+            let store: any ForeignStore
+            if let known = stores[source.id] { store = known } else { store = try opener.open(source) }
+            stores[source.id] = store
+            do {
+                try store.prove(object, source.url)
+            } catch {
+                problems.add("\(error)")
+            }
+        }
+    }
+
     private func print(_ report: Report) throws(SystemFailure) {
         if json {
             let encoder = JSONEncoder()
@@ -101,10 +125,11 @@ struct CheckCommand: ParsableCommand {
             return
         }
         for line in report.problems { Swift.print("damage: \(line)") }
+        let foreign = report.foreignObjects > 0 ? ", \(report.foreignObjects) imported objects" : ""
         let proved = data ? ", \(report.provedBytes) bytes proved against their checksums" : ""
         Swift.print(
             "\(report.volume): \(report.isWhole ? "whole" : "DAMAGED, \(report.problemCount) problems"); "
                 + "\(report.inodes) inodes, \(report.entries) entries, \(report.extents) extents, \(report.bytes) bytes, "
-                + "\(report.packs) packs (\(report.stagedPacks) staged)\(proved)")
+                + "\(report.packs) packs (\(report.stagedPacks) staged)\(foreign)\(proved)")
     }
 }

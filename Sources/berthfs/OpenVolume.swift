@@ -28,7 +28,8 @@ struct OpenVolume {
                 PackStoreConfiguration(
                     stagingDirectory: paths.staging, cacheDirectory: cache,
                     cacheLimit: Self.cacheLimit(cache, record.options.cacheSize),
-                    compression: record.packCompression, epoch: try Self.nextEpoch(metadata)),
+                    compression: record.packCompression, epoch: try Self.nextEpoch(metadata),
+                    foreignOpener: ForeignStores(reach: record.reach(paths)).opener),
                 store: store)
         } catch {
             throw SystemFailure(
@@ -84,6 +85,8 @@ struct OpenVolume {
     private static func nextEpoch(_ metadata: SQLiteMetadataStore) throws(Errno) -> UInt32 {
         let epoch = try metadata.transaction { transaction throws(Errno) in
             let epoch = (try transaction.setting(epochKey).flatMap { UInt32($0) } ?? 0) + 1
+            // Further numbers are those of foreign objects.
+            guard epoch < PackID.firstForeignEpoch else { throw .outOfRange }
             try transaction.setSetting(epochKey, to: "\(epoch)")
             return epoch
         }

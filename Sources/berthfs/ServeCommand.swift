@@ -78,6 +78,8 @@ struct ServeCommand: ParsableCommand {
         let server = Server(
             volume: record.name, fileSystem: volume.fileSystem,
             warmer: Warmer(volume: record.name, fileSystem: volume.fileSystem, packs: volume.packs),
+            transfers: Transfers(
+                volume: record.name, fileSystem: volume.fileSystem, stores: ForeignStores(reach: record.reach(paths))),
             linger: settings.serverIdle, logger: logger)
         Signals.onTermination { server.stop() }
         let listener = Self.listener(socket, paths.controlSocket, server, logger)

@@ -37,9 +37,13 @@ final class Server: @unchecked Sendable {
     private var lastActivity = ContinuousClock.now
 
     private let warmer: Warmer
+    private let transfers: Transfers
 
-    init(volume: String, fileSystem: FileSystem, warmer: Warmer, linger: Duration, logger: Logger) {
+    init(
+        volume: String, fileSystem: FileSystem, warmer: Warmer, transfers: Transfers, linger: Duration, logger: Logger
+    ) {
         self.warmer = warmer
+        self.transfers = transfers
         self.linger = linger
         self.volume = volume
         self.fileSystem = fileSystem
@@ -52,7 +56,7 @@ final class Server: @unchecked Sendable {
         defer { monitor.unlock() }
         while !isStopping {
             let patience = hadSession ? linger : max(linger, Self.firstSessionLinger)
-            if warmer.isBusy { lastActivity = .now }
+            if warmer.isBusy || transfers.isBusy { lastActivity = .now }
             if sessions.isEmpty && lastActivity.duration(to: .now) >= patience { isStopping = true }
             // Looks again each second: nothing has to wake it for the time to pass.
             if !isStopping { _ = monitor.wait(seconds: 1) }
@@ -89,6 +93,9 @@ final class Server: @unchecked Sendable {
                 let evicted = try warmer.evict(selection, list: passed)
                 return .evicted(packs: evicted.packs, bytes: evicted.bytes)
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
+            case .importData(let order): return .transferring(try transfers.start(order))
+            case .exportData(let order): return .transferring(try transfers.start(order, passed))
+            case .transferring(let job): return .transferring(try transfers.progress(job))
             }
             return .done
         } catch {

@@ -24,7 +24,10 @@ public final class OpenedVolume {
         packs = try PackStore(
             PackStoreConfiguration(
                 stagingDirectory: "\(directory)/staging", cacheDirectory: "\(directory)/cache", cacheLimit: 1 << 30,
-                compression: .zstd, epoch: epoch),
+                compression: .zstd, epoch: epoch,
+                foreignOpener: { (source: ForeignSource) throws(ObjectStoreError) -> any ForeignStore in
+                    ForeignDirectory(root: String(source.url.dropFirst("file://".utf8.count)))
+                }),
             store: try DirectoryStore(root: "\(directory)/store"))
         fileSystem = try FileSystem(
             metadata: metadata, packs: packs,
