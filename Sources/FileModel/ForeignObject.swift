@@ -48,6 +48,8 @@ extension PackID {
     public static let foreignPartBytes: UInt64 = 16 << 20
     /// Objects that a volume can ever have imported.
     public static let foreignLimit: UInt64 = 1 << 37
+    /// The largest object whose parts have numbers.
+    public static let foreignByteLimit: UInt64 = foreignPartBytes << 24
     private static let mark: Int64 = 1 << 62
     private static let segmentMark: Int64 = 1 << 61
     private static let partBits: Int64 = 24

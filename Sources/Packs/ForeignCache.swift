@@ -27,6 +27,8 @@ final class ForeignCache: @unchecked Sendable {
     static let smallBytes: UInt64 = 1 << 20
     /// Blocks remembered, of about 100 bytes each. Past it the oldest segments go.
     private static let blockLimit = 1 << 20
+    /// Open segments at most. A process may often have no more than 1024 descriptors.
+    private static let openLimit = 128
 
     private let directory: String
     private let cache: PackCache
@@ -37,6 +39,8 @@ final class ForeignCache: @unchecked Sendable {
     private var index: [ForeignBlock: Place] = [:]
     private var segments: [PackID: ForeignSegment] = [:]
     private var active: ForeignSegment?
+    /// In the order in which they were opened.
+    private var opened: [PackID] = []
     private var nextSegment: UInt64 = 1
     private var filling: Set<ForeignBlock> = []
 
@@ -53,8 +57,10 @@ final class ForeignCache: @unchecked Sendable {
 
     private func load(_ id: PackID) {
         nextSegment = max(nextSegment, id.segmentNumber + 1)
-        guard let segment = try? ForeignSegment(id, path: cache.path(of: id), isNew: false) else { return }
-        for (header, offset) in segment.headers() {
+        let segment = ForeignSegment(id, path: cache.path(of: id))
+        guard let file = segment.open(isNew: false) else { return }
+        defer { segment.file = nil }
+        for (header, offset) in ForeignSegment.headers(file) {
             segment.used = offset + header.length
             guard !header.isDropped else { continue }
             segment.blocks.append(header.block)
@@ -115,22 +121,37 @@ final class ForeignCache: @unchecked Sendable {
         _ block: ForeignBlock, from within: Int, into target: UnsafeMutableRawBufferPointer,
         _ beforeWaiting: () -> Void
     ) -> Bool {
-        monitor.lock()
-        let place = index[block]
-        let segment = place.flatMap { segments[$0.segment] }
-        monitor.unlock()
-        guard let place, let segment, within + target.count <= place.length else { return false }
+        guard let (place, file) = place(of: block), within + target.count <= place.length else { return false }
         cache.use(place.segment)
-        guard place.isProved || prove(block, place, segment) else { return false }
-        return (try? segment.file.read(at: place.offset + within, into: target, beforeWaiting)) != nil
+        guard place.isProved || prove(block, place, file) else { return false }
+        return (try? file.read(at: place.offset + within, into: target, beforeWaiting)) != nil
+    }
+
+    /// Where a block is; nil where it is not here.
+    private func place(of block: ForeignBlock) -> (Place, RawFile)? {
+        monitor.lock()
+        defer { monitor.unlock() }
+        guard let place = index[block], let segment = segments[place.segment], let file = file(of: segment) else {
+            return nil
+        }
+        return (place, file)
+    }
+
+    /// Under the monitor.
+    private func file(of segment: ForeignSegment, isNew: Bool = false) -> RawFile? {
+        if let file = segment.file { return file }
+        guard let file = segment.open(isNew: isNew) else { return nil }
+        opened.append(segment.id)
+        if opened.count > Self.openLimit { segments[opened.removeFirst()]?.file = nil }
+        return file
     }
 
     /// Whether what the file holds is what was written into it; else it is forgotten.
-    private func prove(_ block: ForeignBlock, _ place: Place, _ segment: ForeignSegment) -> Bool {
+    private func prove(_ block: ForeignBlock, _ place: Place, _ file: RawFile) -> Bool {
         let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: place.length, alignment: 4096)
         defer { bytes.deallocate() }
         let isWhole =
-            (try? segment.file.readFully(at: place.offset, into: bytes)) != nil
+            (try? file.readFully(at: place.offset, into: bytes)) != nil
             && PackFormat.checksum(UnsafeRawBufferPointer(bytes)) == place.checksum
         monitor.withLock {
             guard index[block]?.segment == place.segment, index[block]?.offset == place.offset else { return }
@@ -195,15 +216,15 @@ final class ForeignCache: @unchecked Sendable {
     private func keep(_ block: ForeignBlock, _ bytes: UnsafeRawBufferPointer) {
         let needed = ForeignBlockHeader.byteCount + bytes.count
         monitor.lock()
-        guard let segment = segmentWithRoom(needed) else { return monitor.unlock() }
+        guard let segment = segmentWithRoom(needed), let file = file(of: segment) else { return monitor.unlock() }
         let offset = segment.used + ForeignBlockHeader.byteCount
         segment.used += needed
         monitor.unlock()
         let header = ForeignBlockHeader(
             block: block, length: bytes.count, isDropped: false, checksum: PackFormat.checksum(bytes))
         let isKept = header.encoded().withUnsafeBytes { head in
-            (try? segment.file.writeFully(at: offset - head.count, head)) != nil
-                && (try? segment.file.writeFully(at: offset, bytes)) != nil
+            (try? file.writeFully(at: offset - head.count, head)) != nil
+                && (try? file.writeFully(at: offset, bytes)) != nil
         }
         monitor.lock()
         let isStillThere = segments[segment.id] === segment
@@ -224,9 +245,12 @@ final class ForeignCache: @unchecked Sendable {
         let id = PackID(cacheSegment: nextSegment)
         nextSegment += 1
         mkdir(directory, 0o700)
-        active = try? ForeignSegment(id, path: cache.path(of: id), isNew: true)
-        segments[id] = active
-        return active
+        let segment = ForeignSegment(id, path: cache.path(of: id))
+        active = nil
+        guard file(of: segment, isNew: true) != nil else { return nil }
+        active = segment
+        segments[id] = segment
+        return segment
     }
 
     /// The cache takes a segment away.
@@ -274,12 +298,8 @@ extension ForeignCache {
     }
 
     private func isHere(_ block: ForeignBlock) -> Bool {
-        monitor.lock()
-        let place = index[block]
-        let segment = place.flatMap { segments[$0.segment] }
-        monitor.unlock()
-        guard let place, let segment else { return false }
-        return place.isProved || prove(block, place, segment)
+        guard let (place, file) = place(of: block) else { return false }
+        return place.isProved || prove(block, place, file)
     }
 
     /// Whether all of a part is here and proved, without asking its store.
@@ -300,12 +320,13 @@ extension ForeignCache {
             let place = index.removeValue(forKey: block)
             let segment = place.flatMap { segments[$0.segment] }
             if let index = segment?.blocks.firstIndex(of: block) { segment?.blocks.remove(at: index) }
+            let file = segment.flatMap { self.file(of: $0) }
             let isEmpty = segment.map { $0.blocks.isEmpty && $0 !== active } ?? false
             monitor.unlock()
-            guard let place, let segment else { continue }
+            guard let place, let segment, let file else { continue }
             let header = ForeignBlockHeader(
                 block: block, length: place.length, isDropped: false, checksum: place.checksum)
-            segment.drop(header, at: place.offset)
+            ForeignSegment.drop(header, at: place.offset, of: file)
             cache.note(segment.id, grownBy: -place.length)
             if isEmpty { cache.remove(segment.id) }
             dropped += place.length

@@ -58,25 +58,32 @@ extension ForeignBlockHeader {
 ///
 /// Invariants
 /// - `used` only grows; what lies before it is written once, but for headers of blocks that are dropped.
-// SAFETY: `used` and `blocks` are guarded by the owner's monitor; the rest is constant.
+// SAFETY: the mutable members are guarded by the owner's monitor; the rest is constant.
 final class ForeignSegment: @unchecked Sendable {
     static let byteLimit = PackFormat.maximumRawBytes
 
     let id: PackID
-    let file: RawFile
+    private let path: String
     var used = 0
     var blocks: [ForeignBlock] = []
+    /// Nil while it is closed. Who uses it holds it.
+    var file: RawFile?
 
-    init(_ id: PackID, path: String, isNew: Bool) throws(Errno) {
+    init(_ id: PackID, path: String) {
         self.id = id
+        self.path = path
+    }
+
+    /// Opens the file, or makes it.
+    func open(isNew: Bool) -> RawFile? {
         let flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | (isNew ? O_CREAT | O_TRUNC : 0)
-        let descriptor = open(path, flags, 0o600)
-        guard descriptor >= 0 else { throw .current }
-        file = RawFile(owning: descriptor)
+        let descriptor = Glibc.open(path, flags, 0o600)
+        file = descriptor >= 0 ? RawFile(owning: descriptor) : nil
+        return file
     }
 
     /// The headers of a segment that an earlier process wrote, and where their data begins. No data is read.
-    func headers() -> [(header: ForeignBlockHeader, offset: Int)] {
+    static func headers(_ file: RawFile) -> [(header: ForeignBlockHeader, offset: Int)] {
         var found: [(ForeignBlockHeader, Int)] = []
         let size = file.size
         var position = 0
@@ -94,7 +101,7 @@ final class ForeignSegment: @unchecked Sendable {
     }
 
     /// Lets go of a block's data for good.
-    func drop(_ header: ForeignBlockHeader, at offset: Int) {
+    static func drop(_ header: ForeignBlockHeader, at offset: Int, of file: RawFile) {
         var header = header
         header.isDropped = true
         header.encoded().withUnsafeBytes { _ = try? file.writeFully(at: offset - ForeignBlockHeader.byteCount, $0) }

@@ -154,6 +154,9 @@ public final class FileImport: @unchecked Sendable {
         _ entry: ImportedEntry, _ parents: inout ParentFinder, _ now: Timestamp, _ transaction: any MetadataTransaction
     ) throws(Errno) -> ImportOutcome {
         guard let name = entry.path.last else { return .refused("it has no name") }
+        if case .data(let object, _, _) = entry.content, object.size > PackID.foreignByteLimit {
+            return .refused("it is too large")
+        }
         let parent: InodeID
         switch try parents.made(
             entry.path, transaction,

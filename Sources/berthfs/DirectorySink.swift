@@ -130,9 +130,14 @@ final class DirectorySink: ExportSink {
         if let status = status(name) {
             return status.st_mode & S_IFMT == S_IFIFO ? .same : .refused("something else of that name is there")
         }
-        guard name.withCString({ mkfifoat(here, $0, mode_t(inode.permissions & 0o777)) }) == 0 else {
+        guard name.withCString({ mkfifoat(here, $0, 0o600) }) == 0 else {
             throw failure(path, "cannot be made", .current)
         }
+        let flags = O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC
+        let descriptor = name.withCString { openat(here, $0, flags) }
+        guard descriptor >= 0 else { return .made }
+        finish(descriptor, inode)
+        close(descriptor)
         return .made
     }
 

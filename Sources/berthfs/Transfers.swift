@@ -63,9 +63,10 @@ final class Transfers: @unchecked Sendable {
         monitor.lock()
         defer { monitor.unlock() }
         jobs = jobs.filter { !$0.value.progress.isOver || $0.value.lastAsked.duration(to: .now) < Self.silence }
-        guard jobs.count < Self.jobLimit else {
+        let running = jobs.values.count { !$0.progress.isOver }
+        guard running < Self.jobLimit else {
             throw SystemFailure(
-                "volume \"\(volume)\"", "has \(jobs.count) imports and exports under way", fix: "wait for one of them",
+                "volume \"\(volume)\"", "has \(running) imports and exports under way", fix: "wait for one of them",
                 errno: .busy, status: .temporaryFailure)
         }
         lastJob += 1

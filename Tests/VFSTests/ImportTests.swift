@@ -104,7 +104,10 @@ private final class ImportedVolume {
 @Suite("imported files below FUSE")
 struct ImportTests {
     private static func random(_ count: Int, _ random: inout SeededGenerator) -> [UInt8] {
-        (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &random) }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(count + 8)
+        while bytes.count < count { withUnsafeBytes(of: random.next()) { bytes.append(contentsOf: $0) } }
+        return Array(bytes.prefix(count))
     }
 
     /// What a file should hold. `base` is what the source held when it was imported.
