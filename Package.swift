@@ -67,6 +67,7 @@ let package = Package(
         module("Archives", ["FileModel"]),
         module("S3Storage", ["CCurl", "FileModel", "LinuxSystem", "ObjectStorage", crypto]),
         module("Packs", ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "ObjectStorage"]),
+        module("MetadataCopies", ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"]),
         module("VFS", ["FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs"]),
         module("FUSEBridge", ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "VFS"]),
         module("Sandbox", ["CSeccomp", "FileModel"]),
@@ -85,7 +86,8 @@ let package = Package(
         program(
             "berthfs",
             [
-                "Archives", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage",
+                "Archives", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "MetadataCopies",
+                "ObjectStorage",
                 "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
             ]),
 
@@ -105,6 +107,9 @@ let package = Package(
         tests("ContainerTests", ["LinuxSystem"]),
         tests("FileModelTests", ["FileModel"]),
         tests("MetadataTests", ["FileModel", "LinuxSystem", "Metadata", "SQLiteMetadata"]),
+        tests(
+            "MetadataCopiesTests",
+            ["FileModel", "LinuxSystem", "MetadataCopies", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"]),
         tests("MountTests", ["CLinux", "FileModel", "LinuxSystem"]),
         tests("RuntimeTests", ["Control", "FileModel", "LinuxSystem", "Volumes"]),
         tests("PackagingTests", ["FileModel", "LinuxSystem"]),

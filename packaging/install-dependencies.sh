@@ -11,7 +11,7 @@ build=(pkg-config libcurl4-openssl-dev libfuse3-dev libsqlite3-dev libseccomp-de
     fuse3 podman crun runc uidmap slirp4netns busybox-static catatonit)
 dist=(dpkg-dev gzip python3-minimal tar)
 test=("${dist[@]}" groff-base systemd attr acl curl procps util-linux patchelf squashfs-tools squashfuse charliecloud-runtime
-    openssl python3 python3-venv
+    openssl python3 python3-venv sqlite3
     slurm-wlm slurm-client slurmctld slurmd munge environment-modules
     lua5.3 lua-filesystem lua-json lua-posix lua-term tcl)
 bench=(git procps python3 python3-venv redis-server redis-tools tar util-linux)

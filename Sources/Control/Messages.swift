@@ -31,6 +31,8 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case exportData(ExportOrder)
     /// How far an import or export is. One that nobody asks about for a while is ended.
     case transferring(job: Int)
+    /// Write the metadata to a new file of this name in the volume's directory; one that is there goes.
+    case copy(name: String)
 }
 
 /// One session to be served.

@@ -90,6 +90,10 @@ public struct VolumePaths: Equatable, Sendable {
     public var directory: String { "\(site.volumes)/\(name)" }
     public var record: String { "\(directory)/volume.json" }
     public var database: String { "\(directory)/meta.db" }
+    /// The metadata, while it is copied into the store.
+    public var copy: String { "\(directory)/copy.db" }
+    /// There while the database is what the newest copy in the store holds.
+    public var copiedMark: String { "\(directory)/copied" }
     public var lock: String { "\(directory)/lock" }
     /// A second control socket, for those who see the volume's directory and not the runtime directory.
     public var innerSocket: String { "\(directory)/control.sock" }

@@ -124,6 +124,10 @@ public protocol MetadataStore: AnyObject, Sendable {
     /// Makes what was committed survive a crash of the machine.
     func synchronize() throws(Errno)
 
+    /// Writes all that was committed by some moment before it returns to a new file at `path`, while bodies go on.
+    /// `prepare` is as in `commit`, and may run more than once. Not durable: a copy is made again after a crash.
+    func copy(to path: String, prepare: () throws(Errno) -> Void) throws(Errno)
+
     /// Why the store takes no more changes, or nil while it does.
     var failure: String? { get }
 

@@ -8,14 +8,14 @@ public enum Compression: String, Sendable, CaseIterable {
 }
 
 /// Compresses and expands frames. One per thread: zstd's contexts are not shared.
-final class FrameCodec {
+package final class FrameCodec {
     /// Level 1: 64 KiB frames gain under 2 % from higher ones and cost a third more time.
     private static let level: Int32 = 1
 
     private let compressor: OpaquePointer?
     private let expander: OpaquePointer?
 
-    init() {
+    package init() {
         compressor = ZSTD_createCCtx()
         expander = ZSTD_createDCtx()
     }
@@ -26,7 +26,7 @@ final class FrameCodec {
     }
 
     /// Writes the compressed frame into `output`; nil where that is no smaller, or memory is short.
-    func compress(_ frame: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer) -> Int? {
+    package func compress(_ frame: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer) -> Int? {
         guard let compressor else { return nil }
         let count = ZSTD_compressCCtx(
             compressor, output.baseAddress, output.count, frame.baseAddress, frame.count, Self.level)
@@ -34,7 +34,7 @@ final class FrameCodec {
     }
 
     /// Expands one frame into exactly `output` and proves it against its checksum.
-    func expand(
+    package func expand(
         _ entry: FrameEntry, _ stored: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer
     ) throws(PackDamage) {
         if entry.isRaw {

@@ -23,7 +23,7 @@ public enum PackFormat {
 
     static func frameCount(rawLength: Int) -> Int { (rawLength + frameBytes - 1) / frameBytes }
 
-    static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
+    package static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
         berth_xxh3_64(bytes.baseAddress, bytes.count)
     }
 }
@@ -37,6 +37,13 @@ public struct FrameEntry: Equatable, Sendable {
     public var isRaw: Bool
     /// xxh3-64 of the raw bytes, so that it also proves a cached copy.
     public var checksum: UInt64
+
+    package init(offset: UInt32, storedLength: UInt32, isRaw: Bool, checksum: UInt64) {
+        self.offset = offset
+        self.storedLength = storedLength
+        self.isRaw = isRaw
+        self.checksum = checksum
+    }
 }
 
 /// A run of a file's bytes as it was written into the pack. Later writes may have made it dead.
@@ -84,22 +91,24 @@ public enum PackDamage: Error, Equatable, Sendable {
 }
 
 /// Appends little-endian numbers.
-struct ByteWriter {
-    var bytes: [UInt8] = []
+package struct ByteWriter {
+    package var bytes: [UInt8] = []
 
-    mutating func put<Number: FixedWidthInteger>(_ number: Number) {
+    package init() {}
+
+    package mutating func put<Number: FixedWidthInteger>(_ number: Number) {
         withUnsafeBytes(of: number.littleEndian) { bytes.append(contentsOf: $0) }
     }
 }
 
 /// Reads little-endian numbers; the caller has checked that they are there.
-struct ByteReader {
+package struct ByteReader {
     let bytes: UnsafeRawBufferPointer
-    var position = 0
+    package var position = 0
 
-    init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+    package init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
-    mutating func take<Number: FixedWidthInteger>(_ type: Number.Type) -> Number {
+    package mutating func take<Number: FixedWidthInteger>(_ type: Number.Type) -> Number {
         defer { position += MemoryLayout<Number>.size }
         return Number(littleEndian: bytes.loadUnaligned(fromByteOffset: position, as: type))
     }

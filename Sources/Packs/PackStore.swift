@@ -64,6 +64,7 @@ public final class PackStore: @unchecked Sendable {
     let foreign: ForeignCache
     let buffers = PackBufferPool()
     let monitor = Monitor()
+    private let synchronizing = Monitor()
     var staged: [PackID: StagedPack] = [:]
     var shared: StagedPack?
     var streams: [InodeID: Stream] = [:]
@@ -228,6 +229,10 @@ public final class PackStore: @unchecked Sendable {
 
     /// Makes every byte that was appended or rewritten before the call durable in staging.
     public func synchronize() throws(Errno) {
+        // One after the other: who finds nothing new to sync must not return before the names and bytes that another
+        // thread has taken on are safe.
+        synchronizing.lock()
+        defer { synchronizing.unlock() }
         let (packs, mustSyncNames) = monitor.withLock {
             defer { hasNewFiles = false }
             return (Array(staged.values), hasNewFiles)

@@ -12,6 +12,8 @@ public struct MetadataReport: Sendable {
     }
 
     public var problems = Problems()
+    /// Whether the database's own structure is whole. Where it is not, nothing else was looked at.
+    public var isReadable = true
     public var inodes: UInt64 = 0
     public var entries: UInt64 = 0
     public var extents: UInt64 = 0
@@ -34,7 +36,7 @@ public struct MetadataChecker {
             try checker.run()
             return checker.report
         } catch {
-            throw MetadataOpenFailure(description: SQLiteMetadataStore.explain(error, path))
+            throw SQLiteMetadataStore.openFailure(error, path)
         }
     }
 
@@ -43,7 +45,8 @@ public struct MetadataChecker {
     }
 
     private mutating func run() throws(SQLiteFailure) {
-        guard try isWhole() else { return }
+        report.isReadable = try isWhole()
+        guard report.isReadable else { return }
         report.inodes = try number("SELECT COUNT(*) FROM inode")
         report.entries = try number("SELECT COUNT(*) FROM entry")
         report.extents = try number("SELECT COUNT(*) FROM extent")
@@ -105,7 +108,7 @@ public struct MetadataChecker {
 
     private static let directory = 0o040000
     private static let typeBits = 0o170000
-    private static let firstForeign = Int64(PackID.firstForeignEpoch) << 32
+    static let firstForeign = Int64(PackID.firstForeignEpoch) << 32
 
     private static let rules = [
         "SELECT 'the root directory is missing' WHERE NOT EXISTS (SELECT 1 FROM inode WHERE id = 1 AND mode & \(typeBits) = \(directory))",
@@ -172,6 +175,8 @@ public struct MetadataChecker {
             + "WHERE name = 'files' AND used <> (SELECT COUNT(*) FROM inode)",
         "SELECT 'the volume counts ' || used || ' bytes and has ' || (SELECT COALESCE(SUM(length), 0) FROM extent) FROM quota "
             + "WHERE name = 'bytes' AND used <> (SELECT COALESCE(SUM(length), 0) FROM extent)",
+        "SELECT 'the counter of ' || name || ' is missing' FROM (SELECT 'files' AS name UNION ALL SELECT 'bytes') "
+            + "WHERE name NOT IN (SELECT name FROM quota)",
         "SELECT 'inode ' || MAX(id) || ' is past the next number to be given' FROM inode "
             + "HAVING MAX(id) >= (SELECT CAST(value AS INTEGER) FROM setting WHERE key = 'next_inode')",
     ]

@@ -113,6 +113,7 @@ final class SQLiteStatement {
         sqlite3_bind_text(statement, index, text, -1, berth_sqlite_transient())
     }
 
+    func type(_ column: Int32) -> Int32 { sqlite3_column_type(statement, column) }
     func isNull(_ column: Int32) -> Bool { sqlite3_column_type(statement, column) == SQLITE_NULL }
     func integer(_ column: Int32) -> Int64 { sqlite3_column_int64(statement, column) }
     func unsigned(_ column: Int32) -> UInt64 { UInt64(bitPattern: sqlite3_column_int64(statement, column)) }

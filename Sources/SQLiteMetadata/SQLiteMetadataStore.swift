@@ -7,6 +7,8 @@ import Metadata
 /// Why a database could not be opened, in one line that names it, the cause and the fix.
 public struct MetadataOpenFailure: Error, CustomStringConvertible {
     public let description: String
+    /// Whether the file is there and cannot be read as a database.
+    public var isDamage = false
 }
 
 /// The metadata of one volume in one SQLite database, opened by this process alone.
@@ -21,11 +23,11 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     /// 32 MiB. A log that grows further slows reads; a smaller one checkpoints under load too often.
     static let checkpointBytes = 32 << 20
 
-    private let lock = Monitor()
-    private let connection: SQLiteConnection
-    private let current: SQLiteTransaction
+    let lock = Monitor()
+    let connection: SQLiteConnection
+    let current: SQLiteTransaction
     private let log: FileDescriptorBox
-    private var isClosed = false
+    private(set) var isClosed = false
     /// After a fault: the caches hold what the last good commit holds.
     private var isSettled = false
 
@@ -37,7 +39,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
             log = try FileDescriptorBox(writeAheadLogOf: path)
             try connection.execute("BEGIN IMMEDIATE")
         } catch {
-            throw MetadataOpenFailure(description: Self.explain(error, path))
+            throw Self.openFailure(error, path)
         }
     }
 
@@ -101,13 +103,19 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         try connection.execute("COMMIT")
     }
 
+    static func openFailure(_ failure: SQLiteFailure, _ path: String) -> MetadataOpenFailure {
+        MetadataOpenFailure(
+            description: explain(failure, path),
+            isDamage: [SQLITE_NOTADB, SQLITE_CORRUPT].contains(failure.code & 0xFF))
+    }
+
     static func explain(_ failure: SQLiteFailure, _ path: String) -> String {
         let cause = "metadata \(path): \(failure.message)"
         switch failure.code & 0xFF {
         case SQLITE_BUSY, SQLITE_LOCKED:
             return cause + "; another server has this volume open: use its mount, or stop it first"
         case SQLITE_NOTADB, SQLITE_CORRUPT:
-            return cause + "; restore the file from a copy, or move it away to start with an empty volume"
+            return cause + "; mend it with: berth volume check --repair"
         case SQLITE_MISMATCH:
             return cause + "; use the newer program"
         default:
@@ -142,8 +150,15 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         guard !isClosed else { return }
         guard current.fault == nil else { throw .io }
         guard current.isDirty else { return }
+        try endTransaction(prepare) {}
+    }
+
+    /// Under the lock: commits, runs `between` while no transaction is open, and begins the next one.
+    func endTransaction(
+        _ prepare: () throws(Errno) -> Void, between: () -> Void
+    ) throws(Errno) {
         do {
-            try prepare()
+            if current.isDirty { try prepare() }
         } catch {
             // Committed records would name bytes that may be lost.
             current.fault = "file data could not be written: \(error)"
@@ -154,6 +169,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
             try connection.execute("COMMIT")
             current.isDirty = false
             if log.size >= Self.checkpointBytes { try checkpoint() }
+            between()
             try connection.execute("BEGIN IMMEDIATE")
         } catch {
             if current.fault == nil { current.fault = error.message }

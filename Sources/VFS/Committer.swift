@@ -29,6 +29,9 @@ final class Committer: @unchecked Sendable {
         thread = WorkerThread(name: "berth-commit") { self.run(commit, idle) }
     }
 
+    /// Grows with every change.
+    var changeCount: UInt64 { changes.load(ordering: .acquiring) }
+
     @inline(__always)
     func noteChange() {
         changes.wrappingAdd(1, ordering: .releasing)

@@ -7,11 +7,16 @@ extension ServerSupervisor {
     /// Has berthfs, which alone speaks with stores, claim or clear a volume's place in its bucket. `record` is the path
     /// of the volume's record. The program finds the keys itself: none is on its command line.
     func askBucket(_ verb: String, _ record: String) throws(SystemFailure) {
+        _ = try askStore(["bucket", verb, record])
+    }
+
+    /// Has berthfs do something with a store, and answers what it printed.
+    func askStore(_ words: [String]) throws(SystemFailure) -> String {
         let command = Command(
-            try Self.sibling("berthfs", of: program, environment), ["bucket", verb, record],
+            try Self.sibling("berthfs", of: program, environment), words,
             environment: Self.inherited(environment, withKeys: true))
         let outcome = try Spawn.run(command, timeout: Self.bucketTimeout, limit: 64 << 10)
-        guard !outcome.succeeded else { return }
+        guard !outcome.succeeded else { return outcome.output }
         let line = outcome.errors.split(whereSeparator: \.isNewline).last.map(String.init) ?? "berthfs: \(outcome.end)"
         let words = line.hasPrefix("berthfs: ") ? String(line.dropFirst(9)) : line
         var status = ExitStatus.unavailable

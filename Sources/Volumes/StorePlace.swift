@@ -28,6 +28,15 @@ extension VolumeRecord {
         options.cacheDirectory.map { "\($0)/\(name)" } ?? paths.cache
     }
 
+    /// How often the metadata is copied into the store while it changes; nil: never. A store inside the volume's own
+    /// directory is lost with it.
+    public var copyInterval: Duration? {
+        guard options.store != nil, options.copySeconds != 0 else { return nil }
+        return .seconds(options.copySeconds ?? Self.usualCopySeconds)
+    }
+
+    private static let usualCopySeconds: Int64 = 900
+
     /// Where the packs are, as a URL.
     public func storeURL(_ paths: VolumePaths) -> String { place(paths).url }
 }

@@ -41,7 +41,7 @@ public struct UserSettings: Equatable, Sendable {
         }
     }
 
-    private static func duration(_ text: Substring, _ subject: String) throws(SystemFailure) -> Duration {
+    static func duration(_ text: Substring, _ subject: String) throws(SystemFailure) -> Duration {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         let factors: [Substring: Int64] = ["": 1, "s": 1, "m": 60, "h": 3600]
         guard let count = Int64(digits), let factor = factors[text.dropFirst(digits.count)], count <= maximumSeconds,

@@ -1,5 +1,6 @@
 import Control
 import FileModel
+import FoundationEssentials
 import Glibc
 import LinuxSystem
 
@@ -16,7 +17,22 @@ extension MountService {
         }
     }
 
-    /// Removes a volume and its data; with `keepData` what is in a bucket stays there. Refused while it is mounted
+    /// Brings a volume back from its store, where no volume of that name is here.
+    public func recover(
+        _ name: VolumeName, _ options: VolumeOptions, now: String
+    ) throws(SystemFailure) -> Recovery {
+        var answer = ""
+        try registry.adopt(name, options, now: now) { record throws(SystemFailure) in
+            answer = try supervisor.askStore(["recover", record])
+        }
+        do {
+            return try JSONDecoder().decode(Recovery.self, from: Data(answer.utf8))
+        } catch {
+            throw SystemFailure("berthfs", "gave no report of what it recovered", status: .software)
+        }
+    }
+
+    /// Removes a volume and its data; with `keepData` what is in a store that was named stays there. Refused while it is mounted
     /// anywhere.
     public func remove(_ name: VolumeName, keepData: Bool = false) throws(SystemFailure) {
         let record = try registry.record(name)
@@ -29,7 +45,7 @@ extension MountService {
         }
         // While the volume is still there: where the bucket cannot be had, nothing is lost track of.
         if case .bucket = record.place(volume), !keepData { try supervisor.askBucket("clear", volume.record) }
-        try registry.remove(record)
+        try registry.remove(record, keepData: keepData)
         try PathMap(registry).forget(record.name)
     }
 

@@ -24,6 +24,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public var cacheDirectory: String?
     /// Bytes of copies at most; nil: what suits the disk.
     public var cacheSize: UInt64?
+    /// How often the metadata is copied into the store, seconds; 0: never; nil: what suits the store.
+    public var copySeconds: Int64?
 
     public init() {}
 
@@ -31,7 +33,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public static let known = [
         "store=file:///DIR|s3://BUCKET/PREFIX", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]",
         "inodes=COUNT", "cache-dir=/DIR", "cache-size=BYTES[K|M|G|T]", "endpoint=URL", "region=NAME",
-        "path-style=true|false", "profile=NAME", "ca-file=/FILE",
+        "path-style=true|false", "profile=NAME", "ca-file=/FILE", "metadata-copy=TIME[s|m|h]|off",
     ]
 
     /// Reads `key=value` words. An unknown word is refused with the known ones.
@@ -93,6 +95,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
             let bytes = try Self.bytes(value, key: key)
             guard bytes >= Self.smallestCache else { throw Self.bad(key, value, "is less than two packs, 32M") }
             cacheSize = bytes
+        case "metadata-copy":
+            copySeconds = value == "off" ? 0 : try UserSettings.duration(value[...], "option \(key)").components.seconds
         default:
             var bucket = bucket ?? BucketOptions()
             guard try bucket.set(key, value) else { throw Self.unknown("\(key)=\(value)") }
@@ -171,6 +175,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         words["inodes"] = inodes.map(String.init)
         words["cache-dir"] = cacheDirectory
         words["cache-size"] = cacheSize.map(String.init)
+        words["metadata-copy"] = copySeconds.map { $0 == 0 ? "off" : "\($0)s" }
         words.merge(bucket?.words ?? [:]) { own, _ in own }
         return words
     }

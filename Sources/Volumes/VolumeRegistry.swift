@@ -25,28 +25,55 @@ public struct VolumeRegistry: Sendable {
             guard existing.options == options else { throw Self.differs(existing, options) }
             return existing
         }
-        try paths.prepare()
         let record = VolumeRecord(name: name, createdAt: now, options: options)
-        let volume = paths.volume(record.name)
-        try UnixSocket.checkPath(volume.controlSocket)
-        let temporary = "\(paths.volumes)/.new-\(name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
-        try SecureDirectory.make(temporary)
         do throws(SystemFailure) {
-            try AtomicFile.replace("\(temporary)/volume.json", try Self.encode(record))
-            switch record.place(volume) {
-            case .bucket: try prepareBucket("\(temporary)/volume.json")
-            case .directory(let path): if options.store != nil { try makeStore(path) }
-            }
-            guard rename(temporary, volume.directory) == 0 else {
-                throw SystemFailure(volume.directory, "cannot be made", .current, status: .cannotCreate)
+            try make(record) { path throws(SystemFailure) in
+                switch record.place(paths.volume(record.name)) {
+                case .bucket: try prepareBucket(path)
+                case .directory(let path): if options.store != nil { try makeStore(path) }
+                }
             }
         } catch {
-            FileTree.remove(temporary)
             // Another process was faster: then the volume is there.
             if let existing = try find(name), existing.options == options { return existing }
             throw error
         }
         return record
+    }
+
+    /// Makes a volume of a store that has one. `fill` brings back what belongs beside the record, whose path it gets, and
+    /// may write the record anew.
+    func adopt(
+        _ name: VolumeName, _ options: VolumeOptions, now: String, fill: (String) throws(SystemFailure) -> Void
+    ) throws(SystemFailure) {
+        guard try find(name) == nil else {
+            throw SystemFailure(
+                "volume \"\(name)\"", "exists here",
+                fix: "mend it with `berth volume check --repair \(name)`, or remove it first, with --keep-data",
+                errno: .alreadyExists, status: .cannotCreate)
+        }
+        try make(VolumeRecord(name: name, createdAt: now, options: options), prepare: fill)
+    }
+
+    /// Makes a volume's directory in one step. `prepare` gets the path of the new record.
+    private func make(
+        _ record: VolumeRecord, prepare: (String) throws(SystemFailure) -> Void
+    ) throws(SystemFailure) {
+        try paths.prepare()
+        let volume = paths.volume(record.name)
+        try UnixSocket.checkPath(volume.controlSocket)
+        let temporary = "\(paths.volumes)/.new-\(record.name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
+        try SecureDirectory.make(temporary)
+        do throws(SystemFailure) {
+            try AtomicFile.replace("\(temporary)/volume.json", try Self.encode(record))
+            try prepare("\(temporary)/volume.json")
+            guard rename(temporary, volume.directory) == 0 else {
+                throw SystemFailure(volume.directory, "cannot be made", .current, status: .cannotCreate)
+            }
+        } catch {
+            FileTree.remove(temporary)
+            throw error
+        }
     }
 
     /// The record of a volume. A name that nobody made is an error that says how to make it.
@@ -105,9 +132,9 @@ public struct VolumeRegistry: Sendable {
         throw SystemFailure(record, "is in a bucket, and nothing here can ask one", status: .software)
     }
 
-    /// Removes a volume: its metadata, its cache, and its directory in the store. The caller has made sure that
-    /// nobody uses it, and has cleared its bucket.
-    public func remove(_ record: VolumeRecord) throws(SystemFailure) {
+    /// Removes a volume: its metadata, its cache, and, but for `keepData`, its directory in the store. The caller has made
+    /// sure that nobody uses it, and has cleared its bucket.
+    public func remove(_ record: VolumeRecord, keepData: Bool = false) throws(SystemFailure) {
         let volume = paths.volume(record.name)
         let doomed = "\(paths.volumes)/.old-\(record.name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
         guard rename(volume.directory, doomed) == 0 else {
@@ -115,7 +142,9 @@ public struct VolumeRegistry: Sendable {
         }
         FileTree.remove(doomed)
         FileTree.remove(record.cache(volume))
-        if record.options.store != nil, case .directory(let path) = record.place(volume) { FileTree.remove(path) }
+        if record.options.store != nil, !keepData, case .directory(let path) = record.place(volume) {
+            FileTree.remove(path)
+        }
         unlink(volume.startLock)
     }
 

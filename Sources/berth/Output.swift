@@ -1,3 +1,4 @@
+import FileModel
 import FoundationEssentials
 import Glibc
 import LinuxSystem
@@ -42,12 +43,5 @@ enum Output {
     }
 
     /// RFC 3339, UTC.
-    static func timestamp() -> String {
-        var now = time(nil)
-        var parts = tm()
-        gmtime_r(&now, &parts)
-        var buffer = [CChar](repeating: 0, count: 32)
-        let count = strftime(&buffer, buffer.count, "%Y-%m-%dT%H:%M:%SZ", &parts)
-        return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
+    static func timestamp() -> String { Timestamp.now().description }
 }

@@ -7,8 +7,10 @@ import Volumes
 
 struct VolumeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "volume", abstract: "Make, list, show, check and remove volumes.",
-        subcommands: [Create.self, List.self, Inspect.self, Remove.self, Check.self])
+        commandName: "volume", abstract: "Make, list, show, check, copy, bring back and remove volumes.",
+        subcommands: [
+            Create.self, List.self, Inspect.self, Remove.self, Check.self, Dump.self, Load.self, Recover.self,
+        ])
 
     struct Create: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -83,7 +85,7 @@ struct VolumeCommand: ParsableCommand {
         @Argument(help: "The volumes.")
         var names: [String]
 
-        @Flag(help: "Leave what is in a bucket there.")
+        @Flag(help: "Leave what is in the bucket or directory of store= there.")
         var keepData = false
 
         @Flag(help: "Print what was removed as JSON.")
@@ -109,7 +111,7 @@ struct VolumeCommand: ParsableCommand {
 
     struct Check: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Verify a volume that is not in use: metadata, packs and, with --data, every checksum.")
+            abstract: "Verify a volume: metadata, packs and, with --data, every checksum. Mend it with --repair.")
 
         @Argument(help: "The volume.")
         var name: String
@@ -117,20 +119,21 @@ struct VolumeCommand: ParsableCommand {
         @Flag(help: "Read all data and verify its checksums.")
         var data = false
 
+        @Flag(
+            help: """
+                Mend the metadata of a volume that is not in use: what has no name goes to lost+found, and a database that \
+                is gone comes back from the store.
+                """)
+        var repair = false
+
         @Flag(help: "Print the report as JSON.")
         var json = false
 
         func run() throws {
             try berth.run { site throws(SystemFailure) in
-                let record = try site.registry.record(try VolumeName(name))
-                // A server lingers after the last unmount; one that serves nothing makes way.
-                let volume = site.paths.volume(record.name)
-                if let status = try site.mounts.status(of: volume), status.sessions.isEmpty {
-                    try site.mounts.stopServer(volume)
-                }
-                // berthfs alone reads volumes: this command line becomes it.
-                let words = ["check", record.name] + (data ? ["--data"] : []) + (json ? ["--json"] : [])
-                throw try site.mounts.supervisor.become("berthfs", words)
+                try site.becomeLookAt(
+                    name, "check",
+                    (data ? ["--data"] : []) + (repair ? ["--repair"] : []) + (json ? ["--json"] : []))
             }
         }
     }

@@ -15,7 +15,10 @@ struct Berthfs: ParsableCommand {
             berthfs check NAME [--data] [--json]
             """,
         version: Release.version,
-        subcommands: [MountCommand.self, ServeCommand.self, CheckCommand.self, BucketCommand.self, FilterProbe.self],
+        subcommands: [
+            MountCommand.self, ServeCommand.self, CheckCommand.self, BucketCommand.self, RecoverCommand.self,
+            DumpCommand.self, LoadCommand.self, FilterProbe.self,
+        ],
         defaultSubcommand: MountCommand.self)
 }
 

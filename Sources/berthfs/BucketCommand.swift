@@ -1,5 +1,4 @@
 import ArgumentParser
-import FoundationEssentials
 import LinuxSystem
 import Volumes
 
@@ -21,18 +20,9 @@ struct BucketCommand: ParsableCommand {
 
     func run() throws {
         try berthfs.run { () throws(SystemFailure) in
-            guard let bytes = try AtomicFile.read(record) else {
-                throw SystemFailure(record, "is not there", errno: .noEntry, status: .noInput)
-            }
-            let volume: VolumeRecord
-            do {
-                volume = try JSONDecoder().decode(VolumeRecord.self, from: Data(bytes))
-            } catch {
-                throw SystemFailure(record, "is not a volume's record", status: .dataError)
-            }
-            let bucket = try Bucket(volume)
+            let bucket = try Bucket(try VolumePlace(record).record)
             switch verb {
-            case .claim: try bucket.claim(bytes)
+            case .claim: try bucket.claim(try AtomicFile.read(record) ?? [])
             case .clear: try bucket.clear()
             }
         }

@@ -8,11 +8,11 @@ import Packs
 import SQLiteMetadata
 import Volumes
 
-/// Verifies a volume that nobody uses.
+/// Verifies a volume, and mends one that nobody uses.
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
-        abstract: "Verify a volume that is not in use. Exit status 0: whole; 65: damaged, with a line for each damage.")
+        abstract: "Verify a volume. Exit status 0: whole; 65: damaged, with a line for each damage.")
 
     @Argument(help: "The volume.")
     var name: String
@@ -20,26 +20,33 @@ struct CheckCommand: ParsableCommand {
     @Flag(help: "Read all data and verify its checksums.")
     var data = false
 
+    @Flag(help: "Mend the metadata of a volume that is not in use.")
+    var repair = false
+
     @Flag(help: "Print the report as JSON.")
     var json = false
 
-    private struct Report: Encodable {
+    struct Report: Encodable {
         var volume: String
-        var isWhole: Bool
-        var inodes: UInt64
-        var entries: UInt64
-        var extents: UInt64
-        var bytes: UInt64
-        var packs: Int
-        var stagedPacks: Int
+        var isWhole = true
+        /// A copy of the metadata was checked, because the volume is in use.
+        var isInUse = false
+        var inodes: UInt64 = 0
+        var entries: UInt64 = 0
+        var extents: UInt64 = 0
+        var bytes: UInt64 = 0
+        var packs = 0
+        var stagedPacks = 0
         /// Raw bytes whose checksums were verified; 0 without --data.
-        var provedBytes: UInt64
+        var provedBytes: UInt64 = 0
         /// Imported, and not copied. With --data each was looked for.
-        var foreignObjects: Int
+        var foreignObjects = 0
         /// Objects in the store that nothing names: a crash left them between a put and its commit. Harmless.
-        var leftoverObjects: Int
-        var problemCount: UInt64
-        var problems: [String]
+        var leftoverObjects = 0
+        /// What --repair did, one line each.
+        var repairs: [String] = []
+        var problemCount: UInt64 = 0
+        var problems: [String] = []
     }
 
     func run() throws {
@@ -48,24 +55,38 @@ struct CheckCommand: ParsableCommand {
             let site = SitePaths(environment: ProcessEnvironment.current())
             let record = try VolumeRegistry(paths: site).record(try VolumeName(name))
             let paths = site.volume(record.name)
-            let lock = try VolumeLock(paths)
-            let report = try check(record, paths)
-            _ = lock
+            var report = Report(volume: record.name)
+            if repair {
+                let lock = try VolumeLock(paths)
+                report.repairs = try VolumeRepair(record, paths).run()
+                try check(record, paths, paths.database, &report)
+                _ = lock
+            } else {
+                var look = try MetadataLook.take(paths, site, purpose: "check")
+                report.isInUse = look.isCopy
+                try check(record, paths, look.path, &report)
+                // A pack that was emptied since is gone from the store, too.
+                if look.isCopy, !report.isWhole {
+                    try look.renew(paths, site)
+                    report = Report(volume: record.name, isInUse: true)
+                    try check(record, paths, look.path, &report)
+                }
+                look.remove()
+            }
             isWhole = report.isWhole
             try print(report)
         }
         if !isWhole { throw ExitCode(ExitStatus.dataError.rawValue) }
     }
 
-    private func check(_ record: VolumeRecord, _ paths: VolumePaths) throws(SystemFailure) -> Report {
-        var report = Report(
-            volume: record.name, isWhole: true, inodes: 0, entries: 0, extents: 0, bytes: 0, packs: 0, stagedPacks: 0,
-            provedBytes: 0, foreignObjects: 0, leftoverObjects: 0, problemCount: 0, problems: [])
+    private func check(
+        _ record: VolumeRecord, _ paths: VolumePaths, _ database: String, _ report: inout Report
+    ) throws(SystemFailure) {
         // Made by the first mount: a new volume is whole.
-        guard access(paths.database, F_OK) == 0 else { return report }
+        guard access(database, F_OK) == 0 else { return }
         let metadata: MetadataReport
         do {
-            metadata = try MetadataChecker.check(path: paths.database)
+            metadata = try MetadataChecker.check(path: database)
         } catch {
             throw SystemFailure("volume \"\(record.name)\"", error.description, status: .dataError)
         }
@@ -75,7 +96,7 @@ struct CheckCommand: ParsableCommand {
         for pack in metadata.packs {
             report.provedBytes += checker.check(pack.record, rawEnd: pack.rawEnd, data: data, &problems)
         }
-        if data { try Self.check(metadata.foreignObjects, record, paths, &problems) }
+        if data { try Self.check(metadata.foreignObjects, &problems) }
         report.foreignObjects = metadata.foreignObjects.count
         do {
             report.leftoverObjects = try checker.leftovers(beside: Set(metadata.packs.map(\.record.id))).count
@@ -91,15 +112,14 @@ struct CheckCommand: ParsableCommand {
         report.isWhole = problems.count == 0
         report.problemCount = problems.count
         report.problems = problems.lines
-        return report
     }
 
     /// Makes sure that each imported object is still what it was.
     private static func check(
-        _ objects: [(object: ForeignObject, source: ForeignSource)], _ record: VolumeRecord, _ paths: VolumePaths,
-        _ problems: inout Problems
+        _ objects: [(object: ForeignObject, source: ForeignSource)], _ problems: inout Problems
     ) throws(SystemFailure) {
-        let opener = ForeignStores(reach: record.reach(paths))
+        // No server, and so in no filter.
+        let opener = ForeignStores(reach: .network)
         var stores: [Int64: any ForeignStore] = [:]
         for (object, source) in objects {
             let store: any ForeignStore
@@ -124,6 +144,7 @@ struct CheckCommand: ParsableCommand {
             }
             return
         }
+        for line in report.repairs { Swift.print("mended: \(line)") }
         for line in report.problems { Swift.print("damage: \(line)") }
         let foreign = report.foreignObjects > 0 ? ", \(report.foreignObjects) imported objects" : ""
         let proved = data ? ", \(report.provedBytes) bytes proved against their checksums" : ""

@@ -6,30 +6,36 @@ import Metadata
 import ObjectStorage
 import Packs
 import SQLiteMetadata
+import Sandbox
 import VFS
 import Volumes
 
 /// Opens a volume's parts and puts them together. Errors name the part and what to do.
 struct OpenVolume {
+    let store: any ObjectStore
     let metadata: SQLiteMetadataStore
     let packs: PackStore
     let fileSystem: FileSystem
+    /// What the server must get at.
+    let reach: SystemCallFilter.Reach
 
     init(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
-        let store = try Self.store(record, paths, logger: logger)
+        store = try Self.store(record, paths, logger: logger)
         let cache = record.cache(paths)
         // Copies are proved before use, but they can be read: nobody else may enter, or have made it.
         try SecureDirectory.make(cache)
         metadata = try Self.metadata(paths)
+        reach = try Self.reach(record, paths, metadata)
+        let opener = ForeignStores(reach: reach).opener
         do throws(Errno) {
             packs = try PackStore(
                 PackStoreConfiguration(
                     stagingDirectory: paths.staging, cacheDirectory: cache,
                     cacheLimit: Self.cacheLimit(cache, record.options.cacheSize),
                     compression: record.packCompression, epoch: try Self.nextEpoch(metadata),
-                    foreignOpener: ForeignStores(reach: record.reach(paths)).opener),
+                    foreignOpener: opener),
                 store: store)
         } catch {
             throw SystemFailure(
@@ -73,6 +79,22 @@ struct OpenVolume {
         }
     }
 
+    /// A volume whose metadata came from elsewhere may have imported from buckets; its next server gets keys, too.
+    private static func reach(
+        _ record: VolumeRecord, _ paths: VolumePaths, _ metadata: SQLiteMetadataStore
+    ) throws(SystemFailure) -> SystemCallFilter.Reach {
+        guard record.reach(paths) == .files else { return .network }
+        let sources: [ForeignSource]
+        do {
+            sources = try metadata.transaction { transaction throws(Errno) in try transaction.sources() }
+        } catch {
+            throw SystemFailure("volume \"\(record.name)\"", "its metadata cannot be read", error, status: .dataError)
+        }
+        guard sources.contains(where: { !$0.url.hasPrefix(ForeignStores.fileScheme) }) else { return .files }
+        try VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current())).noteBuckets(record)
+        return .network
+    }
+
     static func metadata(_ paths: VolumePaths) throws(SystemFailure) -> SQLiteMetadataStore {
         do {
             return try SQLiteMetadataStore(path: paths.database)
@@ -95,7 +117,40 @@ struct OpenVolume {
         return epoch
     }
 
-    private static let epochKey = "epoch"
+    static let epochKey = "epoch"
+    /// How often the volume was recovered from its store.
+    static let generationKey = "generation"
+
+    func generation(_ paths: VolumePaths) throws(SystemFailure) -> UInt32 {
+        do {
+            return try metadata.transaction { transaction throws(Errno) in
+                try transaction.setting(Self.generationKey).flatMap { UInt32($0) } ?? 0
+            }
+        } catch {
+            throw SystemFailure(paths.database, "cannot be read", error)
+        }
+    }
+
+    /// Far past what a machine that has the same store can have used of its own.
+    private static let epochDistance: UInt32 = 1 << 16
+
+    /// Metadata that came from elsewhere: packs that are made from now on must never have the name of one that is, or may
+    /// still be, made there.
+    static func passOver(_ database: String, generation: UInt32? = nil) throws(SystemFailure) {
+        do {
+            let metadata = try SQLiteMetadataStore(path: database)
+            try metadata.transaction { transaction throws(Errno) in
+                let epochs = try transaction.packs().map(\.id.epoch)
+                let epoch = max(epochs.max() ?? 0, try transaction.setting(epochKey).flatMap { UInt32($0) } ?? 0)
+                try transaction.setSetting(epochKey, to: "\(epoch + epochDistance)")
+                if let generation { try transaction.setSetting(generationKey, to: "\(generation)") }
+            }
+            try metadata.commit(prepare: {})
+            try metadata.close()
+        } catch {
+            throw SystemFailure(database, "cannot be settled: \(error)", status: .dataError)
+        }
+    }
 
     /// What the metadata keeps for itself: the log that two checkpoints may hold, and the writes of one commit
     /// interval. A small disk is asked for a twentieth.

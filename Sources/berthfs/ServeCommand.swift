@@ -75,25 +75,28 @@ struct ServeCommand: ParsableCommand {
     ) throws(SystemFailure) -> ServedVolume {
         let lock = try VolumeLock(paths)
         let volume = try OpenVolume(record, paths, logger: logger)
+        let copier = try MetadataCopier(record, volume, paths, logger: logger)
         let server = Server(
-            volume: record.name, fileSystem: volume.fileSystem,
+            volume: record.name, directory: paths.directory, fileSystem: volume.fileSystem,
             warmer: Warmer(volume: record.name, fileSystem: volume.fileSystem, packs: volume.packs),
             transfers: Transfers(
-                volume: record.name, fileSystem: volume.fileSystem, stores: ForeignStores(reach: record.reach(paths))),
+                volume: record.name, fileSystem: volume.fileSystem, stores: ForeignStores(reach: volume.reach)),
             linger: settings.serverIdle, logger: logger)
         Signals.onTermination { server.stop() }
         let listener = Self.listener(socket, paths.controlSocket, server, logger)
         let inner = Self.innerListener(paths, server, logger)
         do throws(SandboxFailure) {
-            try SystemCallFilter.enter(record.reach(paths))
+            try SystemCallFilter.enter(volume.reach)
         } catch {
             throw SystemFailure("berthfs", error.description, status: .systemError)
         }
         listener.start()
         inner?.start()
+        copier?.start()
         logger.info("serving", metadata: ["volume": "\(record.name)", "pid": "\(getpid())"])
         return ServedVolume(
-            lock: lock, volume: volume, server: server, listeners: [listener, inner].compactMap { $0 }, logger: logger)
+            lock: lock, volume: volume, server: server, copier: copier, listeners: [listener, inner].compactMap { $0 },
+            logger: logger)
     }
 
     /// Nil where the file system has no sockets, or the path is too long for one: then clients with another runtime
@@ -124,6 +127,7 @@ struct ServedVolume: ~Copyable {
     let lock: VolumeLock
     let volume: OpenVolume
     let server: Server
+    let copier: MetadataCopier?
     let listeners: [ControlListener]
     let logger: Logger
 
@@ -133,6 +137,10 @@ struct ServedVolume: ~Copyable {
         lock.noteClosing()
         for listener in listeners { listener.close() }
         server.endSessions()
+        copier?.stop()
+        defer { copier?.copyClosed() }
+        // A copy is worth what the store holds of its data: a pack that is not full goes, too.
+        if copier != nil { _ = volume.packs.flush(seconds: storeSeconds) }
         if let unstored = volume.fileSystem.close(storeSeconds: storeSeconds) {
             logger.error("not everything is in the store; it stays in staging", metadata: ["cause": "\(unstored)"])
             throw SystemFailure(

@@ -38,12 +38,16 @@ final class Server: @unchecked Sendable {
 
     private let warmer: Warmer
     private let transfers: Transfers
+    /// The volume's own.
+    private let directory: String
 
     init(
-        volume: String, fileSystem: FileSystem, warmer: Warmer, transfers: Transfers, linger: Duration, logger: Logger
+        volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, transfers: Transfers,
+        linger: Duration, logger: Logger
     ) {
         self.warmer = warmer
         self.transfers = transfers
+        self.directory = directory
         self.linger = linger
         self.volume = volume
         self.fileSystem = fileSystem
@@ -96,6 +100,7 @@ final class Server: @unchecked Sendable {
             case .importData(let order): return .transferring(try transfers.start(order))
             case .exportData(let order): return .transferring(try transfers.start(order, passed))
             case .transferring(let job): return .transferring(try transfers.progress(job))
+            case .copy(let name): try copyMetadata(name)
             }
             return .done
         } catch {
@@ -168,6 +173,19 @@ final class Server: @unchecked Sendable {
         monitor.lock()
         while sessions[session] != nil { monitor.wait() }
         monitor.unlock()
+    }
+
+    private func copyMetadata(_ name: String) throws(SystemFailure) {
+        guard name.hasSuffix(".db"), name != "meta.db", !name.hasPrefix("."), !name.contains("/") else {
+            throw SystemFailure(name, "is no name for a copy of the metadata", status: .usage)
+        }
+        let path = "\(directory)/\(name)"
+        unlink(path)
+        do {
+            try fileSystem.copyMetadata(to: path)
+        } catch {
+            throw SystemFailure(path, "cannot be made", error, fix: "make room", status: .cannotCreate)
+        }
     }
 
     private func status() throws(SystemFailure) -> ServerStatus {

@@ -15,6 +15,7 @@ struct ArrowTests {
         "Archives": ["FileModel"],
         "S3Storage": ["CCurl", "Crypto", "FileModel", "LinuxSystem", "ObjectStorage"],
         "Packs": ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "ObjectStorage"],
+        "MetadataCopies": ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"],
         "VFS": ["FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs"],
         "FUSEBridge": ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "VFS"],
         "Sandbox": ["CSeccomp", "FileModel"],
@@ -28,8 +29,8 @@ struct ArrowTests {
         "berth-hook": ["Control", "FileModel", "LinuxSystem", "RuntimeHooks", "Volumes"],
         "berthfs": [
             "Archives", "ArgumentParser", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Logging",
-            "Metadata",
-            "ObjectStorage", "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes",
+            "Metadata", "MetadataCopies", "ObjectStorage", "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS",
+            "Volumes",
         ],
     ]
 

@@ -81,8 +81,8 @@ struct BadInputTests {
         let other = try site.shell.attempt("BERTH_RUNTIME_DIR='\(site.directory)/r2' berthfs serve a")
         #expect(other.end == .exited(75))
         #expect(other.errors.contains("is in use by another process (serving"))
-        let check = try site.shell.attempt("berth volume check a")
-        #expect(check.end == .exited(75))
+        let repair = try site.shell.attempt("berth volume check a --repair")
+        #expect(repair.end == .exited(75) && repair.errors.contains("is in use by another process (serving"))
         #expect(try site.shell.run("cat m/f; berth umount m") == "x")
     }
 

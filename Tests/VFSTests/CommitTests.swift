@@ -28,6 +28,9 @@ private final class HeldMetadata: MetadataStore {
         try base.commit(prepare: prepare)
     }
 
+    func copy(to path: String, prepare: () throws(Errno) -> Void) throws(Errno) {
+        try base.copy(to: path, prepare: prepare)
+    }
     func synchronize() throws(Errno) { try base.synchronize() }
     var failure: String? { base.failure }
     func close() throws(Errno) { try base.close() }

@@ -88,10 +88,18 @@ private final class ImportedVolume {
         }
     }
 
-    /// Closes the volume and verifies its metadata.
-    func check() throws -> [String] {
+    /// Closes the volume, hurts its database, and verifies its metadata, before and after it was mended.
+    func check(wound: String? = nil) throws -> [String] {
         try volume.close()
         defer { try? open() }
+        guard let wound else { return try MetadataChecker.check(path: volume.database).problems.lines }
+        try Shell.root.run("sqlite3 '\(volume.database)' \"\(wound)\"")
+        guard try MetadataChecker.check(path: volume.database).problems.count > 0 else {
+            throw TestFailure("\(wound): nothing was found")
+        }
+        guard try !MetadataRepairer.repair(path: volume.database, now: .now()).isEmpty else {
+            throw TestFailure("\(wound): nothing was mended")
+        }
         return try MetadataChecker.check(path: volume.database).problems.lines
     }
 
@@ -257,6 +265,29 @@ struct ImportTests {
         #expect(throws: Errno.io) { try site.read("clone", 0..<10) }
         try site.volume.fileSystem.unlink(try FileName("gone"), in: .root, caller: site.volume.caller)
         #expect(try site.check() == [])
+    }
+
+    @Test("damage to the records of imported objects is found and mended; what they were called cannot be")
+    func repaired() throws {
+        for (wound, isLost) in [
+            ("UPDATE foreign_object SET live = live + 7", false),
+            ("DELETE FROM setting WHERE key = 'next_foreign'", false),
+            ("UPDATE foreign_object SET size = 1", true), ("DELETE FROM foreign_object", true),
+            ("DELETE FROM source", true),
+        ] {
+            let site = try ImportedVolume()
+            try site.write("a", Array("content".utf8))
+            try site.importAll()
+            #expect(try site.check(wound: wound) == [], "\(wound)")
+            if isLost {
+                #expect(throws: Errno.io) { try site.read("a", 0..<7) }
+            } else {
+                #expect(try site.read("a", 0..<7) == Array("content".utf8))
+            }
+            try site.write("b", Array("more".utf8))
+            #expect(try site.importAll()["b"] == .made)
+            #expect(try site.read("b", 0..<4) == Array("more".utf8))
+        }
     }
 
     @Test("parts of a large object can be warmed and evicted, and are proved by the next process")

@@ -1,0 +1,68 @@
+import FileModel
+import ObjectStorage
+import Packs
+
+/// Why a copy could not be made or read.
+public enum CopyFailure: Error, Equatable, CustomStringConvertible {
+    case store(ObjectStoreError)
+    /// The database or its copy on this machine.
+    case file(Errno)
+    case damage(PackDamage)
+    /// The volume was recovered on another machine, and belongs to that one.
+    case recoveredElsewhere
+    /// The store holds no copy.
+    case none
+
+    public var description: String {
+        switch self {
+        case .store(let error): "\(error)"
+        case .file(let errno): "\(errno)"
+        case .damage(let damage): "the copy is damaged: \(damage)"
+        case .recoveredElsewhere: "the volume was recovered on another machine, which alone may write to its store now"
+        case .none: "the store holds no copy of the volume's metadata"
+        }
+    }
+}
+
+extension ObjectStore {
+    /// The whole of an object of at most `limit` bytes.
+    func whole(_ name: ObjectName, limit: UInt64) throws(CopyFailure) -> [UInt8] {
+        do {
+            let count = try size(name)
+            guard count <= limit else { throw CopyFailure.damage(.inconsistent("length of \(name)")) }
+            let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(count), alignment: 16)
+            defer { buffer.deallocate() }
+            if count > 0 { try get(name, at: 0, into: buffer) }
+            return Array(buffer)
+        } catch let error as ObjectStoreError {
+            throw .store(error)
+        } catch let error as CopyFailure {
+            throw error
+        } catch {
+            throw .damage(.inconsistent("\(error)"))
+        }
+    }
+
+    func store(_ bytes: [UInt8], as name: ObjectName?) throws(CopyFailure) {
+        guard let name else { throw .damage(.inconsistent("name")) }
+        // The error travels as a value: a typed throw through this closure does not compile in Swift 6.3.
+        let refusal = bytes.withUnsafeBytes { buffer -> ObjectStoreError? in
+            do throws(ObjectStoreError) {
+                try put(name, buffer)
+                return nil
+            } catch {
+                return error
+            }
+        }
+        if let refusal { throw .store(refusal) }
+    }
+
+    /// The objects of copies.
+    func copyNames() throws(CopyFailure) -> [CopyName] {
+        do {
+            return try list().compactMap { CopyName($0) }
+        } catch {
+            throw .store(error)
+        }
+    }
+}

@@ -1,0 +1,167 @@
+import FileModel
+import Metadata
+import ObjectStorage
+import Packs
+
+/// Makes files again of packs that no metadata names: each pack's record table tells which inode a run of bytes was
+/// written for, and where in it. Names, owners and sizes it does not tell, so the files lie in `lost+found`, and a hole
+/// is what was in no pack or was made by truncation.
+public struct Salvage {
+    public struct Outcome: Equatable, Sendable {
+        public var packs = 0
+        public var files: UInt64 = 0
+        public var bytes: UInt64 = 0
+        /// Packs that could not be read, one line each.
+        public var failures: [String] = []
+    }
+
+    private static let directoryName = Array("lost+found".utf8)
+
+    private let metadata: any MetadataStore
+    private let store: any ObjectStore
+    private let staging: String?
+    private let now: Timestamp
+
+    /// Of metadata that nobody else uses. `staging` is the directory of packs that are not in the store yet, where there
+    /// is one.
+    public init(metadata: any MetadataStore, store: any ObjectStore, staging: String?, now: Timestamp) {
+        self.metadata = metadata
+        self.store = store
+        self.staging = staging
+        self.now = now
+    }
+
+    /// Packs of the store and of staging that the metadata does not name, oldest first.
+    public func unknownPacks() throws(SalvageFailure) -> [PackID] {
+        do {
+            let known = Set(try metadata.transaction { transaction throws(Errno) in try transaction.packs().map(\.id) })
+            var found = Set(
+                try store.list().compactMap { name in
+                    name.description.split(separator: "/").last.flatMap { PackID($0) }.flatMap {
+                        ObjectName(pack: $0) == name ? $0 : nil
+                    }
+                })
+            found.formUnion(try stagedPacks())
+            return found.subtracting(known).sorted()
+        } catch {
+            throw SalvageFailure(description: "\(error)")
+        }
+    }
+
+    private func stagedPacks() throws(Errno) -> Set<PackID> {
+        do throws(Errno) {
+            return Set(try staging.map { directory throws(Errno) in try StagedContents.packs(in: directory) } ?? [])
+        } catch {
+            guard error == .noEntry else { throw error }
+            return []
+        }
+    }
+
+    /// Makes `lost+found/inode-N` for every inode that the packs hold bytes of. What a later pack holds goes over what an
+    /// earlier one does, as it was written. The caller commits.
+    public func restore(_ packs: [PackID]) throws(SalvageFailure) -> Outcome {
+        var outcome = Outcome()
+        guard !packs.isEmpty else { return outcome }
+        var files: [InodeID: InodeID] = [:]
+        for id in packs {
+            do throws(PackReadFailure) {
+                try restore(try contents(id), &files, &outcome)
+                outcome.packs += 1
+            } catch {
+                outcome.failures.append("pack \(id): \(error)")
+            }
+        }
+        outcome.files = UInt64(files.count)
+        return outcome
+    }
+
+    /// A pack's record, and what was written into it. The store's is whole; staging has what is not there.
+    private func contents(_ id: PackID) throws(PackReadFailure) -> (PackRecord, [PackRun]) {
+        do throws(PackReadFailure) {
+            let index = try PackIndex(reading: id, from: store)
+            do throws(ObjectStoreError) {
+                let size = try store.size(ObjectName(pack: id))
+                return (
+                    PackRecord(id: id, state: .stored, rawLength: UInt64(index.rawLength), storedLength: size),
+                    index.runs
+                )
+            } catch {
+                throw .store(error)
+            }
+        } catch {
+            guard error == .store(.missing), let staging else { throw error }
+            do throws(Errno) {
+                return (PackRecord(id: id, state: .staged), try StagedContents(id, in: staging).runs)
+            } catch {
+                throw .cache(error)
+            }
+        }
+    }
+
+    private func restore(
+        _ contents: (record: PackRecord, runs: [PackRun]), _ files: inout [InodeID: InodeID], _ outcome: inout Outcome
+    ) throws(PackReadFailure) {
+        do throws(Errno) {
+            try metadata.transaction { transaction throws(Errno) in try transaction.putPack(contents.record) }
+            for run in contents.runs where run.length > 0 {
+                let known = files[run.inode]
+                let file: InodeID
+                if let known { file = known } else { file = try makeFile(for: run.inode) }
+                files[run.inode] = file
+                try add(run, of: contents.record.id, to: file)
+                outcome.bytes += UInt64(run.length)
+            }
+        } catch {
+            throw .cache(error)
+        }
+    }
+
+    private func add(_ run: PackRun, of pack: PackID, to file: InodeID) throws(Errno) {
+        let range = run.fileOffset..<run.fileOffset + UInt64(run.length)
+        let extent = Extent(
+            fileOffset: run.fileOffset, length: UInt64(run.length), pack: pack, packOffset: UInt64(run.rawOffset))
+        try metadata.transaction { transaction throws(Errno) in
+            guard var inode = try transaction.inode(file) else { throw .stale }
+            inode.grow(by: try transaction.replaceExtents(of: file, in: range, with: [extent]))
+            inode.size = max(inode.size, range.upperBound)
+            try transaction.update(inode)
+        }
+    }
+
+    private func makeFile(for lost: InodeID) throws(Errno) -> InodeID {
+        try metadata.transaction { transaction throws(Errno) in
+            let directory = try lostAndFound(transaction)
+            let id = try transaction.allocateInodeID()
+            try transaction.insert(
+                Inode(
+                    id: id, kind: .regular, permissions: 0o600, userID: 0, groupID: 0, linkCount: 1, time: now))
+            var name = "inode-\(lost.rawValue)"
+            var number = 1
+            while try transaction.entry(try FileName(name), in: directory) != nil {
+                number += 1
+                name = "inode-\(lost.rawValue).\(number)"
+            }
+            try transaction.link(try FileName(name), in: directory, to: id)
+            return id
+        }
+    }
+
+    private func lostAndFound(_ transaction: any MetadataTransaction) throws(Errno) -> InodeID {
+        guard var root = try transaction.inode(.root) else { throw .stale }
+        let name = try FileName(Self.directoryName)
+        if let found = try transaction.entry(name, in: .root) { return found }
+        let id = try transaction.allocateInodeID()
+        try transaction.insert(
+            Inode(
+                id: id, kind: .directory, permissions: 0o700, userID: 0, groupID: 0, linkCount: 2, time: now,
+                parent: .root))
+        try transaction.link(name, in: .root, to: id)
+        root.linkCount += 1
+        try transaction.update(root)
+        return id
+    }
+}
+
+public struct SalvageFailure: Error, CustomStringConvertible, Sendable {
+    public let description: String
+}

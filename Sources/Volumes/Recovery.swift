@@ -1,0 +1,22 @@
+/// What bringing a volume back from its store found: what `berthfs recover` answers.
+public struct Recovery: Codable, Equatable, Sendable {
+    /// When the copy was made, seconds since 1970.
+    public var copyTime: Int64 = 0
+    public var inodes: UInt64 = 0
+    public var bytes: UInt64 = 0
+    /// Copies that were damaged, newest first.
+    public var skippedCopies: [String] = []
+    /// Packs that the copy names and that never reached the store.
+    public var lostPacks = 0
+    public var lostFiles: UInt64 = 0
+    /// The first of them.
+    public var lostPaths: [String] = []
+    /// Packs that are newer than the copy.
+    public var newerPacks = 0
+    /// Files in `lost+found` that their data makes.
+    public var salvagedFiles: UInt64 = 0
+    public var salvagedBytes: UInt64 = 0
+    public var problems: [String] = []
+
+    public init() {}
+}

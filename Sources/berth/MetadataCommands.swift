@@ -1,0 +1,126 @@
+import ArgumentParser
+import FileModel
+import LinuxSystem
+import Volumes
+
+extension VolumeCommand {
+    struct Dump: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Write a volume's metadata as lines of text.",
+            discussion:
+                "Names, attributes and where the data lies; not the data. The volume may be in use. docs/DUMP_FORMAT.md describes the lines."
+        )
+
+        @Argument(help: "The volume.")
+        var name: String
+
+        @Option(name: .shortAndLong, help: "The file to write; standard output without it.")
+        var output: String?
+
+        @Flag(help: "Go on with a file that an earlier dump left unfinished.")
+        var resume = false
+
+        func run() throws {
+            try berth.run { site throws(SystemFailure) in
+                let words = (output.map { ["--output", $0] } ?? []) + (resume ? ["--resume"] : [])
+                try site.becomeLookAt(name, "dump", words)
+            }
+        }
+    }
+
+    struct Load: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Give a new volume the metadata of a dump.",
+            discussion:
+                "The volume must have been made with the store that holds the data, and never have been mounted. A load that was stopped goes on when it is run again."
+        )
+
+        @Argument(help: "The volume.")
+        var name: String
+
+        @Argument(help: "The dump; - for standard input.")
+        var file: String
+
+        func run() throws {
+            try berth.run { site throws(SystemFailure) in
+                let record = try site.registry.record(try VolumeName(name))
+                throw try site.mounts.supervisor.become("berthfs", ["load", record.name, file])
+            }
+        }
+    }
+
+    struct Recover: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Bring a volume back from its store alone, on this machine.",
+            discussion: """
+                The URL is the store's with the volume's name at its end, as `berth volume inspect` shows it. The newest copy of \
+                the metadata in the store is taken; what was written after it is found in the packs, as far as they tell, and \
+                put into lost+found. The machine that had the volume makes no copies any more.
+                """)
+
+        @Argument(help: "s3://BUCKET/PREFIX/NAME or file:///DIRECTORY/NAME.")
+        var url: String
+
+        @Option(name: .shortAndLong, help: "An option of the store, such as endpoint=URL. May be given more than once.")
+        var option: [String] = []
+
+        @Flag(help: "Print what was found as JSON.")
+        var json = false
+
+        func run() throws {
+            try berth.run { site throws(SystemFailure) in
+                let (store, name) = try Self.split(url)
+                let options = try VolumeOptions(words: ["store=\(store)"] + option)
+                let recovery = try site.mounts.recover(name, options, now: Output.timestamp())
+                if json { return try Output.json(recovery) }
+                for line in recovery.lines(name.description) { print(line) }
+            }
+        }
+
+        /// The store, and the name at the end.
+        static func split(_ url: String) throws(SystemFailure) -> (store: String, name: VolumeName) {
+            let trimmed = url.hasSuffix("/") ? String(url.dropLast()) : url
+            guard let slash = trimmed.lastIndex(of: "/"), trimmed.contains("://"), !trimmed[..<slash].hasSuffix("/")
+            else {
+                throw SystemFailure(
+                    url, "names no volume in a store",
+                    fix: "write s3://bucket/prefix/NAME or file:///directory/NAME", status: .usage)
+            }
+            return (String(trimmed[..<slash]), try VolumeName(String(trimmed[trimmed.index(after: slash)...])))
+        }
+    }
+}
+
+extension Site {
+    /// Becomes the berthfs that looks at a volume, which a server that serves nothing makes way for.
+    func becomeLookAt(_ name: String, _ verb: String, _ words: [String]) throws(SystemFailure) {
+        let record = try registry.record(try VolumeName(name))
+        let volume = paths.volume(record.name)
+        if let status = try mounts.status(of: volume), status.sessions.isEmpty { try mounts.stopServer(volume) }
+        throw try mounts.supervisor.become("berthfs", [verb, record.name] + words)
+    }
+}
+
+extension Recovery {
+    /// What people must know of it.
+    func lines(_ name: String) -> [String] {
+        let time = Timestamp(seconds: copyTime, nanoseconds: 0)
+        var lines = ["\(name): recovered as it was at \(time): \(inodes) inodes, \(Output.bytes(bytes)) of data"]
+        lines += skippedCopies.map { "passed over \($0)" }
+        if newerPacks > 0 {
+            lines.append(
+                "after that: \(newerPacks) packs were stored; their data, \(Output.bytes(salvagedBytes)), is in lost+found as \(salvagedFiles) files"
+            )
+        }
+        if lostPacks > 0 {
+            lines.append(
+                "lost: \(lostPacks) packs never reached the store; \(lostFiles) files have data in them, and reading it gives an input/output error:"
+            )
+            lines += lostPaths.map { "  \($0)" }
+            if lostFiles > UInt64(lostPaths.count) { lines.append("  … (berth volume check \(name) names the packs)") }
+        }
+        lines += problems.map { "damage: \($0)" }
+        if lostPacks == 0 && problems.isEmpty { lines.append("nothing that the copy names is missing") }
+        return lines
+    }
+}

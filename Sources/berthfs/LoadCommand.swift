@@ -1,0 +1,78 @@
+import ArgumentParser
+import FileModel
+import Glibc
+import LinuxSystem
+import SQLiteMetadata
+import Volumes
+
+/// Gives a new volume the metadata of a dump.
+struct LoadCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "load", abstract: "Give a new volume the metadata of a dump.", shouldDisplay: false)
+
+    private static let pieceBytes = 1 << 20
+
+    @Argument(help: "The volume.")
+    var name: String
+
+    @Argument(help: "The dump; - for standard input.")
+    var file: String
+
+    func run() throws {
+        try berthfs.run { () throws(SystemFailure) in
+            let site = SitePaths(environment: ProcessEnvironment.current())
+            let record = try VolumeRegistry(paths: site).record(try VolumeName(name))
+            let paths = site.volume(record.name)
+            let lock = try VolumeLock(paths)
+            guard access(paths.database, F_OK) != 0 else {
+                throw SystemFailure(
+                    "volume \"\(name)\"", "has metadata already", fix: "load into a volume that was never mounted",
+                    errno: .alreadyExists, status: .cannotCreate)
+            }
+            let target = "\(paths.directory)/load.db"
+            try load(to: target)
+            try OpenVolume.passOver(target)
+            guard rename(target, paths.database) == 0 else {
+                throw SystemFailure(paths.database, "cannot be made", .current)
+            }
+            try explaining(paths.directory, "cannot be made durable") { () throws(Errno) in
+                try AtomicFile.synchronizeDirectory(paths.directory)
+            }
+            _ = lock
+            print("\(name): loaded; prove it with: berth volume check \(name)")
+        }
+    }
+
+    private func load(to target: String) throws(SystemFailure) {
+        let input: FileDescriptor
+        do {
+            input =
+                file == "-" ? try FileDescriptor.copy(of: STDIN_FILENO) : try FileDescriptor.open(file, O_RDONLY)
+        } catch {
+            throw SystemFailure(file, "cannot be opened", error, status: .noInput)
+        }
+        do {
+            let load = try MetadataLoad(path: target)
+            var skipped = load.taken
+            let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.pieceBytes, alignment: 16)
+            defer { piece.deallocate() }
+            while true {
+                let count = Glibc.read(input.rawValue, piece.baseAddress, piece.count)
+                if count < 0 && errno == EINTR { continue }
+                guard count >= 0 else { throw SystemFailure(file, "cannot be read", .current, status: .noInput) }
+                if count == 0 { break }
+                // What an earlier load has taken.
+                let start = Int(min(skipped, UInt64(count)))
+                skipped -= UInt64(start)
+                try load.add(UnsafeRawBufferPointer(rebasing: piece[start..<count]))
+            }
+            try load.finish()
+        } catch let failure as SystemFailure {
+            throw failure
+        } catch {
+            // A dump that is wrong is wrong the next time, too: nothing is kept of it.
+            for suffix in ["", "-wal", "-shm", "-journal"] { unlink(target + suffix) }
+            throw SystemFailure("dump \(file)", "\(error)", status: .dataError)
+        }
+    }
+}

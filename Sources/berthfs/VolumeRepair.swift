@@ -1,0 +1,86 @@
+import FileModel
+import Glibc
+import LinuxSystem
+import MetadataCopies
+import ObjectStorage
+import SQLiteMetadata
+import VFS
+import Volumes
+
+/// Mends a volume that nobody uses. Its caller holds the volume's lock.
+///
+/// A database that is there and can be read is mended in place. One that cannot be read is set aside; the newest copy in
+/// the store takes its place, and without one the packs' own record tables tell what they can.
+struct VolumeRepair {
+    private let record: VolumeRecord
+    private let paths: VolumePaths
+
+    init(_ record: VolumeRecord, _ paths: VolumePaths) {
+        self.record = record
+        self.paths = paths
+    }
+
+    /// Answers a line for each thing that was mended.
+    func run() throws(SystemFailure) -> [String] {
+        guard access(paths.database, F_OK) == 0 else { return try rebuild([]) }
+        do {
+            let report = try MetadataChecker.check(path: paths.database)
+            if !report.isReadable { return try rebuild([try setAside("its structure is damaged")]) }
+            return report.problems.count == 0 ? [] : try MetadataRepairer.repair(path: paths.database, now: .now())
+        } catch let failure as SystemFailure {
+            throw failure
+        } catch let failure as MetadataOpenFailure where failure.isDamage {
+            return try rebuild([try setAside(failure.description)])
+        } catch {
+            throw SystemFailure("volume \"\(record.name)\"", "\(error)", status: .dataError)
+        }
+    }
+
+    /// What cannot be read now may be read by somebody who knows more: nothing is thrown away.
+    private func setAside(_ cause: String) throws(SystemFailure) -> String {
+        let place = "\(paths.database).damaged-\(time(nil))"
+        guard rename(paths.database, place) == 0 else {
+            throw SystemFailure(paths.database, "cannot be set aside", .current)
+        }
+        for suffix in ["-wal", "-shm"] { rename(paths.database + suffix, place + suffix) }
+        return "the database is now \(place): \(cause)"
+    }
+
+    private func rebuild(_ before: [String]) throws(SystemFailure) -> [String] {
+        let store = try OpenVolume.store(record, paths, logger: nil)
+        var lines = before
+        do throws(CopyFailure) {
+            let found = try CopyReader(store: store).restore(to: paths.database) { lines.append("passed over \($0)") }
+            lines.append("the metadata is that of \(found.time), from the store's copy")
+        } catch {
+            guard case .none = error else {
+                throw SystemFailure("volume \"\(record.name)\"", "\(error)", status: .unavailable)
+            }
+        }
+        lines += try salvage(store)
+        return lines
+    }
+
+    /// Files of packs that the metadata, which may be none at all, does not name.
+    private func salvage(_ store: any ObjectStore) throws(SystemFailure) -> [String] {
+        do {
+            // Makes a database that has a root.
+            try SQLiteMetadataStore(path: paths.database).close()
+            _ = try MetadataRepairer.repair(path: paths.database, now: .now())
+            let metadata = try SQLiteMetadataStore(path: paths.database)
+            let salvage = Salvage(metadata: metadata, store: store, staging: paths.staging, now: .now())
+            let outcome = try salvage.restore(try salvage.unknownPacks())
+            try metadata.commit(prepare: {})
+            try metadata.close()
+            try OpenVolume.passOver(paths.database)
+            guard outcome.packs + outcome.failures.count > 0 else { return [] }
+            return [
+                "\(outcome.files) files of \(outcome.packs) packs that no metadata named, now in lost+found (\(outcome.bytes) bytes)"
+            ] + outcome.failures
+        } catch let failure as SystemFailure {
+            throw failure
+        } catch {
+            throw SystemFailure("volume \"\(record.name)\"", "cannot be rebuilt: \(error)", status: .dataError)
+        }
+    }
+}
