@@ -16,8 +16,10 @@ struct TarHeader {
     private static let checksumField = 148..<156
 
     init(_ block: [UInt8], at offset: UInt64) throws(TarFailure) {
-        guard let sum = Self.octal(block[Self.checksumField]), sum == Self.sum(block) || sum == Self.signedSum(block)
-        else { throw .damaged(offset, "there is no header") }
+        let sums = Self.sums(block)
+        guard let sum = Self.octal(block[Self.checksumField]), sum == sums.0 || sum == sums.1 else {
+            throw .damaged(offset, "there is no header")
+        }
         guard let size = Self.number(block[124..<136]), size <= UInt64(Int64.max) else {
             throw .damaged(offset, "a header without a size")
         }
@@ -34,16 +36,19 @@ struct TarHeader {
         hasMoreSparse = block[482] != 0
     }
 
-    private static func sum(_ block: [UInt8]) -> UInt64 {
-        block.enumerated().reduce(0) { $0 + (checksumField.contains($1.offset) ? 0x20 : UInt64($1.element)) }
-    }
-
-    /// Some old programs summed signed characters.
-    private static func signedSum(_ block: [UInt8]) -> UInt64 {
-        let sum = block.enumerated().reduce(Int64(0)) {
-            $0 + (checksumField.contains($1.offset) ? 0x20 : Int64(Int8(bitPattern: $1.element)))
+    /// The sum of all bytes, with spaces for the sum itself; and of signed characters, as some old programs have it.
+    private static func sums(_ block: [UInt8]) -> (UInt64, UInt64) {
+        var unsigned = 0
+        var high = 0
+        for byte in block {
+            unsigned += Int(byte)
+            high += Int(byte >> 7)
         }
-        return UInt64(clamping: sum)
+        for byte in block[checksumField] {
+            unsigned += 0x20 - Int(byte)
+            high -= Int(byte >> 7)
+        }
+        return (UInt64(clamping: unsigned), UInt64(clamping: unsigned - high * 256))
     }
 
     /// Octal digits between spaces and a NUL or a space; nil for anything else. Empty is 0.

@@ -272,7 +272,7 @@ struct ImportTests {
         for (wound, isLost) in [
             ("UPDATE foreign_object SET live = live + 7", false),
             ("DELETE FROM setting WHERE key = 'next_foreign'", false),
-            ("UPDATE foreign_object SET size = 1", true), ("DELETE FROM foreign_object", true),
+            ("UPDATE foreign_object SET size = 1", false), ("DELETE FROM foreign_object", true),
             ("DELETE FROM source", true),
         ] {
             let site = try ImportedVolume()
