@@ -175,7 +175,7 @@ struct ImportTests {
         let text = try site.shell.run(
             """
             mkdir -p src/d; for i in $(seq 50); do echo $i > src/d/$i; done; berth import v src > out
-            berth volume dump v > dump 2>out; berth stop --all >out; berth volume load w - < dump >out 2>&1
+            berth volume dump v > dump 2>out; berth stop --all >out; berth volume create w >out; berth volume load w - < dump >out 2>&1
             berth mount w m >/dev/null; diff -r src m && echo same; berth umount m; berth stop --all >out
             berth volume check w --data | grep -o '50 imported objects'; berth volume rm w
             """)
