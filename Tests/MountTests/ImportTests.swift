@@ -131,22 +131,15 @@ struct ImportTests {
         try end()
     }
 
-    @Test("keys that no volume can hold are left out, counted and named, and the status says so")
-    func unusable() throws {
+    @Test("a key with a space and a plus is the name that it says")
+    func strangeKeys() throws {
         try giveKeys()
         try site.shell.run("echo x > src/x")
         let server = try S3Server.shared()
-        let long = String(repeating: "n", count: 256)
-        let curl =
-            "curl -sSf --path-as-is --aws-sigv4 aws:amz:us-east-1:s3 --user \(S3Server.accessKey):\(S3Server.secretKey)"
-        _ = try site.shell.attempt(
-            "for k in good \(long) 'with%20space%2Bplus' 'folder/'; do \(curl) -T src/x \"\(server.endpoint)/berth/\(prefix)/$k\"; done"
-        )
-        let outcome = try site.shell.attempt("berth import v s3://berth/\(prefix) --endpoint \(server.endpoint)")
-        let listed = try site.shell.run("berth mount v m >/dev/null; ls m")
-        #expect(listed.contains("good") && listed.contains("with space+plus"), "\(listed)")
-        if outcome.output.contains("\"leftOut\":0") { return try end() }  // The server took none of them.
-        #expect(outcome.end == .exited(65) && outcome.errors.contains("berth: left out: "), "\(outcome)")
+        let curl = "curl -sSf --aws-sigv4 aws:amz:us-east-1:s3 --user \(S3Server.accessKey):\(S3Server.secretKey)"
+        try site.shell.run("\(curl) -T src/x '\(server.endpoint)/berth/\(prefix)/with%20space%2Bplus'")
+        try site.shell.run("berth import v s3://berth/\(prefix) --endpoint \(server.endpoint); berth mount v m")
+        #expect(try site.shell.run("cat 'm/with space+plus'") == "x")
         try end()
     }
 
@@ -199,9 +192,11 @@ struct ImportTests {
         #expect(text == "\"made\":2005\nsame\n2\ntime\n\"made\":0,\"renewed\":0,\"same\":2005\nkept", "\(text)")
         let strange = try site.shell.attempt(
             """
-            echo x > src/x; (cd src/t/d; tar -cPf ../../../b.tar ../../x $PWD/5 6); berth import v:/b b.tar; find m/b -type f | sort
+            echo x > src/x; (cd src/t/d; tar -cPf ../../../b.tar ../../x $PWD/5 6); berth import v:/b b.tar; echo "status $?"; find m/b -type f | sort
             """)
-        #expect(strange.output.contains("/src/t/d/5\n") && strange.output.contains("m/b/6"), "\(strange)")
+        #expect(
+            strange.output.contains("status 65\n") && strange.output.contains("/src/t/d/5\n")
+                && strange.output.contains("m/b/6"), "\(strange)")
         #expect(
             strange.errors.contains("its name has \"..\"") && strange.errors.contains("leading \"/\""), "\(strange)")
         let cut = try site.shell.attempt("head -c 100000 a.tar > cut.tar; berth import v:/c cut.tar")
