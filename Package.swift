@@ -64,6 +64,7 @@ let package = Package(
         module("Metadata", ["FileModel"]),
         module("SQLiteMetadata", ["CSQLite", "FileModel", "LinuxSystem", "Metadata"]),
         module("ObjectStorage", ["CLinux", "FileModel", "LinuxSystem"]),
+        module("Archives", ["FileModel"]),
         module("S3Storage", ["CCurl", "FileModel", "LinuxSystem", "ObjectStorage", crypto]),
         module("Packs", ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "ObjectStorage"]),
         module("MetadataCopies", ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"]),
@@ -85,7 +86,7 @@ let package = Package(
         program(
             "berthfs",
             [
-                "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "MetadataCopies",
+                "Archives", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "MetadataCopies",
                 "ObjectStorage",
                 "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
             ]),
@@ -116,6 +117,7 @@ let package = Package(
         tests(
             "VFSTests",
             ["CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"]),
+        tests("ArchivesTests", ["Archives", "FileModel"]),
         tests("StorageTests", ["FileModel", "LinuxSystem", "ObjectStorage", "S3Storage"]),
         tests("VolumePluginTests", ["LinuxSystem", "VolumePlugin", logging]),
         tests("VolumesTests", ["Control", "FileModel", "LinuxSystem", "Volumes"]),

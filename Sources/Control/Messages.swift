@@ -32,6 +32,12 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case snapshot(SnapshotRequest)
     /// Give room back, or only say what would be done. The descriptor of a file comes along, for lines about packs.
     case collect(dryRun: Bool)
+    /// Begin to make files of what is elsewhere already; answered with the job.
+    case importData(ImportOrder)
+    /// Begin to write a part of the volume to the file, pipe or directory that comes with this frame.
+    case exportData(ExportOrder)
+    /// How far an import or export is. One that nobody asks about for a while is ended.
+    case transferring(job: Int)
     /// Write the metadata to a new file of this name in the volume's directory; one that is there goes.
     case copy(name: String)
 }
@@ -73,6 +79,7 @@ public enum ServerReply: Codable, Sendable, Equatable {
     case status(ServerStatus)
     case warming(WarmProgress)
     case evicted(packs: Int, bytes: UInt64)
+    case transferring(TransferProgress)
     case staged(StagedTotal)
     case snapshot(SnapshotReply)
     case collected(CollectionSummary)

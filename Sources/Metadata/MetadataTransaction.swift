@@ -144,6 +144,19 @@ public protocol MetadataTransaction: AnyObject {
     func removeHold(_ id: Hold.ID) throws(Errno)
     func packs(heldBy id: Hold.ID) throws(Errno) -> [PackID]
 
+    // MARK: Foreign objects
+
+    func sources() throws(Errno) -> [ForeignSource]
+    /// The source of this URL and these options; made where there is none.
+    func addSource(_ url: String, options: String) throws(Errno) -> ForeignSource
+    /// What a foreign pack stands for.
+    func foreignObject(_ id: PackID) throws(Errno) -> ForeignObject?
+    /// Those after `id` (nil: from the first), at most `limit`, by number.
+    func foreignObjects(after id: PackID?, limit: Int) throws(Errno) -> [(id: PackID, object: ForeignObject)]
+    /// Adds one that no volume's number ever stood for. It goes with the next commit, and later ones, at which no extent
+    /// names it.
+    func addForeignObject(_ object: ForeignObject) throws(Errno) -> PackID
+
     // MARK: The volume
 
     func usage() throws(Errno) -> Usage

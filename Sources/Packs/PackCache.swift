@@ -30,6 +30,7 @@ final class PackCache: @unchecked Sendable {
     private var total = 0
     private var openCount = 0
     private var clock: UInt64 = 0
+    private var segmentEvicted: @Sendable (PackID) -> Void = { _ in }
 
     /// Takes up what earlier processes left in `directory`. `limit` is in bytes.
     init(directory: String, limit: Int, store: any ObjectStore) throws(Errno) {
@@ -143,6 +144,33 @@ final class PackCache: @unchecked Sendable {
         unlink(path(of: id))
     }
 
+    // MARK: Files of others under the same limit
+
+    /// Segments of foreign data that are here.
+    func segments() -> [PackID] { monitor.withLock { entries.keys.filter(\.isCacheSegment) } }
+
+    /// `body` is told of each segment that is taken away, under this cache's monitor.
+    func whenEvicted(_ body: @escaping @Sendable (PackID) -> Void) { monitor.withLock { segmentEvicted = body } }
+
+    /// A segment was used.
+    func use(_ id: PackID) {
+        monitor.lock()
+        clock += 1
+        entries[id]?.lastUse = clock
+        monitor.unlock()
+    }
+
+    /// A segment grew, or is new.
+    func note(_ id: PackID, grownBy bytes: Int) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        clock += 1
+        let before = entries[id]?.bytes ?? 0
+        entries[id] = Entry(pack: nil, bytes: max(0, before + bytes), lastUse: clock)
+        total += max(0, before + bytes) - before
+        evict(keeping: id)
+    }
+
     // MARK: Under the monitor
 
     private func pack(_ id: PackID) throws(PackReadFailure) -> CachedPack {
@@ -177,6 +205,7 @@ final class PackCache: @unchecked Sendable {
         guard let entry = entries.removeValue(forKey: id) else { return }
         total -= entry.bytes
         if entry.pack != nil { openCount -= 1 }
+        if id.isCacheSegment { segmentEvicted(id) }
     }
 
     /// Drops least recently used packs until the rest fits. A reader that holds one keeps its open file.

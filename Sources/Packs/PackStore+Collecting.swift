@@ -39,6 +39,8 @@ extension PackStore {
         try store.sweep(olderThan: seconds)
     }
 
-    /// Copies in the cache of packs that are none of these.
-    public func strayCopies(beside known: Set<PackID>) -> [PackID] { cache.ids.filter { !known.contains($0) } }
+    /// Copies in the cache of packs of ours that are none of these.
+    public func strayCopies(beside known: Set<PackID>) -> [PackID] {
+        cache.ids.filter { !$0.isForeign && !known.contains($0) }
+    }
 }

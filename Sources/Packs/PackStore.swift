@@ -16,10 +16,12 @@ public struct PackStoreConfiguration: Sendable {
     public var epoch: UInt32
     /// Packs up to this epoch are another volume's: this one is its clone.
     public var baseEpoch: UInt32
+    /// Reaches the stores of foreign objects.
+    public var foreignOpener: ForeignOpener
 
     public init(
         stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, compression: Compression, epoch: UInt32,
-        baseEpoch: UInt32 = 0
+        baseEpoch: UInt32 = 0, foreignOpener: @escaping ForeignOpener = PackStoreConfiguration.knowsNoForeign
     ) {
         self.baseEpoch = baseEpoch
         self.stagingDirectory = stagingDirectory
@@ -27,6 +29,12 @@ public struct PackStoreConfiguration: Sendable {
         self.cacheLimit = cacheLimit
         self.compression = compression
         self.epoch = epoch
+        self.foreignOpener = foreignOpener
+    }
+
+    /// For callers whose volumes have imported nothing.
+    public static func knowsNoForeign(_ source: ForeignSource) throws(ObjectStoreError) -> any ForeignStore {
+        throw .failed(.notSupported, "\(source.url): nothing here can ask it")
     }
 }
 
@@ -56,6 +64,7 @@ public final class PackStore: @unchecked Sendable {
     let configuration: PackStoreConfiguration
     let store: any ObjectStore
     let cache: PackCache
+    let foreign: ForeignCache
     let buffers = PackBufferPool()
     let monitor = Monitor()
     private let synchronizing = Monitor()
@@ -74,6 +83,8 @@ public final class PackStore: @unchecked Sendable {
         guard mkdir(configuration.stagingDirectory, 0o700) == 0 || errno == EEXIST else { throw .current }
         cache = try PackCache(
             directory: configuration.cacheDirectory, limit: configuration.cacheLimit, store: store)
+        foreign = ForeignCache(
+            directory: configuration.cacheDirectory, cache: cache, opener: configuration.foreignOpener)
     }
 
     // MARK: Writing
@@ -190,19 +201,28 @@ public final class PackStore: @unchecked Sendable {
         if let pack = stagedPack(id) {
             return try pack.read(at: Int(offset), into: buffer, beforeWaiting)
         }
+        if id.isForeign { return try foreign.read(id, at: offset, into: buffer, beforeWaiting) }
         try cache.read(id, at: Int(offset), into: buffer, beforeWaiting)
     }
 
     // MARK: The cache
 
     /// Has all of a stored pack in the cache, each frame proved. Answers the raw bytes that came from the store.
-    public func warm(_ id: PackID) throws(PackReadFailure) -> Int { isStaged(id) ? 0 : try cache.complete(id) }
+    public func warm(_ id: PackID) throws(PackReadFailure) -> Int {
+        if id.isForeign { return try foreign.complete(id) }
+        return isStaged(id) ? 0 : try cache.complete(id)
+    }
 
     /// Whether all of it is here and proved, without asking the store.
-    public func isWarm(_ id: PackID) -> Bool { isStaged(id) || cache.isComplete(id) }
+    public func isWarm(_ id: PackID) -> Bool {
+        id.isForeign ? foreign.isComplete(id) : isStaged(id) || cache.isComplete(id)
+    }
 
     /// Drops a pack's copy. Answers the bytes it took.
-    public func evict(_ id: PackID) -> Int { cache.drop(id) }
+    public func evict(_ id: PackID) -> Int { id.isForeign ? foreign.drop(id) : cache.drop(id) }
+
+    /// Has foreign packs be looked up. Call it before the first read.
+    public func connect(_ catalog: any ForeignCatalog) { foreign.objects.connect(catalog) }
 
     /// Packs that the store has not got yet, and their raw bytes.
     public func stagedTotal() -> (packs: Int, bytes: Int) {

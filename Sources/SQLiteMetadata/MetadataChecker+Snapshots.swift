@@ -26,6 +26,11 @@ extension MetadataChecker {
         var checker = MetadataChecker(connection: try SQLiteConnection(path: path, flags: SQLITE_OPEN_READONLY))
         try checker.run()
         let found = checker.report
+        let known = Set(report.foreignIDs)
+        for (id, foreign) in zip(found.foreignIDs, found.foreignObjects) where !known.contains(id) {
+            report.foreignIDs.append(id)
+            report.foreignObjects.append(foreign)
+        }
         for line in found.problems.lines { report.problems.add("snapshot \(name): \(line)") }
         let statement = try connection.prepare(
             "SELECT 1 FROM held d JOIN hold h ON h.id = d.hold WHERE h.kind = 0 AND h.name = ? AND d.pack = ?")

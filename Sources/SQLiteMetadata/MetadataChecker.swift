@@ -21,6 +21,9 @@ public struct MetadataReport: Sendable {
     public var packs: [NeededPack] = []
     public var snapshots = 0
     public var clones = 0
+    public var foreignObjects: [(object: ForeignObject, source: ForeignSource)] = []
+    /// The numbers of those, in their order.
+    var foreignIDs: [PackID] = []
 }
 
 /// Verifies a database that nobody has open: every reference, every count. Changes nothing.
@@ -57,6 +60,27 @@ public struct MetadataChecker {
         for rule in Self.rules + Self.spaceRules { try apply(rule) }
         try checkReachability()
         try collectPacks()
+        try collectForeign()
+    }
+
+    private mutating func collectForeign() throws(SQLiteFailure) {
+        let statement = try connection.prepare(
+            "SELECT f.source, f.key, f.size, f.tag, f.mtime, s.url, s.options, f.id FROM foreign_object f "
+                + "JOIN source s ON s.id = f.source ORDER BY f.id")
+        while true {
+            switch statement.step() {
+            case SQLITE_ROW:
+                let object = ForeignObject(
+                    source: statement.integer(0), key: statement.bytes(1), size: statement.unsigned(2),
+                    tag: statement.text(3) ?? "", modified: Timestamp(nanoseconds: statement.integer(4)))
+                let source = ForeignSource(
+                    id: object.source, url: statement.text(5) ?? "", options: statement.text(6) ?? "")
+                report.foreignObjects.append((object, source))
+                report.foreignIDs.append(PackID(packed: statement.integer(7)))
+            case SQLITE_DONE: return
+            case let code: throw connection.failure(code)
+            }
+        }
     }
 
     /// The database's own structure. Where that is broken, rules about rows mean nothing.
@@ -91,6 +115,7 @@ public struct MetadataChecker {
 
     static let directory = 0o040000
     static let typeBits = 0o170000
+    static let firstForeign = Int64(PackID.firstForeignEpoch) << 32
 
     private static let rules = [
         "SELECT 'the root directory is missing' WHERE NOT EXISTS (SELECT 1 FROM inode WHERE id = 1 AND mode & \(typeBits) = \(directory))",
@@ -125,7 +150,21 @@ public struct MetadataChecker {
             + "FROM inode i LEFT JOIN (SELECT inode, SUM(length) AS bytes FROM extent GROUP BY inode) n ON n.inode = i.id "
             + "WHERE i.mode & \(typeBits) = \(0o100000) AND COALESCE(i.allocated, i.size) <> COALESCE(n.bytes, 0)",
         "SELECT 'inode ' || x.inode || ' names pack ' || printf('%08x-%08x', x.pack >> 32, x.pack & 4294967295) || ', which is not recorded' "
-            + "FROM extent x LEFT JOIN pack p ON p.id = x.pack WHERE p.id IS NULL",
+            + "FROM extent x LEFT JOIN pack p ON p.id = x.pack WHERE p.id IS NULL AND x.pack < \(firstForeign)",
+        // What was imported
+        "SELECT 'inode ' || x.inode || ' names foreign object ' || x.pack || ', which is not recorded' FROM extent x "
+            + "LEFT JOIN foreign_object f ON f.id = x.pack WHERE f.id IS NULL AND x.pack >= \(firstForeign)",
+        "SELECT 'foreign object ' || quote(f.key) || ' has ' || f.size || ' bytes, and inode ' || x.inode "
+            + "|| ' names bytes up to ' || (x.start + x.length) FROM extent x JOIN foreign_object f ON f.id = x.pack "
+            + "WHERE x.pack >= \(firstForeign) AND x.start + x.length > f.size",
+        "SELECT 'foreign object ' || quote(f.key) || ' counts ' || f.live || ' live bytes and has ' || COALESCE(n.bytes, 0) "
+            + "FROM foreign_object f LEFT JOIN (SELECT pack, SUM(length) AS bytes FROM extent WHERE pack >= \(firstForeign) "
+            + "GROUP BY pack) n ON n.pack = f.id WHERE f.live <> COALESCE(n.bytes, 0) OR f.live = 0",
+        "SELECT 'foreign object ' || quote(f.key) || ' is of source ' || f.source || ', which is not recorded' "
+            + "FROM foreign_object f LEFT JOIN source s ON s.id = f.source WHERE s.id IS NULL",
+        "SELECT 'foreign object ' || MAX(id) || ' is past the next number to be given' FROM foreign_object "
+            + "HAVING (MAX(id) >> 24) & \(PackID.foreignLimit - 1) >= COALESCE((SELECT CAST(value AS INTEGER) FROM setting "
+            + "WHERE key = 'next_foreign'), 1)",
         "SELECT 'pack ' || printf('%08x-%08x', p.id >> 32, p.id & 4294967295) || ' counts ' || p.live || ' live bytes and has ' || COALESCE(n.bytes, 0) "
             + "FROM pack p LEFT JOIN (SELECT pack, SUM(length) AS bytes FROM extent GROUP BY pack) n ON n.pack = p.id "
             + "WHERE p.live <> COALESCE(n.bytes, 0)",

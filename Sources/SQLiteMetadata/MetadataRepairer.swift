@@ -34,7 +34,7 @@ public struct MetadataRepairer {
             var mended: [String] = []
             for step in [root(now)] + Self.removals + Self.links + Self.trash { try apply(step, &mended) }
             try adopt(now, &mended)
-            for step in Self.counts { try apply(step, &mended) }
+            for step in Self.counts + Self.holds + Self.imports { try apply(step, &mended) }
             try recount(&mended)
             try connection.execute("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")
             return mended
@@ -181,7 +181,7 @@ public struct MetadataRepairer {
         Step(
             words: "packs that were not recorded",
             sql: "INSERT INTO pack (id, state, raw, stored, live) SELECT pack, 0, 0, 0, 0 FROM extent "
-                + "WHERE pack NOT IN (SELECT id FROM pack) GROUP BY pack"),
+                + "WHERE pack NOT IN (SELECT id FROM pack) AND pack < \(MetadataChecker.firstForeign) GROUP BY pack"),
         Step(
             words: "counts of live bytes of packs",
             sql: "UPDATE pack SET live = COALESCE((SELECT SUM(length) FROM extent x WHERE x.pack = pack.id), 0) "

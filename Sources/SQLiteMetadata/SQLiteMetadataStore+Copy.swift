@@ -115,7 +115,7 @@ extension SQLiteMetadataStore {
     }
 
     /// Every table of the copy but those that say what is stored and who needs it: so tables that are added later come
-    /// along, and counters stay right.
+    /// along, and counters stay right. Sources keep the numbers that they were given: other snapshots name them, too.
     private func replaceTables(_ path: String) throws(SQLiteFailure) {
         let attach = try connection.prepare("ATTACH DATABASE ? AS copy")
         attach.bind(1, path)
@@ -125,7 +125,7 @@ extension SQLiteMetadataStore {
         defer { try? connection.execute("DETACH DATABASE copy") }
         let names = try connection.texts(
             "SELECT name FROM copy.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' "
-                + "AND name NOT IN ('hold', 'held', 'pack', 'setting')")
+                + "AND name NOT IN ('hold', 'held', 'pack', 'setting', 'source')")
         do {
             try connection.execute("BEGIN IMMEDIATE")
             for name in names {
@@ -135,6 +135,7 @@ extension SQLiteMetadataStore {
             try connection.execute(
                 """
                 INSERT OR IGNORE INTO main.setting SELECT * FROM copy.setting;
+                INSERT OR IGNORE INTO main.source SELECT * FROM copy.source;
                 UPDATE main.pack SET live = 0;
                 UPDATE main.pack SET live = n.bytes FROM
                     (SELECT pack, SUM(length) AS bytes FROM main.extent GROUP BY pack) n WHERE n.pack = main.pack.id;

@@ -90,6 +90,10 @@ extension SQLiteTransaction {
     // MARK: Packs
 
     private func account(_ pack: PackID, _ difference: Int64) {
+        if pack.isForeign {
+            foreignChanges[pack, default: 0] += difference
+            return
+        }
         var record = packRecords[pack] ?? PackRecord(id: pack, state: .staged)
         // Clamped: a damaged count is the checker's to report, not a reason to trap.
         record.liveBytes = UInt64(max(0, Int64(record.liveBytes) + difference))

@@ -118,6 +118,7 @@ extension SQLiteTransaction {
             try write(record)
         }
         dirtyPacks.removeAll(keepingCapacity: true)
+        try flushForeign()
         guard isCounterDirty else { return }
         let inTrash = trashed.usage
         let counters = [

@@ -52,6 +52,10 @@ final class SQLiteTransaction: MetadataTransaction {
     var pendingOrphans: [InodeID: OrphanMark] = [:]
     var packRecords: [PackID: PackRecord] = [:]
     var dirtyPacks: Set<PackID> = []
+    /// By how much the live bytes of foreign objects differ from the table's.
+    var foreignChanges: [PackID: Int64] = [:]
+    /// Nil until it was read.
+    var nextForeign: UInt64?
     var used: Usage
     var nextInode: UInt64
     var trashed = UsageDelta()
@@ -179,6 +183,8 @@ final class SQLiteTransaction: MetadataTransaction {
         absentNames.removeAll()
         touchedInodes.removeAll()
         dirtyPacks.removeAll()
+        foreignChanges.removeAll()
+        nextForeign = nil
         pendingOrphans.removeAll()
         ownDeltas.removeAll()
         usageRows.removeAll()

@@ -11,7 +11,7 @@ enum Schema {
     static let version = migrations.count
 
     /// `migrations[n]` leads from version n to n + 1.
-    static let migrations = [first, snapshots, space]
+    static let migrations = [first, snapshots, space, foreignObjects]
 
     private static let first = """
         CREATE TABLE inode (

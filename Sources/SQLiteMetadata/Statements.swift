@@ -51,6 +51,7 @@ final class Statements {
     let selectTrashedDirectory: SQLiteStatement
     let selectSetting: SQLiteStatement
     let putSetting: SQLiteStatement
+    let foreign: ForeignStatements
 
     init(_ c: SQLiteConnection) throws(SQLiteFailure) {
         selectInode = try c.prepare("SELECT \(Self.inodeColumns) FROM inode i WHERE i.id = ?")
@@ -118,5 +119,28 @@ final class Statements {
         selectTrashedDirectory = try c.prepare(trash + "WHERE inode = ? AND directory = 1")
         selectSetting = try c.prepare("SELECT value FROM setting WHERE key = ?")
         putSetting = try c.prepare("REPLACE INTO setting (key, value) VALUES (?, ?)")
+        foreign = try ForeignStatements(c)
+    }
+}
+
+/// Statements about what was imported.
+final class ForeignStatements {
+    let listSources: SQLiteStatement
+    let putSource: SQLiteStatement
+    let selectForeign: SQLiteStatement
+    let listForeign: SQLiteStatement
+    let putForeign: SQLiteStatement
+    let changeForeign: SQLiteStatement
+    let deleteForeign: SQLiteStatement
+
+    init(_ c: SQLiteConnection) throws(SQLiteFailure) {
+        listSources = try c.prepare("SELECT id, url, options FROM source ORDER BY id")
+        putSource = try c.prepare("INSERT INTO source (url, options) VALUES (?, ?)")
+        let columns = "source, key, size, tag, mtime"
+        selectForeign = try c.prepare("SELECT \(columns) FROM foreign_object WHERE id = ?")
+        listForeign = try c.prepare("SELECT \(columns), id FROM foreign_object WHERE id > ? ORDER BY id LIMIT ?")
+        putForeign = try c.prepare("INSERT INTO foreign_object (id, \(columns), live) VALUES (?, ?, ?, ?, ?, ?, 0)")
+        changeForeign = try c.prepare("UPDATE foreign_object SET live = MAX(0, live + ?2) WHERE id = ?1")
+        deleteForeign = try c.prepare("DELETE FROM foreign_object WHERE id = ? AND live = 0")
     }
 }

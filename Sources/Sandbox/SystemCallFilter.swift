@@ -61,6 +61,12 @@ public enum SystemCallFilter {
         Rule(name: "ioctl", conditions: [scmp_arg_cmp(arg: 1, op: SCMP_CMP_EQ, datum_a: cloneFile, datum_b: 0)]),
         // Names of threads
         Rule(name: "prctl", conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: setName, datum_b: 0)]),
+        // A fifo of an export, no device.
+        Rule(
+            name: "mknodat",
+            conditions: [
+                scmp_arg_cmp(arg: 2, op: SCMP_CMP_MASKED_EQ, datum_a: UInt64(S_IFMT), datum_b: UInt64(S_IFIFO))
+            ]),
         // Signals to ourselves: abort.
         Rule(
             name: "tgkill", conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: UInt64(getpid()), datum_b: 0)]),
@@ -106,11 +112,12 @@ public enum SystemCallFilter {
         "openat", "close", "close_range", "fstat", "stat", "lstat", "newfstatat", "statx", "lseek", "fsync",
         "fdatasync", "sync_file_range", "ftruncate", "fallocate", "fadvise64", "readahead", "copy_file_range", "fcntl",
         "flock", "dup", "dup2", "dup3", "fchmod", "fchown", "fstatfs", "statfs", "utimensat", "getxattr", "lgetxattr",
+        "fsetxattr",
     ]
 
     private static let directories = [
         "getdents64", "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2", "link",
-        "linkat", "readlink", "readlinkat", "access", "faccessat", "faccessat2",
+        "linkat", "symlinkat", "readlink", "readlinkat", "access", "faccessat", "faccessat2",
     ]
 
     private static let memory = ["mmap", "munmap", "mprotect", "mremap", "madvise", "brk", "mincore", "msync"]

@@ -13,7 +13,7 @@ extension FileSystem {
         let stored = try read { transaction throws(Errno) in
             Set(try transaction.packs().filter { $0.state == .stored && $0.liveBytes > 0 }.map(\.id))
         }
-        if path.isEmpty { return stored }
+        if path.isEmpty { return stored.union(try foreignParts()) }
         var found: Set<PackID> = []
         let top = try read { transaction throws(Errno) in
             var id = InodeID.root
@@ -29,7 +29,26 @@ extension FileSystem {
         while let directory = directories.popLast() {
             try collect(directory, &found, &directories)
         }
-        return found.intersection(stored)
+        return found.filter { $0.isForeign || stored.contains($0) }
+    }
+
+    /// The parts of all foreign objects.
+    private func foreignParts() throws(Errno) -> Set<PackID> {
+        var found: Set<PackID> = []
+        var last: PackID?
+        repeat {
+            let page = try read { transaction throws(Errno) in
+                try transaction.foreignObjects(after: last, limit: Self.pageEntries)
+            }
+            for (id, object) in page { found.formUnion(id.foreignParts(0..<object.size)) }
+            last = page.count < Self.pageEntries ? nil : page.last?.id
+        } while last != nil
+        return found
+    }
+
+    /// What was imported, and from where; for the checker.
+    public func foreignSources() throws(Errno) -> [ForeignSource] {
+        try read { transaction throws(Errno) in try transaction.sources() }
     }
 
     private func collect(
@@ -53,6 +72,13 @@ extension FileSystem {
         _ inode: Inode, _ transaction: any MetadataTransaction, _ found: inout Set<PackID>
     ) throws(Errno) {
         guard inode.kind == .regular, inode.size > 0 else { return }
-        for extent in try transaction.extents(of: inode.id, overlapping: 0..<inode.size) { found.insert(extent.pack) }
+        for extent in try transaction.extents(of: inode.id, overlapping: 0..<inode.size) {
+            guard extent.pack.isForeign else {
+                found.insert(extent.pack)
+                continue
+            }
+            // Of a large object what the file is of.
+            found.formUnion(extent.pack.foreignParts(extent.packOffset..<extent.packOffset + extent.length))
+        }
     }
 }

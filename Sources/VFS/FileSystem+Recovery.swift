@@ -5,7 +5,7 @@ import Packs
 import Synchronization
 
 /// Keeps the packs' part of the metadata for the pack store.
-final class PacksInMetadata: PackLedger {
+final class PacksInMetadata: PackLedger, ForeignCatalog {
     private let metadata: any MetadataStore
     private let committer: Committer
 
@@ -30,6 +30,15 @@ final class PacksInMetadata: PackLedger {
         try metadata.transaction { transaction throws(Errno) in try transaction.removePack(id) }
         committer.noteChange()
         try committer.synchronize()
+    }
+
+    func foreignObject(_ id: PackID) throws(Errno) -> (object: ForeignObject, source: ForeignSource)? {
+        try metadata.transaction { transaction throws(Errno) in
+            guard let object = try transaction.foreignObject(id),
+                let source = try transaction.sources().first(where: { $0.id == object.source })
+            else { return nil }
+            return (object, source)
+        }
     }
 }
 

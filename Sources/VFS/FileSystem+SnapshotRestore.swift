@@ -47,13 +47,6 @@ extension FileSystem {
         return copy.made
     }
 
-    /// The inode at a path of names from the root on. Links are not followed.
-    public func find(_ path: [FileName]) throws(Errno) -> Inode {
-        try read { transaction throws(Errno) in
-            try transaction.walk(path)
-        }
-    }
-
     private func exists(_ name: FileName, in parent: InodeID) throws(Errno) -> Bool {
         try read { transaction throws(Errno) in try transaction.entry(name, in: parent) != nil }
     }

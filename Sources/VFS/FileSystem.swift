@@ -71,6 +71,8 @@ public final class FileSystem: @unchecked Sendable {
     /// Held while a snapshot or a clone is made or removed, or a volume is restored: one at a time.
     let snapshotLock = Monitor()
     let isSnapshot: Bool
+    /// Tells packs what foreign objects are: theirs as long as this lives.
+    private var catalog: PacksInMetadata?
     private let hasReportedFailure = Atomic<Bool>(false)
     /// The disk was short of room at the last look.
     private let isDiskShort = Atomic<Bool>(false)
@@ -85,7 +87,10 @@ public final class FileSystem: @unchecked Sendable {
         isSnapshot = false
         do {
             try prepareVolume()
-            try packs.start(PacksInMetadata(metadata, committer), report: configuration.report)
+            let ledger = PacksInMetadata(metadata, committer)
+            catalog = ledger
+            packs.connect(ledger)
+            try packs.start(ledger, report: configuration.report)
             try settleLostPacks()
         } catch let error as PackRecoveryFailure {
             throw VolumeOpenFailure(description: error.description)
@@ -107,6 +112,9 @@ public final class FileSystem: @unchecked Sendable {
         isSnapshot = true
         // Whether there are any is not worth finding out.
         hasAttributes.store(true, ordering: .relaxed)
+        let catalog = PacksInMetadata(metadata, committer)
+        self.catalog = catalog
+        packs.connect(catalog)
     }
 
     /// What is done now and then, on a thread of its own: what nobody writes to is sealed, what was long enough in the

@@ -11,6 +11,8 @@ struct TreeCopy {
     private let target: FileSystem
     /// Inodes of the source that have several names, and what they are in the target.
     private var linked: [InodeID: InodeID] = [:]
+    /// Foreign objects that no file of the target was of any more, and their new records.
+    private var renewed: [PackID: PackID] = [:]
     private var directories: [(source: InodeID, target: InodeID)] = []
     /// What was made so far.
     private(set) var made = Usage(files: 0, bytes: 0)
@@ -27,6 +29,8 @@ struct TreeCopy {
         var target: [UInt8]?
         var attributes: [(name: [UInt8], value: [UInt8])] = []
         var extents: [Extent] = []
+        /// What the foreign packs among them stand for.
+        var objects: [PackID: ForeignObject] = [:]
     }
 
     /// Copies `top` and all below it to `name` in a directory of the target.
@@ -60,6 +64,9 @@ struct TreeCopy {
         }
         if inode.kind == .regular, inode.allocated > 0 {
             original.extents = try transaction.extents(of: inode.id, overlapping: 0..<inode.size)
+            for pack in Set(original.extents.map(\.pack)) where pack.isForeign {
+                original.objects[pack] = try transaction.foreignObject(pack)
+            }
         }
         return original
     }
@@ -133,18 +140,41 @@ struct TreeCopy {
     }
 
     /// Gives a new file its extents, which name the packs that the snapshot holds.
-    private func fill(_ original: Original, _ id: InodeID) throws(Errno) {
+    private mutating func fill(_ original: Original, _ id: InodeID) throws(Errno) {
+        let target = target
         for start in stride(from: 0, to: original.extents.count, by: Self.batchExtents) {
             let part = original.extents[start..<min(start + Self.batchExtents, original.extents.count)]
             guard let first = part.first, let last = part.last else { continue }
             try target.metadata.transaction { transaction throws(Errno) in
                 guard var inode = try transaction.inode(id) else { throw .stale }
+                let extents = try recorded(Array(part), original.objects, transaction)
                 let growth = try transaction.replaceExtents(
-                    of: id, in: first.fileOffset..<last.end, with: Array(part))
+                    of: id, in: first.fileOffset..<last.end, with: extents)
                 inode.grow(by: growth)
                 try transaction.update(inode)
             }
             target.committer.noteChange()
+        }
+    }
+
+    /// The extents, with records for the foreign objects that they name: those went from the target with its last file
+    /// of them, and their numbers are never given again.
+    private mutating func recorded(
+        _ extents: [Extent], _ objects: [PackID: ForeignObject], _ transaction: any MetadataTransaction
+    ) throws(Errno) -> [Extent] {
+        guard !objects.isEmpty else { return extents }
+        for (pack, object) in objects {
+            guard try transaction.foreignObject(pack) == nil else {
+                renewed[pack] = nil
+                continue
+            }
+            if let known = renewed[pack], try transaction.foreignObject(known) != nil { continue }
+            renewed[pack] = try transaction.addForeignObject(object)
+        }
+        return extents.map { extent in
+            var extent = extent
+            extent.pack = renewed[extent.pack] ?? extent.pack
+            return extent
         }
     }
 }

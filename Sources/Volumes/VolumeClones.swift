@@ -84,6 +84,7 @@ extension VolumeRegistry {
             let epoch = try fill("\(temporary)/meta.db")
             let base = VolumeBase(volume: parent.name, lastEpoch: epoch, options: parent.options)
             record.bases = (parent.bases ?? []) + [base]
+            record.reachesBuckets = parent.reachesBuckets
             try AtomicFile.replace("\(temporary)/volume.json", try Self.encode(record))
             switch record.place(volume) {
             case .bucket: try prepareBucket("\(temporary)/volume.json")

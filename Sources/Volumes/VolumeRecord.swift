@@ -12,6 +12,8 @@ public struct VolumeRecord: Equatable, Sendable, Codable {
     public var options: VolumeOptions
     /// The volumes whose packs a clone shares, the oldest first; nil for a volume that is no clone.
     public var bases: [VolumeBase]?
+    /// Files were imported from a bucket: the server must reach the network wherever the packs are. Nil: not.
+    public var reachesBuckets: Bool?
 
     public init(name: VolumeName, createdAt: String, options: VolumeOptions) {
         format = Self.currentFormat

@@ -6,6 +6,7 @@ import Metadata
 import ObjectStorage
 import Packs
 import SQLiteMetadata
+import Sandbox
 import VFS
 import Volumes
 
@@ -16,6 +17,8 @@ struct OpenVolume {
     let packs: PackStore
     let fileSystem: FileSystem
     let configuration: FileSystemConfiguration
+    /// What the server must get at.
+    let reach: SystemCallFilter.Reach
 
     init(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
@@ -25,13 +28,16 @@ struct OpenVolume {
         // Copies are proved before use, but they can be read: nobody else may enter, or have made it.
         try SecureDirectory.make(cache)
         metadata = try Self.metadata(paths)
+        reach = try Self.reach(record, paths, metadata)
+        let opener = ForeignStores(reach: reach).opener
         do throws(Errno) {
             packs = try PackStore(
                 PackStoreConfiguration(
                     stagingDirectory: paths.staging, cacheDirectory: cache,
                     cacheLimit: Self.cacheLimit(cache, record.options.cacheSize),
                     compression: record.packCompression, epoch: try Self.nextEpoch(metadata),
-                    baseEpoch: record.bases?.map(\.lastEpoch).max() ?? 0),
+                    baseEpoch: record.bases?.map(\.lastEpoch).max() ?? 0,
+                    foreignOpener: opener),
                 store: store)
         } catch {
             throw SystemFailure(
@@ -91,6 +97,22 @@ struct OpenVolume {
         }
     }
 
+    /// A volume whose metadata came from elsewhere may have imported from buckets; its next server gets keys, too.
+    private static func reach(
+        _ record: VolumeRecord, _ paths: VolumePaths, _ metadata: SQLiteMetadataStore
+    ) throws(SystemFailure) -> SystemCallFilter.Reach {
+        guard record.reach(paths) == .files else { return .network }
+        let sources: [ForeignSource]
+        do {
+            sources = try metadata.transaction { transaction throws(Errno) in try transaction.sources() }
+        } catch {
+            throw SystemFailure("volume \"\(record.name)\"", "its metadata cannot be read", error, status: .dataError)
+        }
+        guard sources.contains(where: { !$0.url.hasPrefix(ForeignStores.fileScheme) }) else { return .files }
+        try VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current())).noteBuckets(record)
+        return .network
+    }
+
     static func metadata(_ paths: VolumePaths) throws(SystemFailure) -> SQLiteMetadataStore {
         do {
             return try SQLiteMetadataStore(path: paths.database)
@@ -103,6 +125,8 @@ struct OpenVolume {
     private static func nextEpoch(_ metadata: SQLiteMetadataStore) throws(Errno) -> UInt32 {
         let epoch = try metadata.transaction { transaction throws(Errno) in
             let epoch = (try transaction.setting(epochKey).flatMap { UInt32($0) } ?? 0) + 1
+            // Further numbers are those of foreign objects.
+            guard epoch < PackID.firstForeignEpoch else { throw .outOfRange }
             try transaction.setSetting(epochKey, to: "\(epoch)")
             return epoch
         }

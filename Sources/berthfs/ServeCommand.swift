@@ -83,13 +83,15 @@ struct ServeCommand: ParsableCommand {
             volume: record.name, directory: paths.directory, fileSystem: fileSystem,
             warmer: Warmer(volume: record.name, fileSystem: fileSystem, packs: volume.packs),
             snapshots: SnapshotService(record.name, paths, volume),
+            transfers: Transfers(
+                volume: record.name, fileSystem: fileSystem, stores: ForeignStores(reach: volume.reach)),
             linger: settings.serverIdle, logger: logger,
             reload: { () throws(SystemFailure) in try registry.record(name).apply(to: fileSystem.trashSettings) })
         Signals.onTermination { server.stop() }
         let listener = Self.listener(socket, paths.controlSocket, server, logger)
         let inner = Self.innerListener(paths, server, logger)
         do throws(SandboxFailure) {
-            try SystemCallFilter.enter(record.reach(paths))
+            try SystemCallFilter.enter(volume.reach)
         } catch {
             throw SystemFailure("berthfs", error.description, status: .systemError)
         }

@@ -43,17 +43,20 @@ final class Server: @unchecked Sendable {
     private let space: SpaceService
     /// Takes over what changed in the volume's record.
     private let reload: @Sendable () throws(SystemFailure) -> Void
+    private let transfers: Transfers
     /// The volume's own.
     private let directory: String
 
     init(
         volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, snapshots: SnapshotService,
-        linger: Duration, logger: Logger, reload: @escaping @Sendable () throws(SystemFailure) -> Void
+        transfers: Transfers, linger: Duration, logger: Logger,
+        reload: @escaping @Sendable () throws(SystemFailure) -> Void
     ) {
         self.warmer = warmer
         self.snapshots = snapshots
         self.reload = reload
         space = SpaceService(volume: volume, fileSystem: fileSystem)
+        self.transfers = transfers
         self.directory = directory
         self.linger = linger
         self.volume = volume
@@ -67,7 +70,7 @@ final class Server: @unchecked Sendable {
         defer { monitor.unlock() }
         while !isStopping {
             let patience = hadSession ? linger : max(linger, Self.firstSessionLinger)
-            if warmer.isBusy || snapshots.isBusy { lastActivity = .now }
+            if warmer.isBusy || snapshots.isBusy || transfers.isBusy { lastActivity = .now }
             if sessions.isEmpty && lastActivity.duration(to: .now) >= patience { isStopping = true }
             // Looks again each second: nothing has to wake it for the time to pass.
             if !isStopping { _ = monitor.wait(seconds: 1) }
@@ -110,6 +113,9 @@ final class Server: @unchecked Sendable {
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
             case .snapshot(let request): return .snapshot(try answer(request))
             case .collect(let dryRun): return .collected(try snapshots.collect(dryRun: dryRun, lines: passed))
+            case .importData(let order): return .transferring(try transfers.start(order))
+            case .exportData(let order): return .transferring(try transfers.start(order, passed))
+            case .transferring(let job): return .transferring(try transfers.progress(job))
             case .copy(let name): try copyMetadata(name)
             }
             return .done

@@ -12,6 +12,7 @@ struct ArrowTests {
         "Metadata": ["FileModel"],
         "SQLiteMetadata": ["CSQLite", "FileModel", "LinuxSystem", "Metadata"],
         "ObjectStorage": ["CLinux", "FileModel", "LinuxSystem"],
+        "Archives": ["FileModel"],
         "S3Storage": ["CCurl", "Crypto", "FileModel", "LinuxSystem", "ObjectStorage"],
         "Packs": ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "ObjectStorage"],
         "MetadataCopies": ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"],
@@ -27,8 +28,9 @@ struct ArrowTests {
         ],
         "berth-hook": ["Control", "FileModel", "LinuxSystem", "RuntimeHooks", "Volumes"],
         "berthfs": [
-            "ArgumentParser", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Logging", "Metadata",
-            "MetadataCopies", "ObjectStorage", "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes",
+            "Archives", "ArgumentParser", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Logging",
+            "Metadata", "MetadataCopies", "ObjectStorage", "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS",
+            "Volumes",
         ],
     ]
 

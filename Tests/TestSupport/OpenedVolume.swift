@@ -35,7 +35,10 @@ public final class OpenedVolume {
         packs = try PackStore(
             PackStoreConfiguration(
                 stagingDirectory: "\(directory)/staging", cacheDirectory: "\(directory)/cache", cacheLimit: 1 << 30,
-                compression: .zstd, epoch: epoch, baseEpoch: baseEpoch),
+                compression: .zstd, epoch: epoch, baseEpoch: baseEpoch,
+                foreignOpener: { (source: ForeignSource) throws(ObjectStoreError) -> any ForeignStore in
+                    ForeignDirectory(root: String(source.url.dropFirst("file://".utf8.count)))
+                }),
             store: store)
         var configuration = FileSystemConfiguration(sizeLimit: sizeLimit, trash: trash, now: now, report: { _ in })
         configuration.snapshotDirectory = "\(directory)/snapshots"
