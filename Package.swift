@@ -74,6 +74,7 @@ let package = Package(
         module("Metadata", ["FileModel"]),
         module("SQLiteMetadata", ["CSQLite", "FileModel", "LinuxSystem", "Metadata"]),
         module("ObjectStorage", ["CLinux", "FileModel", "LinuxSystem", "Metrics"]),
+        module("Archives", ["FileModel"]),
         module("S3Storage", ["CCurl", "FileModel", "LinuxSystem", "Metrics", "ObjectStorage", crypto]),
         module("Packs", ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "Metrics", "ObjectStorage"]),
         module("MetadataCopies", ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"]),
@@ -98,7 +99,8 @@ let package = Package(
         program(
             "berthfs",
             [
-                "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "MetadataCopies", "Metrics",
+                "Archives", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "MetadataCopies",
+                "Metrics",
                 "ObjectStorage",
                 "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
             ]),
@@ -146,6 +148,7 @@ let package = Package(
             "VFSTests",
             ["CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"]),
         tests("SimulationTests", ["FileModel", "LinuxSystem"]),
+        tests("ArchivesTests", ["Archives", "FileModel"]),
         tests("StorageTests", ["FileModel", "LinuxSystem", "ObjectStorage", "S3Storage"]),
         tests("VolumePluginTests", ["LinuxSystem", "VolumePlugin", logging]),
         tests("VolumesTests", ["Control", "FileModel", "LinuxSystem", "Volumes", logging]),

@@ -29,8 +29,21 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case unpin(DataSelection)
     /// What the cache holds.
     case cache
+    /// Read the volume's record again, and take over what may change.
+    case reload
+    /// The trash, quotas and usage.
+    case space(SpaceQuery)
     /// Seal what is open and wait for the store, so many seconds at most.
     case store(seconds: Double)
+    case snapshot(SnapshotRequest)
+    /// Give room back, or only say what would be done. The descriptor of a file comes along, for lines about packs.
+    case collect(dryRun: Bool)
+    /// Begin to make files of what is elsewhere already; answered with the job.
+    case importData(ImportOrder)
+    /// Begin to write a part of the volume to the file, pipe or directory that comes with this frame.
+    case exportData(ExportOrder)
+    /// How far an import or export is. One that nobody asks about for a while is ended.
+    case transferring(job: Int)
     /// Write the metadata to a new file of this name in the volume's directory; one that is there goes.
     case copy(name: String)
     /// What was counted since the server started, and how things are now.
@@ -48,8 +61,14 @@ public struct Attachment: Codable, Sendable, Equatable {
     public var identity: Identity
     /// Nil where an older client attached.
     public var origin: SessionOrigin?
+    /// The snapshot to show, read-only; nil: the volume itself.
+    public var snapshot: String?
 
-    public init(session: String, mountpoint: String, readOnly: Bool, identity: Identity, origin: SessionOrigin? = nil) {
+    public init(
+        session: String, mountpoint: String, readOnly: Bool, identity: Identity, origin: SessionOrigin? = nil,
+        snapshot: String? = nil
+    ) {
+        self.snapshot = snapshot
         self.session = session
         self.mountpoint = mountpoint
         self.readOnly = readOnly
@@ -73,6 +92,10 @@ public enum ServerReply: Codable, Sendable, Equatable {
     case cache(CacheReport)
     case staged(StagedTotal)
     case statistics(VolumeStatistics)
+    case transferring(TransferProgress)
+    case snapshot(SnapshotReply)
+    case collected(CollectionSummary)
+    case space(SpaceReply)
     /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix.
     case failed(code: Int32, message: String)
 }

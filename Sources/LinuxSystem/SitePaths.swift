@@ -100,6 +100,10 @@ public struct VolumePaths: Equatable, Sendable {
     /// A second control socket, for those who see the volume's directory and not the runtime directory.
     public var innerSocket: String { "\(directory)/control.sock" }
     public var staging: String { "\(directory)/staging" }
+    /// Copies of the database: one a snapshot.
+    public var snapshots: String { "\(directory)/snapshots" }
+    /// Another volume of the same user.
+    public func sibling(_ name: String) -> VolumePaths { site.volume(name) }
     public var defaultStore: String { "\(directory)/store" }
     public var cache: String { "\(site.cache)/\(name)" }
     public var controlSocket: String { "\(site.servers)/\(name).sock" }

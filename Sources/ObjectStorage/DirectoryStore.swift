@@ -13,6 +13,8 @@ public struct DirectoryStore: ObjectStore {
     public let root: String
     private let meter: StoreMeter
 
+    private static let temporaryPrefix = ".put-"
+
     /// `root` is absolute; it is made, 0700, when it is not there.
     public init(root: String, meter: StoreMeter = StoreMeter()) throws(ObjectStoreError) {
         self.root = root
@@ -46,7 +48,8 @@ public struct DirectoryStore: ObjectStore {
         let directory = String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)])
         try makeParents(of: name)
         // The process id keeps two nodes' writers of one store apart; O_EXCL does the rest.
-        let temporary = directory + "/.put-\(getpid())-" + String(UInt64.random(in: 0 ... .max), radix: 16)
+        let temporary =
+            directory + "/\(Self.temporaryPrefix)\(getpid())-" + String(UInt64.random(in: 0 ... .max), radix: 16)
         let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard file >= 0 else { throw failure(name, "cannot be made") }
         defer {
@@ -114,7 +117,7 @@ public struct DirectoryStore: ObjectStore {
     public func list() throws(ObjectStoreError) -> [ObjectName] {
         try measure(.list) { () throws(ObjectStoreError) in
             var names: [ObjectName] = []
-            try collect("", into: &names)
+            try collect("", { name, _ in names.append(name) })
             return names
         }
     }
@@ -124,6 +127,33 @@ public struct DirectoryStore: ObjectStore {
     ) throws(ObjectStoreError) -> Result {
         // What a store says of an object is no failure of the store.
         try meter.measure(verb, isError: { if case .failed = $0 { true } else { false } }, body)
+    }
+
+    public func objects() throws(ObjectStoreError) -> [ObjectInfo] {
+        var found: [ObjectInfo] = []
+        try collect(
+            "",
+            { name, path in
+                var status = Glibc.stat()
+                // Deleted meanwhile: it is none.
+                guard lstat(path, &status) == 0 else { return }
+                found.append(
+                    ObjectInfo(name: name, size: UInt64(status.st_size), modified: Int64(status.st_mtim.tv_sec)))
+            })
+        return found
+    }
+
+    public func sweep(olderThan seconds: Int64) throws(ObjectStoreError) -> Int {
+        let limit = Int64(time(nil)) - seconds
+        var removed = 0
+        try collect(
+            "", { _, _ in },
+            others: { path in
+                var status = Glibc.stat()
+                guard lstat(path, &status) == 0, Int64(status.st_mtim.tv_sec) < limit, unlink(path) == 0 else { return }
+                removed += 1
+            })
+        return removed
     }
 
     public func capacity() -> (total: UInt64, free: UInt64)? {
@@ -162,7 +192,10 @@ public struct DirectoryStore: ObjectStore {
         }
     }
 
-    private func collect(_ prefix: String, into names: inout [ObjectName]) throws(ObjectStoreError) {
+    /// Hands on each object's name and path, and the paths of puts that have not ended.
+    private func collect(
+        _ prefix: String, _ take: (ObjectName, String) -> Void, others: (String) -> Void = { _ in }
+    ) throws(ObjectStoreError) {
         let path = prefix.isEmpty ? root : root + "/" + prefix
         guard let directory = opendir(path) else { throw .failed(.current, "store \(path): \(Errno.current)") }
         defer { closedir(directory) }
@@ -171,11 +204,14 @@ public struct DirectoryStore: ObjectStore {
             let text = withUnsafeBytes(of: &entry.pointee.d_name) { buffer in
                 String(decoding: buffer.prefix { $0 != 0 }, as: UTF8.self)
             }
-            guard let name = ObjectName(prefix.isEmpty ? text : prefix + "/" + text) else { continue }
+            guard let name = ObjectName(prefix.isEmpty ? text : prefix + "/" + text) else {
+                if text.hasPrefix(Self.temporaryPrefix) { others("\(path)/\(text)") }
+                continue
+            }
             if type == UInt8(DT_DIR) {
-                try collect(name.description, into: &names)
+                try collect(name.description, take, others: others)
             } else {
-                names.append(name)
+                take(name, "\(path)/\(text)")
             }
         }
     }

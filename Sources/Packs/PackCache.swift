@@ -62,6 +62,7 @@ final class PackCache: @unchecked Sendable {
     var clock: UInt64 = 0
     var grownSinceLook = 0
     var trouble = Trouble()
+    private var segmentEvicted: @Sendable (PackID) -> Void = { _ in }
 
     /// Takes up what earlier processes left in `directory`.
     init(
@@ -189,6 +190,9 @@ final class PackCache: @unchecked Sendable {
         monitor.withLock { (entries.count, total, limits.bytes) }
     }
 
+    /// Every pack that a copy, or a part of one, is here of.
+    var ids: [PackID] { monitor.withLock { Array(entries.keys) } }
+
     /// Has all of a pack here soon, in several requests at once.
     func prefetch(_ id: PackID) {
         // A failure is nobody's: who reads what is missing finds it again.
@@ -269,6 +273,26 @@ final class PackCache: @unchecked Sendable {
         return old?.bytes ?? 0
     }
 
+    // MARK: Files of others under the same limit
+
+    /// Segments of foreign data that are here.
+    func segments() -> [PackID] { monitor.withLock { entries.keys.filter(\.isCacheSegment) } }
+
+    /// `body` is told of each segment that is taken away, under this cache's monitor.
+    func whenEvicted(_ body: @escaping @Sendable (PackID) -> Void) { monitor.withLock { segmentEvicted = body } }
+
+    /// A segment grew, or is new.
+    func note(_ id: PackID, grownBy bytes: Int) {
+        monitor.lock()
+        clock += 1
+        let before = entries[id]?.bytes ?? 0
+        entries[id] = Entry(pack: nil, bytes: max(0, before + bytes), lastUse: clock, noted: Self.now())
+        total += max(0, before + bytes) - before
+        let old = evict(keeping: id, giving: 0)
+        monitor.unlock()
+        withExtendedLifetime(old) {}
+    }
+
     // MARK: Entries
 
     func pack(_ id: PackID) throws(PackReadFailure) -> CachedPack {
@@ -308,8 +332,8 @@ final class PackCache: @unchecked Sendable {
             frameBytes: PackFormat.frameBytes)
     }
 
-    /// Its bytes were in memory: it is in use all the same.
-    private func use(_ id: PackID) {
+    /// A segment was used, or a pack whose bytes were in memory.
+    func use(_ id: PackID) {
         monitor.lock()
         clock += 1
         entries[id]?.lastUse = clock
@@ -336,6 +360,7 @@ final class PackCache: @unchecked Sendable {
         guard let entry = entries.removeValue(forKey: id) else { return nil }
         total -= entry.bytes
         if entry.pack != nil { openCount -= 1 }
+        if id.isCacheSegment { segmentEvicted(id) }
         return entry
     }
 

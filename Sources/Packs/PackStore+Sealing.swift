@@ -56,10 +56,20 @@ extension PackStore {
                 }
                 packs.append(try StagedPack(id, in: directory, isNew: false))
             }
+            removeLoneRuns(beside: Set(packs.map(\.id)))
         } catch {
             throw .failed("staging \(directory): \(error); make it readable")
         }
         return packs
+    }
+
+    /// A crash may leave the list of runs of a pack that is gone.
+    private func removeLoneRuns(beside packs: Set<PackID>) {
+        let directory = configuration.stagingDirectory
+        for name in (try? listDirectory(directory)) ?? [] where name.hasSuffix(".runs") {
+            guard let id = PackID(name.dropLast(5)), !packs.contains(id) else { continue }
+            unlink(StagedPack.runsPath(directory, id))
+        }
     }
 
     /// A record says staged and no raw file is there: the object is in the store if the process died between
@@ -80,7 +90,7 @@ extension PackStore {
     ) -> Result<[UInt8]?, SealerThreads.Refusal> {
         do {
             let record = try ledger.packRecord(pack.id)
-            guard pack.rawLength > 0, let record, record.liveBytes > 0 else {
+            guard pack.rawLength > 0, let record, record.isNeeded else {
                 try ledger.packRemoved(pack.id)
                 discard(pack)
                 return .success(nil)

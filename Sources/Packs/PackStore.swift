@@ -21,12 +21,18 @@ public struct PackStoreConfiguration: Sendable {
     public var epoch: UInt32
     /// Counts reads, sealing and eviction.
     public var meter: PackMeter
+    /// Packs up to this epoch are another volume's: this one is its clone.
+    public var baseEpoch: UInt32
+    /// Reaches the stores of foreign objects.
+    public var foreignOpener: ForeignOpener
 
     public init(
         stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, cacheFloor: Int = 0,
-        compression: Compression, epoch: UInt32, meter: PackMeter = PackMeter(),
+        compression: Compression, epoch: UInt32, baseEpoch: UInt32 = 0, meter: PackMeter = PackMeter(),
+        foreignOpener: @escaping ForeignOpener = PackStoreConfiguration.knowsNoForeign,
         reportCache: @escaping @Sendable (String) -> Void = { _ in }
     ) {
+        self.baseEpoch = baseEpoch
         self.stagingDirectory = stagingDirectory
         self.cacheDirectory = cacheDirectory
         self.cacheLimit = cacheLimit
@@ -35,6 +41,12 @@ public struct PackStoreConfiguration: Sendable {
         self.compression = compression
         self.epoch = epoch
         self.meter = meter
+        self.foreignOpener = foreignOpener
+    }
+
+    /// For callers whose volumes have imported nothing.
+    public static func knowsNoForeign(_ source: ForeignSource) throws(ObjectStoreError) -> any ForeignStore {
+        throw .failed(.notSupported, "\(source.url): nothing here can ask it")
     }
 }
 
@@ -64,6 +76,7 @@ public final class PackStore: @unchecked Sendable {
     let configuration: PackStoreConfiguration
     let store: any ObjectStore
     let cache: PackCache
+    let foreign: ForeignCache
     let buffers = PackBufferPool()
     let monitor = Monitor()
     private let synchronizing = Monitor()
@@ -87,6 +100,8 @@ public final class PackStore: @unchecked Sendable {
             directory: configuration.cacheDirectory,
             limits: CacheLimits(bytes: configuration.cacheLimit, free: configuration.cacheFloor), store: store,
             meter: configuration.meter, report: configuration.reportCache)
+        foreign = ForeignCache(
+            directory: configuration.cacheDirectory, cache: cache, opener: configuration.foreignOpener)
     }
 
     // MARK: Writing
@@ -98,7 +113,7 @@ public final class PackStore: @unchecked Sendable {
         record: (PackID, UInt64) throws(Errno) -> Result
     ) throws(Errno) -> Result {
         let isLarge = fileOffset + UInt64(bytes.count) > Self.streamThresholdBytes
-        let (pack, offset) = try reserve(bytes.count, inode, fileOffset, isLarge, beforeWaiting)
+        let (pack, offset) = try reserve(bytes.count, inode, fileOffset, isLarge ? inode : nil, beforeWaiting)
         defer { pack.release() }
         try pack.write(bytes, at: offset)
         return try record(pack.id, UInt64(offset))
@@ -124,15 +139,17 @@ public final class PackStore: @unchecked Sendable {
         for pack in monitor.withLock({ Array(staged.values) }) { pack.freezeWritten() }
     }
 
-    private func reserve(
-        _ count: Int, _ inode: InodeID, _ fileOffset: UInt64, _ isLarge: Bool, _ beforeWaiting: () -> Void
+    /// `stream` says whose packs it goes to; nil: those that small files share.
+    func reserve(
+        _ count: Int, _ inode: InodeID, _ fileOffset: UInt64, _ stream: InodeID?, _ beforeWaiting: () -> Void
     ) throws(Errno) -> (StagedPack, Int) {
         precondition(count <= PackFormat.maximumRawBytes, "a write is smaller than a pack")
         while true {
-            if isLarge && monitor.withLock({ streams[inode] == nil }) { sealer?.waitForRoom(beforeWaiting) }
-            let pack = isLarge ? try streamPack(inode) : try sharedPack()
+            if let stream, monitor.withLock({ streams[stream] == nil }) { sealer?.waitForRoom(beforeWaiting) }
+            let pack: StagedPack
+            if let stream { pack = try streamPack(stream) } else { pack = try sharedPack() }
             if let offset = pack.reserve(count, for: inode, at: fileOffset) { return (pack, offset) }
-            retire(pack, isLarge ? inode : nil)
+            retire(pack, stream)
             sealer?.waitForRoom(beforeWaiting)
         }
     }
@@ -205,6 +222,10 @@ public final class PackStore: @unchecked Sendable {
             try pack.read(at: Int(offset), into: buffer, beforeWaiting)
             return .nothing
         }
+        if id.isForeign {
+            try foreign.read(id, at: offset, into: buffer, beforeWaiting)
+            return .nothing
+        }
         return try cache.read(id, at: Int(offset), into: buffer, beforeWaiting)
     }
 
@@ -219,13 +240,21 @@ public final class PackStore: @unchecked Sendable {
     // MARK: The cache
 
     /// Has all of a stored pack in the cache, each frame proved. Answers the raw bytes that came from the store.
-    public func warm(_ id: PackID) throws(PackReadFailure) -> Int { isStaged(id) ? 0 : try cache.complete(id) }
+    public func warm(_ id: PackID) throws(PackReadFailure) -> Int {
+        if id.isForeign { return try foreign.complete(id) }
+        return isStaged(id) ? 0 : try cache.complete(id)
+    }
 
     /// Whether all of it is here and proved, without asking the store.
-    public func isWarm(_ id: PackID) -> Bool { isStaged(id) || cache.isComplete(id) }
+    public func isWarm(_ id: PackID) -> Bool {
+        id.isForeign ? foreign.isComplete(id) : isStaged(id) || cache.isComplete(id)
+    }
 
     /// Drops a pack's copy. Answers the bytes it took.
-    public func evict(_ id: PackID) -> Int { cache.drop(id) }
+    public func evict(_ id: PackID) -> Int { id.isForeign ? foreign.drop(id) : cache.drop(id) }
+
+    /// Has foreign packs be looked up. Call it before the first read.
+    public func connect(_ catalog: any ForeignCatalog) { foreign.objects.connect(catalog) }
 
     /// Packs that the store has not got yet, and their raw bytes.
     public func stagedTotal() -> (packs: Int, bytes: Int) {

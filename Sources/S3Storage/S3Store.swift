@@ -191,16 +191,31 @@ public final class S3Store: ObjectStore {
 
     public func list() throws(ObjectStoreError) -> [ObjectName] {
         var names: [ObjectName] = []
+        try allPages { page in names += page.keys.compactMap(name) }
+        return names
+    }
+
+    public func objects() throws(ObjectStoreError) -> [ObjectInfo] {
+        var found: [ObjectInfo] = []
+        try allPages { page in
+            for (key, detail) in zip(page.keys, page.details) {
+                guard let name = name(key) else { continue }
+                found.append(ObjectInfo(name: name, size: detail.size ?? 0, modified: detail.modified))
+            }
+        }
+        return found
+    }
+
+    private func allPages(_ take: (ListingPage) -> Void) throws(ObjectStoreError) {
         var token: String?
         repeat {
             let page = try page(after: token, limit: Self.pageKeys, budget: .transfer)
-            names += page.keys.compactMap(name)
+            take(page)
             guard page.next == nil || page.next != token else {
                 throw .failed(.io, "store \(url) cannot be listed: it gives the same page again and again")
             }
             token = page.next
         } while token != nil
-        return names
     }
 
     public func capacity() -> (total: UInt64, free: UInt64)? { nil }

@@ -62,6 +62,19 @@ final class SQLiteConnection {
         }
     }
 
+    /// The first column of every row.
+    func texts(_ sql: String) throws(SQLiteFailure) -> [String] {
+        let statement = try prepare(sql)
+        var found: [String] = []
+        while true {
+            switch statement.step() {
+            case SQLITE_ROW: found.append(statement.text(0) ?? "")
+            case SQLITE_DONE: return found
+            case let code: throw failure(code)
+            }
+        }
+    }
+
     /// Moves what the write-ahead log holds into the database file.
     func checkpoint() throws(SQLiteFailure) {
         let code = sqlite3_wal_checkpoint_v2(handle, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil)

@@ -27,6 +27,8 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     let connection: SQLiteConnection
     let current: SQLiteTransaction
     private let log: FileDescriptorBox
+    /// The database file, for copies of it. Open as long as the connection, or closing it would drop SQLite's locks.
+    let file: FileDescriptorBox
     private(set) var isClosed = false
     /// After a fault: the caches hold what the last good commit holds.
     private var isSettled = false
@@ -34,9 +36,11 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     /// Opens or makes the database at `path`. The caller has made sure that the file system supports locks.
     public init(path: String) throws(MetadataOpenFailure) {
         do {
+            // 0600 before SQLite writes a byte: names are the user's own business.
+            file = try FileDescriptorBox(path)
             connection = try Self.open(path)
             current = try SQLiteTransaction(connection: connection)
-            log = try FileDescriptorBox(writeAheadLogOf: path)
+            log = try FileDescriptorBox(path + "-wal")
             try connection.execute("BEGIN IMMEDIATE")
         } catch {
             throw Self.openFailure(error, path)
@@ -44,12 +48,6 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     }
 
     private static func open(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
-        // 0600 before SQLite writes a byte: names are the user's own business.
-        let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard descriptor >= 0 else {
-            throw SQLiteFailure(code: SQLITE_CANTOPEN, message: Errno.current.description)
-        }
-        Glibc.close(descriptor)
         let connection = try connect(path)
         try connection.execute(
             """
@@ -79,7 +77,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     }
 
     /// Opens a database and makes sure that it is ours before anything is changed in it.
-    private static func connect(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
+    static func connect(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
         let connection = try SQLiteConnection(path: path, flags: SQLITE_OPEN_READWRITE)
         berth_sqlite_defensive(connection.handle)
         try connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -91,7 +89,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         return connection
     }
 
-    private static func migrate(_ connection: SQLiteConnection) throws(SQLiteFailure) {
+    static func migrate(_ connection: SQLiteConnection) throws(SQLiteFailure) {
         try connection.execute("BEGIN EXCLUSIVE")
         let found = try connection.text("PRAGMA user_version").flatMap { Int($0) } ?? 0
         guard found <= Schema.version else {
@@ -152,26 +150,40 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         guard !isClosed else { return }
         guard current.fault == nil else { throw .io }
         guard current.isDirty else { return }
-        try endTransaction(prepare) {}
+        try endTransaction(prepare)
+        do {
+            if log.size >= Self.checkpointBytes { try checkpoint() }
+        } catch {
+            if current.fault == nil { current.fault = error.message }
+            throw .io
+        }
+        try beginTransaction()
     }
 
-    /// Under the lock: commits, runs `between` while no transaction is open, and begins the next one.
-    func endTransaction(
-        _ prepare: () throws(Errno) -> Void, between: () -> Void
-    ) throws(Errno) {
-        do {
-            if current.isDirty { try prepare() }
-        } catch {
-            // Committed records would name bytes that may be lost.
-            current.fault = "file data could not be written: \(error)"
-            throw error
+    /// Under the lock: commits what bodies have changed. No transaction is open then.
+    func endTransaction(_ prepare: () throws(Errno) -> Void) throws(Errno) {
+        if current.isDirty {
+            do {
+                try prepare()
+            } catch {
+                // Committed records would name bytes that may be lost.
+                current.fault = "file data could not be written: \(error)"
+                throw error
+            }
+            try current.flush()
         }
-        try current.flush()
         do {
             try connection.execute("COMMIT")
             current.isDirty = false
-            if log.size >= Self.checkpointBytes { try checkpoint() }
-            between()
+        } catch {
+            if current.fault == nil { current.fault = error.message }
+            throw .io
+        }
+    }
+
+    /// Under the lock.
+    func beginTransaction() throws(Errno) {
+        do {
             try connection.execute("BEGIN IMMEDIATE")
         } catch {
             if current.fault == nil { current.fault = error.message }
@@ -240,26 +252,28 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         defer { lock.unlock() }
         try current.flush()
         let saved = (current.used, current.nextInode, current.packRecords, current.isDirty)
+        let space = (current.trashed, current.nextTrash, current.quotaRecords)
         do { try connection.execute("SAVEPOINT rehearsal") } catch { throw .io }
         defer {
             try? connection.execute("ROLLBACK TO rehearsal")
             try? connection.execute("RELEASE rehearsal")
             (current.used, current.nextInode, current.packRecords, current.isDirty) = saved
+            (current.trashed, current.nextTrash, current.quotaRecords) = space
             current.forgetCache()
         }
         return try body(current)
     }
 }
 
-/// The write-ahead log's own descriptor, for fdatasync outside the lock.
+/// A descriptor of our own for the write-ahead log, for fdatasync outside the lock, or for the database, for copies.
 ///
-/// SQLite takes its POSIX locks on the database file, never on the log, so closing this descriptor
-/// drops none of them.
+/// SQLite takes its POSIX locks on the database file, never on the log, so closing the log's descriptor drops none of
+/// them; the database's lives as long as the connection.
 final class FileDescriptorBox: Sendable {
-    private let descriptor: Int32
+    let descriptor: Int32
 
-    init(writeAheadLogOf path: String) throws(SQLiteFailure) {
-        descriptor = Glibc.open(path + "-wal", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    init(_ path: String) throws(SQLiteFailure) {
+        descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else {
             throw SQLiteFailure(code: SQLITE_CANTOPEN, message: Errno.current.description)
         }

@@ -10,13 +10,17 @@ extension FileSystem {
     /// The packs in the store that hold the data of everything at and below a path of the volume (its names from the root
     /// on). Links are not followed. Answers ENOENT for a path that is not there.
     public func storedPacks(below path: [FileName]) throws(Errno) -> Set<PackID> {
-        Set(try packs(below: path).filter { $0.state == .stored }.map(\.id))
+        let (packs, foreign) = try needed(below: path)
+        return foreign.union(packs.filter { $0.state == .stored }.map(\.id))
     }
 
     /// The same with those that are still staged.
-    public func packs(below path: [FileName]) throws(Errno) -> [PackRecord] {
+    public func packs(below path: [FileName]) throws(Errno) -> [PackRecord] { try needed(below: path).packs }
+
+    /// Packs, and parts of foreign objects.
+    private func needed(below path: [FileName]) throws(Errno) -> (packs: [PackRecord], foreign: Set<PackID>) {
         let live = try read { transaction throws(Errno) in try transaction.packs().filter { $0.liveBytes > 0 } }
-        if path.isEmpty { return live }
+        if path.isEmpty { return (live, try foreignParts()) }
         var found: Set<PackID> = []
         let top = try read { transaction throws(Errno) in
             var id = InodeID.root
@@ -32,7 +36,26 @@ extension FileSystem {
         while let directory = directories.popLast() {
             try collect(directory, &found, &directories)
         }
-        return live.filter { found.contains($0.id) }
+        return (live.filter { found.contains($0.id) }, found.filter(\.isForeign))
+    }
+
+    /// The parts of all foreign objects.
+    private func foreignParts() throws(Errno) -> Set<PackID> {
+        var found: Set<PackID> = []
+        var last: PackID?
+        repeat {
+            let page = try read { transaction throws(Errno) in
+                try transaction.foreignObjects(after: last, limit: Self.pageEntries)
+            }
+            for (id, object) in page { found.formUnion(id.foreignParts(0..<object.size)) }
+            last = page.count < Self.pageEntries ? nil : page.last?.id
+        } while last != nil
+        return found
+    }
+
+    /// What was imported, and from where; for the checker.
+    public func foreignSources() throws(Errno) -> [ForeignSource] {
+        try read { transaction throws(Errno) in try transaction.sources() }
     }
 
     private func collect(
@@ -56,6 +79,13 @@ extension FileSystem {
         _ inode: Inode, _ transaction: any MetadataTransaction, _ found: inout Set<PackID>
     ) throws(Errno) {
         guard inode.kind == .regular, inode.size > 0 else { return }
-        for extent in try transaction.extents(of: inode.id, overlapping: 0..<inode.size) { found.insert(extent.pack) }
+        for extent in try transaction.extents(of: inode.id, overlapping: 0..<inode.size) {
+            guard extent.pack.isForeign else {
+                found.insert(extent.pack)
+                continue
+            }
+            // Of a large object what the file is of.
+            found.formUnion(extent.pack.foreignParts(extent.packOffset..<extent.packOffset + extent.length))
+        }
     }
 }

@@ -94,7 +94,7 @@ extension FileSystem {
     }
 
     /// Writes `bytes` at `offset`, or at the end of the file when `appends`. Answers EFBIG past the largest
-    /// file and ENOSPC past the volume's size. Returns where the bytes went.
+    /// file, ENOSPC past the volume's size, and EDQUOT past a quota. Returns where the bytes went.
     @discardableResult
     public func write(
         _ bytes: UnsafeRawBufferPointer, to id: InodeID, at offset: UInt64, appends: Bool, caller: Caller
@@ -102,9 +102,11 @@ extension FileSystem {
         guard !bytes.isEmpty else { return offset }
         try requireRoom()
         // The kernel lets one append at a time into a file, of its own session only.
-        guard appends && isShared else { return try place(bytes, id, offset, appends, caller) }
+        guard appends && isShared else {
+            return try makingRoom { () throws(Errno) in try place(bytes, id, offset, appends, caller) }
+        }
         return try appendLock.withLock(beforeWaiting: caller.session.willWait) { () throws(Errno) in
-            try place(bytes, id, offset, appends, caller)
+            try makingRoom { () throws(Errno) in try place(bytes, id, offset, appends, caller) }
         }
     }
 
@@ -139,12 +141,12 @@ extension FileSystem {
         let (end, overflow) = start.addingReportingOverflow(UInt64(count))
         guard !overflow, end <= Self.maximumFileSize else { throw .fileTooLarge }
         guard start < inode.size else {
-            try checkRoom(forBytes: UInt64(count), transaction)
+            try checkGrowth(of: inode, by: UInt64(count), transaction)
             return (start, nil)
         }
         let overlapping = try transaction.extents(of: id, overlapping: start..<end)
         let present = overlapping.reduce(0) { $0 + ($1.clipped(to: start..<end)?.length ?? 0) }
-        try checkRoom(forBytes: UInt64(count) - present, transaction)
+        try checkGrowth(of: inode, by: UInt64(count) - present, transaction)
         guard overlapping.count == 1, present == UInt64(count) else { return (start, nil) }
         return (start, overlapping[0].clipped(to: start..<end))
     }
@@ -166,6 +168,12 @@ extension FileSystem {
         let now = configuration.now()
         try write(caller.session) { transaction throws(Errno) in
             guard var inode = try transaction.inode(id) else { throw .stale }
+            // Again: since the look another write may have taken the room.
+            if self.hasLimits(transaction) {
+                let bytes = extents.reduce(0) { $0 + $1.length }
+                let more = try self.growth(of: id, in: range, holding: bytes, transaction)
+                try self.checkGrowth(of: inode, by: more, transaction)
+            }
             let growth = try transaction.replaceExtents(of: id, in: range, with: extents)
             inode.grow(by: growth)
             inode.size = max(inode.size, range.upperBound)

@@ -134,7 +134,8 @@ public struct Salvage {
             let id = try transaction.allocateInodeID()
             try transaction.insert(
                 Inode(
-                    id: id, kind: .regular, permissions: 0o600, userID: 0, groupID: 0, linkCount: 1, time: now))
+                    id: id, kind: .regular, permissions: 0o600, userID: 0, groupID: 0, linkCount: 1, time: now,
+                    parent: directory))
             var name = "inode-\(lost.rawValue)"
             var number = 1
             while try transaction.entry(try FileName(name), in: directory) != nil {

@@ -52,6 +52,6 @@ extension ServerSupervisor {
             return false
         }
         if case .bucket = record.place(volume) { return true }
-        return false
+        return record.reachesBuckets == true
     }
 }

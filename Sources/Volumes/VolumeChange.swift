@@ -16,19 +16,20 @@ extension MountService {
         let old = try registry.record(name)
         var new = old
         for word in words { try new.options.change(word) }
-        guard new.options.cacheDirectory != old.options.cacheDirectory else {
-            if new != old { try registry.replace(new) }
-            return new
-        }
-        try cachePlaces(of: new).judge()
-        let volume = registry.paths.volume(old.name)
-        if let status = try status(of: volume) {
-            guard status.sessions.isEmpty else { throw Self.inUse(old.name, status.sessions.map(\.mountpoint)) }
-            try stopServer(volume)
+        if new.options.cacheDirectory != old.options.cacheDirectory {
+            try cachePlaces(of: new).judge()
+            let volume = registry.paths.volume(old.name)
+            if let status = try status(of: volume) {
+                guard status.sessions.isEmpty else { throw Self.inUse(old.name, status.sessions.map(\.mountpoint)) }
+                try stopServer(volume)
+            }
         }
         let (before, after) = (try cachePlaces(of: old).existing, try cachePlaces(of: new).existing)
-        try registry.replace(new)
+        new = try registry.change(name) { record throws(SystemFailure) in
+            for word in words { try record.options.change(word) }
+        }
         for directory in before where !after.contains(directory) { FileTree.remove(directory) }
+        try supervisor.running(registry.paths.volume(new.name))?.ask(.reload, timeout: .seconds(10))
         return new
     }
 

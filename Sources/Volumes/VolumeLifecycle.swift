@@ -39,6 +39,7 @@ extension MountService {
     public func remove(_ name: VolumeName, keepData: Bool = false) throws(SystemFailure) {
         let record = try registry.record(name)
         let volume = registry.paths.volume(record.name)
+        try refuseWhileCloned(name)
         endIdleHookMounts(volume)
         if let client = try supervisor.running(volume) {
             let sessions = try client.status().sessions
@@ -49,6 +50,7 @@ extension MountService {
         if case .bucket = record.place(volume), !keepData { try supervisor.askBucket("clear", volume.record) }
         try registry.remove(record, caches: try cachePlaces(of: record).existing, keepData: keepData)
         try PathMap(registry).forget(record.name)
+        release(record)
     }
 
     /// Ends a volume's server and waits until it has closed the volume. Its mounts end with it.

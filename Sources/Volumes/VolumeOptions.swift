@@ -38,6 +38,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public var freeSpace: FreeSpace?
     /// How often the metadata is copied into the store, seconds; 0: never; nil: what suits the store.
     public var copySeconds: Int64?
+    /// Nil: as of a volume that says nothing of it.
+    public var trash: TrashOptions?
 
     public init() {}
 
@@ -45,6 +47,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public static let known = [
         "store=file:///DIR|s3://BUCKET/PREFIX", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]",
         "inodes=COUNT", "cache-dir=/DIR[:/DIR…]", "cache-size=BYTES[K|M|G|T]", "free-space=BYTES[K|M|G|T]|PERCENT%",
+        "trash=TIME[s|m|h|d|w]|0", "trash-quota=on|off", "trash-truncate=on|off",
         "endpoint=URL", "region=NAME", "path-style=true|false", "profile=NAME", "ca-file=/FILE",
         "upload-limit=BYTES[K|M|G]", "download-limit=BYTES[K|M|G]", "durability=local|store",
         "metadata-copy=TIME[s|m|h]|off",
@@ -52,12 +55,14 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
 
     /// Reads `key=value` words. An unknown word is refused with the known ones.
     public init(words: [String]) throws(SystemFailure) {
-        for word in words {
-            let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-            guard parts.count == 2 else { throw Self.unknown(word) }
-            try set(parts[0], parts[1])
-        }
+        for word in words { try apply(word) }
         try checkBucket()
+    }
+
+    mutating func apply(_ word: String) throws(SystemFailure) {
+        let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2 else { throw Self.unknown(word) }
+        try set(parts[0], parts[1])
     }
 
     /// Reads the options of a plugin request. Podman adds `device`, `o` and `type` when a Kubernetes claim
@@ -74,9 +79,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
                 }
             case "o":
                 for word in value.split(separator: ",").map(String.init) where !word.hasPrefix("timeout=") {
-                    let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-                    guard parts.count == 2 else { throw Self.unknown(word) }
-                    try set(String(parts[0]), String(parts[1]))
+                    try apply(word)
                 }
             default:
                 try set(key, value)
@@ -111,6 +114,11 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         case "metadata-copy":
             copySeconds = value == "off" ? 0 : try UserSettings.duration(value[...], "option \(key)").components.seconds
         default:
+            var trash = trash ?? TrashOptions()
+            if try trash.set(key, value) {
+                self.trash = trash
+                return
+            }
             var bucket = bucket ?? BucketOptions()
             guard try bucket.set(key, value) else { throw Self.unknown("\(key)=\(value)") }
             self.bucket = bucket
@@ -118,7 +126,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     }
 
     /// What can be changed later, and how: an empty value takes an option back.
-    public static let changeable = ["cache-dir", "cache-size", "free-space"]
+    public static let changeable = ["cache-dir", "cache-size", "free-space", "trash", "trash-quota", "trash-truncate"]
 
     /// Changes an option of a volume that is there, as `key=value`.
     mutating func change(_ word: String) throws(SystemFailure) {
@@ -132,7 +140,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         switch parts[0] {
         case "cache-dir": cacheDirectory = nil
         case "cache-size": cacheSize = nil
-        default: freeSpace = nil
+        case "free-space": freeSpace = nil
+        default: trash?.reset(parts[0])
         }
     }
 
@@ -182,7 +191,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     }
 
     /// Digits and one of K, M, G, T (each 1024 times the one before), with or without "iB".
-    static func bytes(_ value: String, key: String = "size") throws(SystemFailure) -> UInt64 {
+    public static func bytes(_ value: String, key: String = "size") throws(SystemFailure) -> UInt64 {
         let digits = value.prefix { $0.isASCII && $0.isNumber }
         var unit = value.dropFirst(digits.count)
         if unit.hasSuffix("iB") { unit = unit.dropLast(2) }
@@ -193,6 +202,17 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         let (bytes, overflow) = number.multipliedReportingOverflow(by: factor)
         guard !overflow, bytes <= UInt64(Int64.max) else { throw bad(key, value, "is too large") }
         return bytes
+    }
+
+    /// Digits, and K or M for thousands or millions.
+    public static func count(_ value: String) throws(SystemFailure) -> UInt64 {
+        let digits = value.prefix { $0.isASCII && $0.isNumber }
+        let factors: [String: UInt64] = ["": 1, "K": 1000, "M": 1_000_000]
+        guard let number = UInt64(digits), number > 0,
+            let factor = factors[value.dropFirst(digits.count).uppercased()],
+            case (let count, false) = number.multipliedReportingOverflow(by: factor), count <= UInt64(Int64.max)
+        else { throw bad("inodes", value, "is not a number above 0, such as 5000 or 2M") }
+        return count
     }
 
     static func bad(_ key: String, _ value: String, _ cause: String) -> SystemFailure {
@@ -216,6 +236,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         words["cache-size"] = cacheSize.map(String.init)
         words["free-space"] = freeSpace?.description
         words["metadata-copy"] = copySeconds.map { $0 == 0 ? "off" : "\($0)s" }
+        words.merge(trash?.words ?? [:]) { own, _ in own }
         words.merge(bucket?.words ?? [:]) { own, _ in own }
         return words
     }

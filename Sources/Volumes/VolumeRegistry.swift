@@ -107,6 +107,22 @@ public struct VolumeRegistry: Sendable {
         return record
     }
 
+    /// Changes a volume's record under the lock that all changes of records take.
+    func change(
+        _ name: VolumeName, _ body: (inout VolumeRecord) throws(SystemFailure) -> Void
+    ) throws(SystemFailure) -> VolumeRecord {
+        try paths.prepare()
+        return try FileLock.holding(recordLock, within: .seconds(10)) { () throws(SystemFailure) in
+            var record = try record(name)
+            try body(&record)
+            try replace(record)
+            return record
+        }
+    }
+
+    /// Guards the records of all volumes, and the user's paths of them.
+    var recordLock: String { "\(paths.configuration)/paths.lock" }
+
     /// Writes a volume's record anew. A reader sees the old one or the new.
     func replace(_ record: VolumeRecord) throws(SystemFailure) {
         try AtomicFile.replace(paths.volume(record.name).record, try Self.encode(record))
@@ -156,7 +172,7 @@ public struct VolumeRegistry: Sendable {
         }
     }
 
-    private func makeStore(_ directory: String) throws(SystemFailure) {
+    func makeStore(_ directory: String) throws(SystemFailure) {
         let fix = "make the store's directory first, writable for you, and free of another volume of this name"
         guard mkdir(directory, 0o700) == 0 else {
             throw SystemFailure("store \(directory)", "cannot be made", .current, fix: fix, status: .cannotCreate)
@@ -172,7 +188,7 @@ public struct VolumeRegistry: Sendable {
             fix: "use another name, or remove it first", errno: .alreadyExists, status: .cannotCreate)
     }
 
-    private static func encode(_ record: VolumeRecord) throws(SystemFailure) -> [UInt8] {
+    static func encode(_ record: VolumeRecord) throws(SystemFailure) -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         do {

@@ -15,8 +15,8 @@ struct Berth: ParsableCommand {
             MountCommand.self, UmountCommand.self, PathCommand.self, RunCommand.self, EnvCommand.self,
             DoctorCommand.self, LogCommand.self, StatsCommand.self, WarmCommand.self, EvictCommand.self,
             CacheCommand.self,
-            SyncCommand.self,
-            Preparation.self,
+            SyncCommand.self, SnapshotCommand.self, CloneCommand.self, CollectCommand.self, TrashCommand.self,
+            QuotaCommand.self, UsageCommand.self, ImportCommand.self, ExportCommand.self, Preparation.self,
         ])
 }
 

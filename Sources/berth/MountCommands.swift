@@ -6,7 +6,7 @@ struct MountCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mount", abstract: "Mount a volume at an empty directory of yours.")
 
-    @Argument(help: "The volume.")
+    @Argument(help: "The volume, or NAME@SNAPSHOT.")
     var name: String
 
     @Argument(help: "The directory.")
@@ -18,7 +18,7 @@ struct MountCommand: ParsableCommand {
     func run() throws {
         try berth.run { site throws(SystemFailure) in
             let target = try site.mounts.mount(
-                try VolumeName(name), at: directory, readOnly: option.last == .readOnly)
+                try VolumeReference(name), at: directory, readOnly: option.last == .readOnly)
             print("\(name) is mounted at \(target)")
         }
     }

@@ -52,6 +52,25 @@ enum Output {
         return "\(count) B"
     }
 
+    /// As `json`, on one line: for lists that are printed as they come.
+    static func jsonLine(_ value: some Encodable) throws(SystemFailure) {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        do {
+            print(String(decoding: try encoder.encode(value), as: UTF8.self))
+        } catch {
+            throw SystemFailure("the answer", "cannot be written as JSON: \(error)", status: .software)
+        }
+    }
+
+    /// A path for people, on one line whatever its bytes are.
+    static func name(_ bytes: [UInt8]) -> String {
+        String(
+            String(decoding: bytes, as: UTF8.self).map {
+                $0.isNewline || $0.asciiValue.map { $0 < 32 } == true ? "?" : $0
+            })
+    }
+
     /// RFC 3339, UTC.
     static func timestamp() -> String { Timestamp.now().description }
 }

@@ -81,7 +81,7 @@ struct VolumeCommand: ParsableCommand {
 
     struct Change: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "set", abstract: "Change options of a volume.",
+            commandName: "set", abstract: "Change options of a volume, mounted or not.",
             discussion:
                 "Options: \(VolumeOptions.changeable.joined(separator: ", ")). With an empty value, the default is back."
         )
@@ -179,6 +179,8 @@ struct VolumeView: Encodable {
     var createdAt: String
     var options: [String: String]
     var store: String
+    /// The volume whose packs it shares.
+    var cloneOf: String?
     var metadata: String
     var cache: String
     var podmanMountpoint: String
@@ -194,6 +196,7 @@ struct VolumeView: Encodable {
         createdAt = record.createdAt
         options = record.options.words
         store = record.storeURL(volume)
+        cloneOf = record.bases?.last?.volume
         metadata = volume.database
         let settings = (try? UserSettings.load(site.paths)) ?? UserSettings()
         cache = site.mounts.cacheSite.places(record, settings).likely
@@ -211,6 +214,7 @@ struct VolumeView: Encodable {
         rows += [
             ["store", store], ["metadata", metadata], ["cache", cache], ["mount point for podman", podmanMountpoint],
         ]
+        if let cloneOf { rows.append(["shares packs with", cloneOf]) }
         rows.append(["server", server.map { "pid \($0)" } ?? "not running"])
         if let files, let bytes { rows.append(["holds", "\(files) inodes, \(Output.bytes(bytes)) of data"]) }
         rows += sessions.map { ["mounted at", $0.mountpoint + ($0.readOnly ? " (read-only)" : "")] }

@@ -44,6 +44,7 @@ final class MetadataCopier: @unchecked Sendable {
             unlink(paths.copiedMark)
             copied = volume.fileSystem.changeCount
         }
+        volume.fileSystem.noteCopied(copied ?? 0)
     }
 
     func start() {
@@ -102,6 +103,7 @@ final class MetadataCopier: @unchecked Sendable {
         do {
             try copy()
             copied = reached
+            volume.fileSystem.noteCopied(reached)
             if hasFailed { logger.info("the metadata is copied into the store again") }
             hasFailed = false
         } catch {

@@ -7,6 +7,7 @@ import Metrics
 import ObjectStorage
 import Packs
 import SQLiteMetadata
+import Sandbox
 import VFS
 import Volumes
 
@@ -18,6 +19,9 @@ struct OpenVolume {
     let fileSystem: FileSystem
     let meter = VolumeMeter()
     let keeper: CacheKeeper
+    let configuration: FileSystemConfiguration
+    /// What the server must get at.
+    let reach: SystemCallFilter.Reach
 
     init(
         _ record: VolumeRecord, _ paths: VolumePaths, _ caches: CacheSite, _ settings: UserSettings, logger: Logger
@@ -30,13 +34,15 @@ struct OpenVolume {
         let quarter = CacheShare.usual(in: cache)
         let share = caches.share(of: record, in: cache, quarter: quarter, settings)
         metadata = try Self.metadata(paths)
+        reach = try Self.reach(record, paths, metadata)
+        let opener = ForeignStores(reach: reach, meter: meter.store).opener
         do throws(Errno) {
             packs = try PackStore(
                 PackStoreConfiguration(
                     stagingDirectory: paths.staging, cacheDirectory: cache,
                     cacheLimit: Int(clamping: share.bytes), cacheFloor: Int(clamping: share.free),
                     compression: record.packCompression, epoch: try metadata.nextEpoch(),
-                    meter: meter.packs,
+                    baseEpoch: record.bases?.map(\.lastEpoch).max() ?? 0, meter: meter.packs, foreignOpener: opener,
                     reportCache: { logger.warning("cache", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }),
                 store: store)
         } catch {
@@ -45,15 +51,16 @@ struct OpenVolume {
                 fix: "make room, and make sure both are yours")
         }
         keeper = CacheKeeper(record.name, caches, packs, quarter: quarter)
+        var configuration = FileSystemConfiguration(
+            sizeLimit: record.options.size, inodeLimit: record.options.inodes, trash: record.trashSettings(),
+            durability: record.options.durability == .store ? .store(seconds: Self.storeSeconds) : .local,
+            hasRoom: { Self.hasRoom(directory) },
+            report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) },
+            commits: meter.commits)
+        configuration.snapshotDirectory = paths.snapshots
+        self.configuration = configuration
         do {
-            fileSystem = try FileSystem(
-                metadata: metadata, packs: packs,
-                configuration: FileSystemConfiguration(
-                    sizeLimit: record.options.size, inodeLimit: record.options.inodes,
-                    durability: record.options.durability == .store ? .store(seconds: Self.storeSeconds) : .local,
-                    hasRoom: { Self.hasRoom(directory) },
-                    report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) },
-                    commits: meter.commits))
+            fileSystem = try FileSystem(metadata: metadata, packs: packs, configuration: configuration)
         } catch {
             throw SystemFailure(subject, error.description, status: .dataError)
         }
@@ -62,6 +69,21 @@ struct OpenVolume {
     /// The volume's store, looked at now, and not at the first read that misses the cache.
     static func store(
         _ record: VolumeRecord, _ paths: VolumePaths, logger: Logger?, meter: StoreMeter = StoreMeter()
+    ) throws(SystemFailure) -> any ObjectStore {
+        let own = try ownStore(record, paths, logger, meter)
+        guard let bases = record.bases, !bases.isEmpty else { return own }
+        var layers: [LayeredStore.Base] = []
+        for base in bases {
+            let store = try ownStore(
+                VolumeRecord(name: try VolumeName(base.volume), createdAt: "", options: base.options),
+                paths.sibling(base.volume), logger, meter)
+            layers.append(LayeredStore.Base(store: store, lastEpoch: base.lastEpoch))
+        }
+        return LayeredStore(own: own, bases: layers)
+    }
+
+    private static func ownStore(
+        _ record: VolumeRecord, _ paths: VolumePaths, _ logger: Logger?, _ meter: StoreMeter
     ) throws(SystemFailure) -> any ObjectStore {
         switch record.place(paths) {
         case .directory(let root): try directoryStore(root, meter)
@@ -82,6 +104,22 @@ struct OpenVolume {
         } catch {
             throw SystemFailure("store \(root)", "cannot be used: \(error)", fix: fix, status: .unavailable)
         }
+    }
+
+    /// A volume whose metadata came from elsewhere may have imported from buckets; its next server gets keys, too.
+    private static func reach(
+        _ record: VolumeRecord, _ paths: VolumePaths, _ metadata: SQLiteMetadataStore
+    ) throws(SystemFailure) -> SystemCallFilter.Reach {
+        guard record.reach(paths) == .files else { return .network }
+        let sources: [ForeignSource]
+        do {
+            sources = try metadata.transaction { transaction throws(Errno) in try transaction.sources() }
+        } catch {
+            throw SystemFailure("volume \"\(record.name)\"", "its metadata cannot be read", error, status: .dataError)
+        }
+        guard sources.contains(where: { !$0.url.hasPrefix(ForeignStores.fileScheme) }) else { return .files }
+        try VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current())).noteBuckets(record)
+        return .network
     }
 
     static func metadata(_ paths: VolumePaths) throws(SystemFailure) -> SQLiteMetadataStore {

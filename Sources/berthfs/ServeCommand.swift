@@ -81,16 +81,24 @@ struct ServeCommand: ParsableCommand {
         let lock = try VolumeLock(paths)
         let volume = try OpenVolume(record, paths, caches, settings, logger: logger)
         let copier = try MetadataCopier(record, volume, paths, logger: logger)
+        let fileSystem = volume.fileSystem
+        let registry = VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current()))
+        let name = try VolumeName(record.name)
         let server = Server(
-            volume: record.name, directory: paths.directory, fileSystem: volume.fileSystem,
-            warmer: Warmer(volume: record.name, fileSystem: volume.fileSystem, packs: volume.packs),
+            volume: record.name, directory: paths.directory, fileSystem: fileSystem,
+            warmer: Warmer(volume: record.name, fileSystem: fileSystem, packs: volume.packs),
+            snapshots: SnapshotService(record.name, paths, volume),
+            transfers: Transfers(
+                volume: record.name, fileSystem: fileSystem,
+                stores: ForeignStores(reach: volume.reach, meter: volume.meter.store)),
             census: StatisticsCensus(volume: record.name, opened: volume, startTime: StatisticsCensus.now()),
-            linger: settings.serverIdle, logger: logger)
+            linger: settings.serverIdle, logger: logger,
+            reload: { () throws(SystemFailure) in try registry.record(name).apply(to: fileSystem.trashSettings) })
         Signals.onTermination { server.stop() }
         let listener = Self.listener(socket, paths.controlSocket, server, logger)
         let inner = Self.innerListener(paths, server, logger)
         do throws(SandboxFailure) {
-            try SystemCallFilter.enter(record.reach(paths))
+            try SystemCallFilter.enter(volume.reach)
         } catch {
             throw SystemFailure("berthfs", error.description, status: .systemError)
         }

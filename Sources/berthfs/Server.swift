@@ -41,15 +41,27 @@ final class Server: @unchecked Sendable {
 
     private let warmer: Warmer
     private let census: StatisticsCensus
+    private let snapshots: SnapshotService
+    /// Nobody may come in: the volume's content is being replaced.
+    private var isClosedToSessions = false
+    private let space: SpaceService
+    /// Takes over what changed in the volume's record.
+    private let reload: @Sendable () throws(SystemFailure) -> Void
+    private let transfers: Transfers
     /// The volume's own.
     private let directory: String
 
     init(
-        volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, census: StatisticsCensus,
-        linger: Duration, logger: Logger
+        volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, snapshots: SnapshotService,
+        transfers: Transfers, census: StatisticsCensus, linger: Duration, logger: Logger,
+        reload: @escaping @Sendable () throws(SystemFailure) -> Void
     ) {
         self.warmer = warmer
         self.census = census
+        self.snapshots = snapshots
+        self.reload = reload
+        space = SpaceService(volume: volume, fileSystem: fileSystem)
+        self.transfers = transfers
         self.directory = directory
         self.linger = linger
         self.volume = volume
@@ -63,7 +75,7 @@ final class Server: @unchecked Sendable {
         defer { monitor.unlock() }
         while !isStopping {
             let patience = hadSession ? linger : max(linger, Self.firstSessionLinger)
-            if warmer.isBusy { lastActivity = .now }
+            if warmer.isBusy || snapshots.isBusy || transfers.isBusy { lastActivity = .now }
             if sessions.isEmpty && lastActivity.duration(to: .now) >= patience { isStopping = true }
             // Looks again each second: nothing has to wake it for the time to pass.
             if !isStopping { _ = monitor.wait(seconds: 1) }
@@ -108,6 +120,15 @@ final class Server: @unchecked Sendable {
             case .cache: return .cache(warmer.cacheReport())
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
             case .statistics: return .statistics(try census.take(attachments()))
+            case .reload: try reload()
+            case .space(let request):
+                defer { touch() }
+                return .space(try space.answer(request))
+            case .snapshot(let request): return .snapshot(try answer(request))
+            case .collect(let dryRun): return .collected(try snapshots.collect(dryRun: dryRun, lines: passed))
+            case .importData(let order): return .transferring(try transfers.start(order))
+            case .exportData(let order): return .transferring(try transfers.start(order, passed))
+            case .transferring(let job): return .transferring(try transfers.progress(job))
             case .copy(let name): try copyMetadata(name)
             }
             return .done
@@ -121,14 +142,21 @@ final class Server: @unchecked Sendable {
             throw SystemFailure("attach", "came without a descriptor", status: .dataError)
         }
         let connection: Connection
+        let shown = try attachment.snapshot.map { name throws(SystemFailure) in try snapshots.open(name) }
         do {
             connection = try Connection(
-                device, fileSystem: fileSystem, name: attachment.session, identity: attachment.identity,
-                isReadOnly: attachment.readOnly, meter: census.meter.requests)
+                device, fileSystem: shown ?? fileSystem, name: attachment.session, identity: attachment.identity,
+                isReadOnly: attachment.readOnly || shown != nil, meter: census.meter.requests)
         } catch {
+            if let name = attachment.snapshot { snapshots.release(name) }
             throw SystemFailure(attachment.mountpoint, error.description, status: .systemError)
         }
-        try add(Served(connection: connection, attachment: attachment))
+        do throws(SystemFailure) {
+            try add(Served(connection: connection, attachment: attachment))
+        } catch {
+            if let name = attachment.snapshot { snapshots.release(name) }
+            throw error
+        }
         let ready = Latch()
         // Detached on purpose: it ends with its session, and `sessions` says when that is.
         _ = WorkerThread(name: "berth-session") {
@@ -148,9 +176,10 @@ final class Server: @unchecked Sendable {
     private func add(_ served: Served) throws(SystemFailure) {
         monitor.lock()
         defer { monitor.unlock() }
-        guard !isStopping else {
+        guard !isStopping, !isClosedToSessions else {
             throw SystemFailure(
-                "volume \"\(volume)\"", "its server is ending", fix: "try again", errno: Errno(EAGAIN),
+                "volume \"\(volume)\"", isStopping ? "its server is ending" : "is being restored", fix: "try again",
+                errno: Errno(EAGAIN),
                 status: .temporaryFailure)
         }
         let name = served.attachment.session
@@ -169,8 +198,34 @@ final class Server: @unchecked Sendable {
         lastActivity = .now
         monitor.signalAll()
         monitor.unlock()
+        if let name = attachment.snapshot { snapshots.release(name) }
         logger.info("session ended", metadata: metadata(attachment))
     }
+
+    private func answer(_ request: SnapshotRequest) throws(SystemFailure) -> SnapshotReply {
+        guard case .restoreAll = request else {
+            let mounted = monitor.withLock { sessions.values.map(\.attachment) }
+            return try snapshots.answer(request, sessions: mounted)
+        }
+        try closeToSessions()
+        defer { monitor.withLock { isClosedToSessions = false } }
+        return try snapshots.answer(request, sessions: [])
+    }
+
+    private func closeToSessions() throws(SystemFailure) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        guard sessions.isEmpty else {
+            let places = sessions.values.map(\.attachment.mountpoint).sorted().joined(separator: ", ")
+            throw SystemFailure(
+                "volume \"\(volume)\"", "is mounted at \(places)", fix: "unmount it first, or restore a path of it",
+                errno: .busy, status: .temporaryFailure)
+        }
+        isClosedToSessions = true
+    }
+
+    /// A server that is asked things does not end between two questions.
+    private func touch() { monitor.withLock { lastActivity = .now } }
 
     private func isServed(_ session: String) -> Bool { monitor.withLock { sessions[session] != nil } }
 

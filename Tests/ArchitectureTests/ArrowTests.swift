@@ -13,6 +13,7 @@ struct ArrowTests {
         "Metadata": ["FileModel"],
         "SQLiteMetadata": ["CSQLite", "FileModel", "LinuxSystem", "Metadata"],
         "ObjectStorage": ["CLinux", "FileModel", "LinuxSystem", "Metrics"],
+        "Archives": ["FileModel"],
         "S3Storage": ["CCurl", "Crypto", "FileModel", "LinuxSystem", "Metrics", "ObjectStorage"],
         "Packs": ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "Metrics", "ObjectStorage"],
         "VFS": ["FileModel", "LinuxSystem", "Metadata", "Metrics", "ObjectStorage", "Packs"],
@@ -29,7 +30,8 @@ struct ArrowTests {
         ],
         "berth-hook": ["Control", "FileModel", "LinuxSystem", "RuntimeHooks", "Volumes"],
         "berthfs": [
-            "ArgumentParser", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Logging", "Metadata",
+            "Archives", "ArgumentParser", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Logging",
+            "Metadata",
             "Metrics", "MetadataCopies", "ObjectStorage", "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS",
             "Volumes",
         ],

@@ -18,6 +18,7 @@ With a certificate it speaks TLS.
     corrupt          flips a bit of the body
     wrong-range      answers a range with the bytes one further on
     ignore-range     passes a range on without its header
+    ignore-match     passes a request on without its If-Match
     html             answers a web page
     redirect         301 PermanentRedirect to region eu-test-1
     skew             403 RequestTimeTooSkewed with a date an hour off
@@ -143,6 +144,8 @@ class Handler(BaseHTTPRequestHandler):
         asked = self.headers.get("Range")
         if {"ignore-range", "wrong-range"} & set(faults):
             headers = {name: value for name, value in headers.items() if name.lower() != "range"}
+        if "ignore-match" in faults:
+            headers = {name: value for name, value in headers.items() if name.lower() != "if-match"}
         if "wrong-range" in faults and asked:
             first, last = map(int, re.findall(r"\d+", asked))
             headers["Range"] = f"bytes={first + 1}-{last + 1}"
