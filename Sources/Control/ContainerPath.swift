@@ -8,13 +8,16 @@ public struct ContainerPath: Hashable, Sendable, CustomStringConvertible {
 
     /// Longest path that the kernel takes, its NUL included.
     private static let maximumBytes = 4096
+    private static let slash = UInt8(ascii: "/")
     /// The kernel's own file systems: nothing starts without them.
     private static let reserved = ["/proc", "/sys", "/dev"]
 
     /// Checks a path somebody typed. Slashes at the end are taken off.
     public init(_ text: String) throws(SystemFailure) {
-        var path = Substring(text)
-        while path.utf8.count > 1, path.hasSuffix("/") { path = path.dropLast() }
+        // By bytes: a letter that combines with the slash before it makes another Character of it.
+        var bytes = Substring(text).utf8
+        while bytes.count > 1, bytes.last == Self.slash { bytes = bytes.dropLast() }
+        let path = Substring(bytes)
         if let cause = Self.objection(path) {
             throw SystemFailure(
                 "path \"\(Self.printable(text))\"", cause, fix: "use an absolute path such as /data", status: .usage)
@@ -23,19 +26,19 @@ public struct ContainerPath: Hashable, Sendable, CustomStringConvertible {
     }
 
     private static func objection(_ path: Substring) -> String? {
-        guard path.hasPrefix("/") else { return "is not absolute" }
+        guard path.utf8.first == slash else { return "is not absolute" }
         guard path != "/" else { return "is the root directory" }
         guard path.utf8.count < maximumBytes else { return "has \(path.utf8.count) bytes; at most 4095 are possible" }
-        let parts = path.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
+        let parts = path.utf8.dropFirst().split(separator: slash, omittingEmptySubsequences: false).map(Substring.init)
         guard !parts.contains("..") else { return "holds \"..\"" }
         guard parts.allSatisfy({ !$0.isEmpty && $0 != "." }) else { return "holds an empty part or \".\"" }
         guard parts.allSatisfy({ $0.utf8.count <= 255 }) else { return "holds a part of more than 255 bytes" }
         guard path.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else { return "holds a control character" }
         // What separates parts of a bind on the command lines of podman, Apptainer and Charliecloud.
-        for character in [":", ",", "\\"] where path.contains(character) {
-            return "holds \"\(character)\", which no runtime's bind can carry"
+        for separator in [":", ",", "\\"] where path.utf8.contains(where: { $0 == separator.utf8.first }) {
+            return "holds \"\(separator)\", which no runtime's bind can carry"
         }
-        for name in reserved where path == name || path.hasPrefix(name + "/") {
+        for name in reserved where path.utf8.elementsEqual(name.utf8) || path.utf8.starts(with: "\(name)/".utf8) {
             return "lies in \(name), which is the kernel's"
         }
         return nil
@@ -46,7 +49,9 @@ public struct ContainerPath: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Whether `other` lies in the tree below this path.
-    public func contains(_ other: ContainerPath) -> Bool { other.description.hasPrefix(description + "/") }
+    public func contains(_ other: ContainerPath) -> Bool {
+        other.description.utf8.starts(with: "\(description)/".utf8)
+    }
 }
 
 /// A volume as command lines name it: `NAME`, `NAME:/PATH`, `NAME:ro`, `NAME:/PATH:ro`. The name is checked by

@@ -31,7 +31,8 @@ extension PackStore {
         self.sealer = sealer
         for pack in left {
             staged[pack.id] = pack
-            if shared == nil && pack.rawLength < Self.resumableBytes { shared = pack } else { sealer.enqueue(pack) }
+            let mayGrow = pack.rawLength < Self.resumableBytes && !isMarkedSealed(pack.id)
+            if shared == nil && mayGrow { shared = pack } else { sealer.enqueue(pack) }
         }
         sealing = SealerThreads(
             sealer, compressors: isFar ? 2 : 1, senders: store.parallelPuts,
@@ -63,12 +64,14 @@ extension PackStore {
         return packs
     }
 
-    /// A crash may leave the list of runs of a pack that is gone.
+    /// A crash may leave the list of runs, or the mark, of a pack that is gone.
     private func removeLoneRuns(beside packs: Set<PackID>) {
         let directory = configuration.stagingDirectory
-        for name in (try? listDirectory(directory)) ?? [] where name.hasSuffix(".runs") {
-            guard let id = PackID(name.dropLast(5)), !packs.contains(id) else { continue }
-            unlink(StagedPack.runsPath(directory, id))
+        for name in (try? listDirectory(directory)) ?? [] where name.hasSuffix(".runs") || name.hasSuffix(".sealed") {
+            guard let dot = name.lastIndex(of: "."), let id = PackID(name[..<dot]), !packs.contains(id) else {
+                continue
+            }
+            unlink("\(directory)/\(name)")
         }
     }
 
@@ -95,6 +98,7 @@ extension PackStore {
                 discard(pack)
                 return .success(nil)
             }
+            try settle(pack)
             return .success(try encode(pack))
         } catch {
             configuration.meter.countSealFailure()
@@ -118,6 +122,23 @@ extension PackStore {
         }
     }
 
+    /// Makes what is about to be put what a crash leaves in staging. The next process may find the object in the store
+    /// and no record of it: then both must hold the same bytes, and the pack must not grow.
+    private func settle(_ pack: StagedPack) throws(Errno) {
+        try synchronizing.withLock { () throws(Errno) in try pack.synchronize() }
+        guard !isMarkedSealed(pack.id) else { return }
+        let mark = open(
+            StagedPack.sealedPath(configuration.stagingDirectory, pack.id), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+            0o600)
+        guard mark >= 0 else { throw .current }
+        Glibc.close(mark)
+        try AtomicFile.synchronizeDirectory(configuration.stagingDirectory)
+    }
+
+    private func isMarkedSealed(_ id: PackID) -> Bool {
+        access(StagedPack.sealedPath(configuration.stagingDirectory, id), F_OK) == 0
+    }
+
     private func encode(_ pack: StagedPack) throws -> [UInt8] {
         let raw = try pack.sealedBytes()
         defer { raw.deallocate() }
@@ -137,8 +158,7 @@ extension PackStore {
         }
         guard let refusal else { return }
         guard refusal == .exists else { throw refusal }
-        // An earlier process put it and died before it was recorded. Only its record table can differ, by
-        // runs that were never synced: the frames prove that the data is the same.
+        // An earlier process put it and died before it was recorded: the frames prove that the data is the same.
         let raw = object.withUnsafeBytes { bytes in try? PackIndex(decoding: pack.id, bytes) }
         let found = try PackIndex(reading: pack.id, from: store)
         guard found.frames.map(\.checksum) == raw?.frames.map(\.checksum) else { throw refusal }
@@ -151,6 +171,7 @@ extension PackStore {
 
     private func forget(_ pack: StagedPack) {
         unlink(StagedPack.runsPath(configuration.stagingDirectory, pack.id))
+        unlink(StagedPack.sealedPath(configuration.stagingDirectory, pack.id))
         monitor.withLock { staged[pack.id] = nil }
     }
 

@@ -79,7 +79,7 @@ public final class PackStore: @unchecked Sendable {
     let foreign: ForeignCache
     let buffers = PackBufferPool()
     let monitor = Monitor()
-    private let synchronizing = Monitor()
+    let synchronizing = Monitor()
     var staged: [PackID: StagedPack] = [:]
     var shared: StagedPack?
     var streams: [InodeID: Stream] = [:]
@@ -251,7 +251,10 @@ public final class PackStore: @unchecked Sendable {
     }
 
     /// Drops a pack's copy. Answers the bytes it took.
-    public func evict(_ id: PackID) -> Int { id.isForeign ? foreign.drop(id) : cache.drop(id) }
+    public func evict(_ id: PackID) -> Int {
+        // A segment holds blocks of several objects: the cache tells who reads them.
+        id.isForeign && !id.isCacheSegment ? foreign.drop(id) : cache.drop(id)
+    }
 
     /// Has foreign packs be looked up. Call it before the first read.
     public func connect(_ catalog: any ForeignCatalog) { foreign.objects.connect(catalog) }

@@ -18,7 +18,7 @@ extension FileSystem {
     public func packs(below path: [FileName]) throws(Errno) -> [PackRecord] { try needed(below: path).packs }
 
     /// Packs, and parts of foreign objects.
-    private func needed(below path: [FileName]) throws(Errno) -> (packs: [PackRecord], foreign: Set<PackID>) {
+    public func needed(below path: [FileName]) throws(Errno) -> (packs: [PackRecord], foreign: Set<PackID>) {
         let live = try read { transaction throws(Errno) in try transaction.packs().filter { $0.liveBytes > 0 } }
         if path.isEmpty { return (live, try foreignParts()) }
         var found: Set<PackID> = []

@@ -86,9 +86,14 @@ final class Warmer: @unchecked Sendable {
     ) throws(SystemFailure) -> [PackID] {
         switch order.purpose {
         case .fetch, .check: return try find(order.selection, list).filter { $0.state == .stored }.map(\.id)
-        case .verify: return packs.cachedPacks.sorted()
+        case .verify: return packs.cachedPacks.filter { !$0.isForeign }.sorted()
         case .pin:
             let found = try find(order.selection, list)
+            guard !found.contains(where: \.id.isForeign) else {
+                throw SystemFailure(
+                    "volume \"\(volume)\"", "holds imported data there, which cannot be pinned",
+                    fix: "warm it without --pin, or pin other paths", errno: .notSupported, status: .unavailable)
+            }
             do {
                 try packs.pin(found)
             } catch {
@@ -221,7 +226,10 @@ final class Warmer: @unchecked Sendable {
         for path in paths {
             do {
                 let names = try path.split(separator: 0x2F).map { part throws(Errno) in try FileName(Array(part)) }
-                for record in try fileSystem.packs(below: names) { found[record.id] = record }
+                let needed = try fileSystem.needed(below: names)
+                for record in needed.packs { found[record.id] = record }
+                // A part of an object that was imported is warmed and evicted as a pack is.
+                for id in needed.foreign { found[id] = PackRecord(id: id, state: .stored) }
             } catch {
                 let text = String(decoding: path, as: UTF8.self)
                 throw SystemFailure("\(volume):/\(text)", "cannot be found", error, status: .noInput)
