@@ -30,7 +30,7 @@ enum TextTargets {
         let clean = path.description
         let parts = clean.utf8.split(separator: 0x2F, omittingEmptySubsequences: false).map { String($0) ?? "" }
         let isClean =
-            clean.hasPrefix("/") && clean.utf8.count < 4096
+            clean.utf8.first == 0x2F && clean.utf8.count < 4096
             && parts.dropFirst().allSatisfy { !["", ".", ".."].contains($0) }
         guard isClean, !clean.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F || $0 == 0x3A }) else {
             return "an unclean path passes: \(clean)"

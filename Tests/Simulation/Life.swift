@@ -74,7 +74,8 @@ final class Life {
         try match(volume)
         for step in script.steps {
             try perform(step)
-            if let reason = volume.fileSystem.readOnlyReason {
+            // Not the one of before: a step may have opened it anew.
+            if let reason = self.volume?.fileSystem.readOnlyReason {
                 trace("read-only: \(reason)")
                 return try endReadOnly(reason)
             }
