@@ -55,6 +55,12 @@ extension PackStore {
                     unlink(StagedPack.runsPath(directory, id))
                     continue
                 }
+                // It was the cache's already, with the object's tables behind it, when the power failed, and its new name
+                // was lost: the object is in the store, where `findStored` finds it.
+                guard Self.size(StagedPack.rawPath(directory, id)) <= PackFormat.maximumRawBytes else {
+                    unlink(StagedPack.rawPath(directory, id))
+                    continue
+                }
                 packs.append(try StagedPack(id, in: directory, isNew: false))
             }
             removeLoneRuns(beside: Set(packs.map(\.id)))
@@ -64,9 +70,16 @@ extension PackStore {
         return packs
     }
 
+    private static func size(_ path: String) -> Int {
+        var status = Glibc.stat()
+        return lstat(path, &status) == 0 ? Int(status.st_size) : 0
+    }
+
     /// A crash may leave the list of runs, or the mark, of a pack that is gone.
     private func removeLoneRuns(beside packs: Set<PackID>) {
         let directory = configuration.stagingDirectory
+        // A mark goes only once it is durable that its pack is gone.
+        guard (try? AtomicFile.synchronizeDirectory(directory)) != nil else { return }
         for name in (try? listDirectory(directory)) ?? [] where name.hasSuffix(".runs") || name.hasSuffix(".sealed") {
             guard let dot = name.lastIndex(of: "."), let id = PackID(name[..<dot]), !packs.contains(id) else {
                 continue
@@ -132,7 +145,12 @@ extension PackStore {
             0o600)
         guard mark >= 0 else { throw .current }
         Glibc.close(mark)
+        let finished = monitor.withLock {
+            defer { finishedMarks = [] }
+            return finishedMarks
+        }
         try AtomicFile.synchronizeDirectory(configuration.stagingDirectory)
+        for id in finished { unlink(StagedPack.sealedPath(configuration.stagingDirectory, id)) }
     }
 
     private func isMarkedSealed(_ id: PackID) -> Bool {
@@ -142,6 +160,10 @@ extension PackStore {
     private func encode(_ pack: StagedPack) throws -> [UInt8] {
         let raw = try pack.sealedBytes()
         defer { raw.deallocate() }
+        // Never by what this process wrote. What another left may be anything, and must not end the server.
+        guard !raw.isEmpty, raw.count <= PackFormat.maximumRawBytes else {
+            throw PackDamage.inconsistent("staged file of \(raw.count) bytes")
+        }
         let encoder = PackEncoder(compression: configuration.compression)
         return encoder.encode(pack.id, UnsafeRawBufferPointer(raw), runs: pack.allRuns)
     }
@@ -171,8 +193,10 @@ extension PackStore {
 
     private func forget(_ pack: StagedPack) {
         unlink(StagedPack.runsPath(configuration.stagingDirectory, pack.id))
-        unlink(StagedPack.sealedPath(configuration.stagingDirectory, pack.id))
-        monitor.withLock { staged[pack.id] = nil }
+        monitor.withLock {
+            staged[pack.id] = nil
+            finishedMarks.append(pack.id)
+        }
     }
 
     // MARK: Ending

@@ -84,6 +84,9 @@ public final class PackStore: @unchecked Sendable {
     var shared: StagedPack?
     var streams: [InodeID: Stream] = [:]
     var nextSequence: UInt32 = 1
+    /// Packs that left staging and whose marks are there still: until their new names are durable, a power failure may bring
+    /// them back.
+    var finishedMarks: [PackID] = []
     /// Files were made in staging whose names may not be on disk.
     private var hasNewFiles = false
     var clock: UInt64 = 0

@@ -54,7 +54,7 @@ final class Warmer: @unchecked Sendable {
         monitor.lock()
         defer { monitor.unlock() }
         jobs = jobs.filter { !$0.value.progress.isOver || $0.value.lastAsked.duration(to: .now) < Self.silence }
-        guard jobs.count < Self.jobLimit else {
+        guard jobs.values.count(where: { !$0.progress.isOver }) < Self.jobLimit else {
             throw SystemFailure(
                 "volume \"\(volume)\"", "is being warmed by \(jobs.count) commands", fix: "wait for one of them",
                 errno: .busy, status: .temporaryFailure)

@@ -98,11 +98,12 @@ struct TransportTests {
         }
         // 8 MiB at 2 MiB/s and at 4 MiB/s, less what the bucket of tokens holds and a piece a connection.
         let up = try await together { try store.put(ObjectName(pack: PackID(epoch: 1, sequence: $0)), large) }
-        #expect(up > 3 && up < 40, "\(up) s up")
+        // How much longer than that is the machine's business.
+        #expect(up > 3, "\(up) s up")
         let down = try await together {
             _ = try store.get(ObjectName(pack: PackID(epoch: 1, sequence: $0)), 0, 2 << 20)
         }
-        #expect(down > 1.4 && down < 30, "\(down) s down")
+        #expect(down > 1.4, "\(down) s down")
     }
 
     @Test("under a limit, what somebody waits for comes before what nobody waits for")
