@@ -68,7 +68,11 @@ final class StagedPack: @unchecked Sendable {
         // Room for what gathers in memory is set aside first: where there is none, or the quota has none, bytes are
         // written at once, and it is the writer who hears of it.
         self.buffer = buffer != nil && file.setAside(PackFormat.maximumRawBytes) ? buffer : nil
-        if !isNew { loadRuns() }
+        if !isNew {
+            // The process that was killed may have written what is in the page cache alone.
+            isDirty = true
+            loadRuns()
+        }
     }
 
     deinit { Glibc.close(runsDescriptor) }
