@@ -1,5 +1,22 @@
 import LinuxSystem
 
+/// What paths are looked at for, by bytes: a letter that combines with the slash before it makes another Character of it.
+public enum PathBytes {
+    public static let slash = UInt8(ascii: "/")
+
+    /// "." or "..".
+    public static func isDots(_ part: some Collection<UInt8>) -> Bool {
+        (1...2).contains(part.count) && part.allSatisfy { $0 == UInt8(ascii: ".") }
+    }
+
+    /// Whether no control character is in the path, and after its first byte no empty part, no "." and no "..".
+    public static func isClean(_ path: some StringProtocol) -> Bool {
+        path.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F }
+            && path.utf8.dropFirst().split(separator: slash, omittingEmptySubsequences: false)
+                .allSatisfy { !$0.isEmpty && !isDots($0) }
+    }
+}
+
 /// Where a volume belongs in a container, and in whatever `berth run` starts: absolute, clean, and of characters that
 /// every runtime's command line can carry.
 public struct ContainerPath: Hashable, Sendable, CustomStringConvertible {
@@ -8,15 +25,13 @@ public struct ContainerPath: Hashable, Sendable, CustomStringConvertible {
 
     /// Longest path that the kernel takes, its NUL included.
     private static let maximumBytes = 4096
-    private static let slash = UInt8(ascii: "/")
     /// The kernel's own file systems: nothing starts without them.
     private static let reserved = ["/proc", "/sys", "/dev"]
 
     /// Checks a path somebody typed. Slashes at the end are taken off.
     public init(_ text: String) throws(SystemFailure) {
-        // By bytes: a letter that combines with the slash before it makes another Character of it.
         var bytes = Substring(text).utf8
-        while bytes.count > 1, bytes.last == Self.slash { bytes = bytes.dropLast() }
+        while bytes.count > 1, bytes.last == PathBytes.slash { bytes = bytes.dropLast() }
         let path = Substring(bytes)
         if let cause = Self.objection(path) {
             throw SystemFailure(
@@ -26,10 +41,11 @@ public struct ContainerPath: Hashable, Sendable, CustomStringConvertible {
     }
 
     private static func objection(_ path: Substring) -> String? {
-        guard path.utf8.first == slash else { return "is not absolute" }
+        guard path.utf8.first == PathBytes.slash else { return "is not absolute" }
         guard path != "/" else { return "is the root directory" }
         guard path.utf8.count < maximumBytes else { return "has \(path.utf8.count) bytes; at most 4095 are possible" }
-        let parts = path.utf8.dropFirst().split(separator: slash, omittingEmptySubsequences: false).map(Substring.init)
+        let parts = path.utf8.dropFirst().split(separator: PathBytes.slash, omittingEmptySubsequences: false)
+            .map(Substring.init)
         guard !parts.contains("..") else { return "holds \"..\"" }
         guard parts.allSatisfy({ !$0.isEmpty && $0 != "." }) else { return "holds an empty part or \".\"" }
         guard parts.allSatisfy({ $0.utf8.count <= 255 }) else { return "holds a part of more than 255 bytes" }

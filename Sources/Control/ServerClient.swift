@@ -40,6 +40,11 @@ public struct ServerClient: Sendable {
         return statistics
     }
 
+    /// What an answer is that does not fit its question.
+    public var confused: SystemFailure {
+        SystemFailure(socket, "answered with something else", status: .dataError)
+    }
+
     /// Who the server is and what it serves.
     public func status(timeout: Duration = .seconds(5)) throws(SystemFailure) -> ServerStatus {
         guard case .status(let status) = try ask(.status, timeout: timeout) else {

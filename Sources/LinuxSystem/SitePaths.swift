@@ -6,7 +6,8 @@ import Glibc
 ///     <configuration>/berth.conf          what the user sets
 ///     <configuration>/credentials         keys of stores, mode 0600
 ///     <configuration>/hooks.d/            OCI hooks that `berth setup` registers with podman
-///     <data>/volumes/NAME/                volume.json, meta.db, staging/, store/ (the default store)
+///     <data>/volumes/NAME/                volume.json, meta.db, staging/, snapshots/, store/ (the default store); lock,
+///                                         control.sock; copy.db and copied of copies of the metadata
 ///     <data>/logs/                        one log a server
 ///     <cache>/NAME/                       raw copies of packs
 ///     <runtime>/servers/NAME.sock         control socket of the volume's berthfs
@@ -105,7 +106,6 @@ public struct VolumePaths: Equatable, Sendable {
     /// Another volume of the same user.
     public func sibling(_ name: String) -> VolumePaths { site.volume(name) }
     public var defaultStore: String { "\(directory)/store" }
-    public var cache: String { "\(site.cache)/\(name)" }
     public var controlSocket: String { "\(site.servers)/\(name).sock" }
     /// Held by whoever starts or is the server, so that there is never a second.
     public var startLock: String { "\(site.servers)/\(name).lock" }

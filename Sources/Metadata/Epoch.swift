@@ -15,5 +15,14 @@ extension MetadataStore {
         return epoch
     }
 
+    /// Makes every epoch from now on larger by `distance` than any of before, in the metadata or among its packs.
+    public func passOverEpochs(by distance: UInt32) throws(Errno) {
+        try transaction { transaction throws(Errno) in
+            let used = try transaction.packs().map(\.id.epoch).max() ?? 0
+            let epoch = max(used, try transaction.setting(Self.epochKey).flatMap { UInt32($0) } ?? 0)
+            try transaction.setSetting(Self.epochKey, to: "\(epoch + distance)")
+        }
+    }
+
     private static var epochKey: String { "epoch" }
 }

@@ -1,4 +1,4 @@
-/// The buckets of every latency histogram: four to each doubling, so that a percentile is off by an eighth at most.
+/// The buckets of every latency histogram: four to each doubling, so that a percentile is off by a quarter of its value at most.
 /// A bucket holds what is above its lower bound, up to and with its upper one, as Prometheus counts.
 public enum LatencyScale {
     private static let subdivisionBits = 2

@@ -58,4 +58,17 @@ public struct LayeredStore: ObjectStore {
     }
 
     public func capacity() -> (total: UInt64, free: UInt64)? { own.capacity() }
+
+    public var parallelPuts: Int { own.parallelPuts }
+
+    public var inBackground: any ObjectStore {
+        LayeredStore(
+            own: own.inBackground,
+            bases: bases.map { Base(store: $0.store.inBackground, lastEpoch: $0.lastEpoch) })
+    }
+
+    public func abandon(_ what: AbandonedRequests) {
+        own.abandon(what)
+        for base in bases { base.store.abandon(what) }
+    }
 }

@@ -12,7 +12,7 @@ struct FetchJob: Sendable {
 /// - A pack is in the queue once, until its parts are.
 /// - The queue is in the order of the packs' asking, the parts of one in their own order.
 /// - Each thread holds the bytes of one request: `threadLimit` times what `CachedPack.runLimit` says, 32 MiB, is the
-///   memory of all read-ahead. What is fetched lies in the cache's files.
+///   memory of a queue. Packs have one, imported objects another. What is fetched lies in the cache's files.
 // SAFETY: every mutable member is guarded by `monitor`.
 final class FetchQueue: @unchecked Sendable {
     private struct Entry {

@@ -6,8 +6,8 @@ import ObjectStorage
 /// Copies of foreign objects, in blocks, beside the packs' and under the same limit (decision 0042).
 ///
 /// Invariants
-/// - A block in `index` came from the very object that was imported, and is served only once its checksum was right in
-///   this process.
+/// - A block in `index` came from the very object that was imported. Each read of it is proved, as of a pack's frames
+///   (decision 0033); `isProved` spares only the question whether it is here a second proof.
 /// - A block in `filling` is being fetched by one thread; others wait for it.
 /// - Each file is an entry of `PackCache`, which says when it must go.
 // SAFETY: every mutable member is guarded by `monitor`.
@@ -129,6 +129,7 @@ final class ForeignCache: @unchecked Sendable {
         guard let (place, file) = place(of: block), within + target.count <= place.length else { return false }
         cache.use(place.segment)
         // Each time: what was proved once can change on the cache's disk later.
+        if within == 0 && target.count == place.length { return prove(block, place, file, in: target, beforeWaiting) }
         return prove(block, place, file, beforeWaiting) { bytes in
             target.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[within..<within + target.count]))
         }
@@ -160,6 +161,16 @@ final class ForeignCache: @unchecked Sendable {
     ) -> Bool {
         let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: place.length, alignment: 4096)
         defer { bytes.deallocate() }
+        guard prove(block, place, file, in: bytes, beforeWaiting) else { return false }
+        use(UnsafeRawBufferPointer(bytes))
+        return true
+    }
+
+    /// The same, with the block's bytes in `bytes`, which has room for just them.
+    private func prove(
+        _ block: ForeignBlock, _ place: Place, _ file: RawFile, in bytes: UnsafeMutableRawBufferPointer,
+        _ beforeWaiting: () -> Void
+    ) -> Bool {
         let isWhole =
             (try? file.read(at: place.offset, into: bytes, beforeWaiting)) != nil
             && PackFormat.checksum(UnsafeRawBufferPointer(bytes)) == place.checksum
@@ -167,7 +178,6 @@ final class ForeignCache: @unchecked Sendable {
             guard index[block]?.segment == place.segment, index[block]?.offset == place.offset else { return }
             if isWhole { index[block]?.isProved = true } else { index[block] = nil }
         }
-        if isWhole { use(UnsafeRawBufferPointer(bytes)) }
         return isWhole
     }
 
@@ -203,24 +213,24 @@ final class ForeignCache: @unchecked Sendable {
         let size = UInt64(ForeignBlock.byteCount)
         let start = run.lowerBound * size
         let end = min((run.upperBound + 1) * size, opened.object.size)
-        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(end - start), alignment: 4096)
-        defer { bytes.deallocate() }
-        let result = Result { () throws(ObjectStoreError) in
-            try opened.store.read(opened.object, at: start, into: bytes)
-        }
-        if case .success = result {
-            for block in run {
-                let from = Int(block * size - start)
-                let part = bytes[from..<min(from + ForeignBlock.byteCount, bytes.count)]
-                keep(ForeignBlock(object: number, number: block), UnsafeRawBufferPointer(rebasing: part))
+        try cache.buffers.with(Int(end - start)) { bytes throws(PackReadFailure) in
+            let result = Result { () throws(ObjectStoreError) in
+                try opened.store.read(opened.object, at: start, into: bytes)
             }
+            if case .success = result {
+                for block in run {
+                    let from = Int(block * size - start)
+                    let part = bytes[from..<min(from + ForeignBlock.byteCount, bytes.count)]
+                    keep(ForeignBlock(object: number, number: block), UnsafeRawBufferPointer(rebasing: part))
+                }
+            }
+            monitor.lock()
+            for block in run { filling.remove(ForeignBlock(object: number, number: block)) }
+            monitor.signalAll()
+            monitor.unlock()
+            if case .failure(let error) = result { throw .store(error) }
+            use(start, UnsafeRawBufferPointer(bytes))
         }
-        monitor.lock()
-        for block in run { filling.remove(ForeignBlock(object: number, number: block)) }
-        monitor.signalAll()
-        monitor.unlock()
-        if case .failure(let error) = result { throw .store(error) }
-        use(start, UnsafeRawBufferPointer(bytes))
     }
 
     /// Writes a block into the cache. Without room for it the reader has its bytes all the same.

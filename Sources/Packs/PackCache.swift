@@ -186,10 +186,6 @@ final class PackCache: @unchecked Sendable {
         return pack.proveAll()
     }
 
-    func totals() -> (packs: Int, bytes: Int, limit: Int) {
-        monitor.withLock { (entries.count, total, limits.bytes) }
-    }
-
     /// Every pack that a copy, or a part of one, is here of.
     var ids: [PackID] { monitor.withLock { Array(entries.keys) } }
 

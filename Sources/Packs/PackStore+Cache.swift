@@ -25,7 +25,7 @@ extension PackStore {
     public var cacheState: CacheState { cache.state() }
 
     /// What has a copy, whole or in part.
-    public var cachedPacks: [PackID] { cache.monitor.withLock { Array(cache.entries.keys) } }
+    public var cachedPacks: [PackID] { cache.ids }
 
     /// Proves every frame of a copy; one with a bad frame is dropped.
     public func verify(_ id: PackID) throws(PackReadFailure) -> CopyVerdict { try cache.verify(id) }

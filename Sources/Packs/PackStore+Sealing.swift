@@ -91,12 +91,8 @@ extension PackStore {
     /// A record says staged and no raw file is there: the object is in the store if the process died between
     /// the put and the commit. Answers the lengths for the record; throws when the data is nowhere.
     public func findStored(_ id: PackID) throws(PackReadFailure) -> (rawLength: UInt64, storedLength: UInt64) {
-        let index = try PackIndex(reading: id, from: store)
-        do {
-            return (UInt64(index.rawLength), try store.size(ObjectName(pack: id)))
-        } catch {
-            throw .store(error)
-        }
+        let found = try PackIndex.stored(id, in: store)
+        return (UInt64(found.index.rawLength), found.storedLength)
     }
 
     public func isStaged(_ id: PackID) -> Bool { stagedPack(id) != nil }

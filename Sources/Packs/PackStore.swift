@@ -142,6 +142,12 @@ public final class PackStore: @unchecked Sendable {
         for pack in monitor.withLock({ Array(staged.values) }) { pack.freezeWritten() }
     }
 
+    /// What a commit needs of packs first: no byte that it names changes any more, and each is durable.
+    public func prepareCommit() throws(Errno) {
+        freezeAll()
+        try synchronize()
+    }
+
     /// `stream` says whose packs it goes to; nil: those that small files share.
     func reserve(
         _ count: Int, _ inode: InodeID, _ fileOffset: UInt64, _ stream: InodeID?, _ beforeWaiting: () -> Void
@@ -267,9 +273,6 @@ public final class PackStore: @unchecked Sendable {
         let packs = monitor.withLock { Array(staged.values) }
         return (packs.count, packs.reduce(0) { $0 + $1.rawLength })
     }
-
-    /// Packs with a copy in the cache, their bytes, and how many bytes there may be.
-    public func cacheTotal() -> (packs: Int, bytes: Int, limit: Int) { cache.totals() }
 
     // MARK: Durability
 

@@ -3,7 +3,6 @@ import Glibc
 import LinuxSystem
 import Metrics
 import ObjectStorage
-import Synchronization
 
 /// Objects in a bucket of S3, or of a service that speaks its protocol.
 ///

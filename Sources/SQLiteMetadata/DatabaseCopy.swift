@@ -3,7 +3,7 @@ import FileModel
 import Glibc
 import LinuxSystem
 
-/// A copy of a volume's database in the making: a file with another name until it is whole and durable.
+/// A copy of a volume's database in the making: a file with another name until it is whole and, as a snapshot, durable.
 ///
 /// Two ways: the file system shares the file's blocks (`FICLONE`: at once, whatever the size), or SQLite copies pages in
 /// steps, and brings what is committed between two steps along by itself.

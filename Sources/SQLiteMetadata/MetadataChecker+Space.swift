@@ -3,7 +3,7 @@
 /// A directory's count is compared with its own inodes and the counts of the directories in it: where that holds for
 /// every directory of a tree, each equals a walk of all below it.
 extension MetadataChecker {
-    private static let isDirectory = "mode & \(typeBits) = \(directory)"
+    static let isDirectory = "mode & \(typeBits) = \(directory)"
 
     /// What each directory has itself: its inode, and every other inode with a name that is charged to it.
     private static let own =

@@ -50,8 +50,8 @@ public struct MetadataRepairer {
         if count > 0 { mended.append("\(count) \(step.words)") }
     }
 
-    private static let typeBits = 0o170000
-    static let isDirectory = "mode & \(typeBits) = \(0o040000)"
+    private static let typeBits = MetadataChecker.typeBits
+    static let isDirectory = MetadataChecker.isDirectory
     private static let isFile = "mode & \(typeBits) = \(0o100000)"
     private static let isLink = "mode & \(typeBits) = \(0o120000)"
 

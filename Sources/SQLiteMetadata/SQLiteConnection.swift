@@ -64,15 +64,7 @@ final class SQLiteConnection {
 
     /// The first column of every row.
     func texts(_ sql: String) throws(SQLiteFailure) -> [String] {
-        let statement = try prepare(sql)
-        var found: [String] = []
-        while true {
-            switch statement.step() {
-            case SQLITE_ROW: found.append(statement.text(0) ?? "")
-            case SQLITE_DONE: return found
-            case let code: throw failure(code)
-            }
-        }
+        try prepare(sql).texts(self)
     }
 
     /// Moves what the write-ahead log holds into the database file.

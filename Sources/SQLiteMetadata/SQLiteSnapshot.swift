@@ -26,7 +26,7 @@ public final class SQLiteSnapshot: MetadataStore, @unchecked Sendable {
                 """)
             current = try SQLiteTransaction(connection: connection)
         } catch {
-            throw MetadataOpenFailure(description: SQLiteMetadataStore.explain(error, path))
+            throw SQLiteMetadataStore.openFailure(error, path)
         }
     }
 
@@ -85,7 +85,7 @@ public enum ClonedDatabase {
             }
             try connection.execute("COMMIT")
         } catch {
-            throw MetadataOpenFailure(description: SQLiteMetadataStore.explain(error, path))
+            throw SQLiteMetadataStore.openFailure(error, path)
         }
     }
 }

@@ -1,7 +1,6 @@
 import FileModel
 import Metadata
 import Packs
-import Synchronization
 
 /// Moving what is live out of packs.
 ///
@@ -28,9 +27,7 @@ extension Collector {
             do {
                 let references = try references(byRunsOf: id)
                 try move(references, out: id, &pace, &moved)
-                if try read({ transaction throws(Errno) in try transaction.pack(id)?.liveBytes ?? 0 }) > 0 {
-                    incomplete.insert(id)
-                }
+                if try isInUse(id) { incomplete.insert(id) }
             } catch {
                 moved.failures.append("pack \(id): \(error)")
             }

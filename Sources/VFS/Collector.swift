@@ -72,11 +72,11 @@ final class Collector: @unchecked Sendable {
     }
 
     private func isUnneeded(_ record: PackRecord) -> Bool {
-        record.state == .stored && !record.isNeeded && !isForeign(record.id)
+        record.state == .stored && !record.isNeeded && !isOthers(record.id)
     }
 
-    /// Neither ours nor a base's.
-    private func isForeign(_ id: PackID) -> Bool { id.epoch > packs.epoch }
+    /// Neither ours nor a base's: of a later writer, or of none.
+    private func isOthers(_ id: PackID) -> Bool { id.epoch > packs.epoch }
 
     private func deadest(_ records: [PackRecord]) -> PackRecord? {
         records.filter { isMovable($0) && $0.liveShare < configuration.space.liveShare && leftAlone[$0.id] == nil }
@@ -88,7 +88,7 @@ final class Collector: @unchecked Sendable {
         record.state == .stored && record.liveBytes > 0 && !record.isHeld && packs.isOwn(record.id)
     }
 
-    private func isInUse(_ id: PackID) throws(Errno) -> Bool {
+    func isInUse(_ id: PackID) throws(Errno) -> Bool {
         try read { transaction throws(Errno) in try transaction.pack(id)?.liveBytes ?? 0 > 0 }
     }
 

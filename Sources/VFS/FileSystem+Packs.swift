@@ -7,17 +7,8 @@ extension FileSystem {
     /// Names of one page: a few milliseconds of the metadata's lock.
     private static let pageEntries = 500
 
-    /// The packs in the store that hold the data of everything at and below a path of the volume (its names from the root
-    /// on). Links are not followed. Answers ENOENT for a path that is not there.
-    public func storedPacks(below path: [FileName]) throws(Errno) -> Set<PackID> {
-        let (packs, foreign) = try needed(below: path)
-        return foreign.union(packs.filter { $0.state == .stored }.map(\.id))
-    }
-
-    /// The same with those that are still staged.
-    public func packs(below path: [FileName]) throws(Errno) -> [PackRecord] { try needed(below: path).packs }
-
-    /// Packs, and parts of foreign objects.
+    /// The packs, staged ones too, and the parts of foreign objects that hold the data of everything at and below a path
+    /// of the volume (its names from the root on). Links are not followed. Answers ENOENT for a path that is not there.
     public func needed(below path: [FileName]) throws(Errno) -> (packs: [PackRecord], foreign: Set<PackID>) {
         let live = try read { transaction throws(Errno) in try transaction.packs().filter { $0.liveBytes > 0 } }
         if path.isEmpty { return (live, try foreignParts()) }
@@ -51,11 +42,6 @@ extension FileSystem {
             last = page.count < Self.pageEntries ? nil : page.last?.id
         } while last != nil
         return found
-    }
-
-    /// What was imported, and from where; for the checker.
-    public func foreignSources() throws(Errno) -> [ForeignSource] {
-        try read { transaction throws(Errno) in try transaction.sources() }
     }
 
     private func collect(

@@ -127,10 +127,7 @@ extension FileSystem {
         do throws(Errno) {
             try metadata.copy(
                 to: path,
-                prepare: { () throws(Errno) in
-                    packs.freezeAll()
-                    try packs.synchronize()
-                },
+                prepare: { () throws(Errno) in try packs.prepareCommit() },
                 change: { transaction throws(Errno) in
                     hold = try transaction.addHold(kind, name, created: now, like: nil)
                 })
@@ -178,10 +175,7 @@ extension FileSystem {
             // It may be of an older program's making, and is to stay what it is should this fail.
             try metadata.replaceContent(
                 withCopyAt: path,
-                prepare: { () throws(Errno) in
-                    packs.freezeAll()
-                    try packs.synchronize()
-                })
+                prepare: { () throws(Errno) in try packs.prepareCommit() })
             hasAttributes.store(true, ordering: .relaxed)
             committer.noteChange()
             try synchronize()

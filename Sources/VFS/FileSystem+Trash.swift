@@ -1,6 +1,5 @@
 import FileModel
 import Metadata
-import Synchronization
 
 /// One thing in the trash, as a user sees it.
 public struct TrashedItem: Sendable {

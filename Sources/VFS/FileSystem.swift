@@ -299,10 +299,7 @@ public final class FileSystem: @unchecked Sendable {
                 // Most bytes first, while requests go on; the rest inside, while none can. Where bytes are lost the
                 // failure shows inside again, and ends the metadata's life.
                 try? packs.synchronize()
-                try metadata.commit { () throws(Errno) in
-                    packs.freezeAll()
-                    try packs.synchronize()
-                }
+                try metadata.commit { () throws(Errno) in try packs.prepareCommit() }
                 if mustBeDurable { try metadata.synchronize() }
             }
             return nil

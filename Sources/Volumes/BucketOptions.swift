@@ -94,7 +94,7 @@ public struct BucketOptions: Equatable, Sendable, Codable {
     /// `s3://bucket` or `s3://bucket/prefix`, of letters that every service takes.
     static func checked(store value: String) throws(SystemFailure) -> String {
         let parts = value.dropFirst(scheme.utf8.count).split(separator: "/", omittingEmptySubsequences: false)
-        let isBucket = parts.first.map { (3...63).contains($0.count) && $0.allSatisfy(isKeyLetter) } ?? false
+        let isBucket = parts.first.map(isBucketName) ?? false
         // One slash at the end is how many write it.
         let names = parts.dropFirst().last == "" ? parts.dropFirst().dropLast() : parts.dropFirst()
         guard isBucket, names.allSatisfy({ !$0.isEmpty && $0 != "." && $0 != ".." && $0.allSatisfy(isKeyLetter) })
@@ -104,6 +104,10 @@ public struct BucketOptions: Equatable, Sendable, Codable {
                 "is not s3://bucket/prefix with a bucket of 3 to 63 characters, and letters, digits, . _ - only")
         }
         return value
+    }
+
+    static func isBucketName(_ text: Substring) -> Bool {
+        (3...63).contains(text.count) && text.allSatisfy(isKeyLetter)
     }
 
     private static func isKeyLetter(_ letter: Character) -> Bool {

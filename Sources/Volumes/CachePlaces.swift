@@ -1,3 +1,4 @@
+import Control
 import FileModel
 import Glibc
 import LinuxSystem
@@ -28,7 +29,7 @@ public struct CachePlaces: Sendable {
     /// A list of places that can be understood, as it is.
     static func checked(_ list: String) throws(SystemFailure) -> String {
         for place in list.split(separator: ":", omittingEmptySubsequences: false).map(String.init) {
-            guard isClean(place), let parts = parts(of: place) else {
+            guard place.count > 1, PathBytes.isClean(place), let parts = parts(of: place) else {
                 throw VolumeOptions.bad(
                     "cache-dir", list,
                     "must be directories below /, or below a $VARIABLE, after colons, with %u for your name, and without \"..\" or empty parts"
@@ -42,12 +43,6 @@ public struct CachePlaces: Sendable {
             }
         }
         return list
-    }
-
-    private static func isClean(_ place: String) -> Bool {
-        place.count > 1 && place.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F }
-            && place.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
-                .allSatisfy { !$0.isEmpty && $0 != ".." && $0 != "." }
     }
 
     private enum Part {
@@ -111,7 +106,7 @@ public struct CachePlaces: Sendable {
             }
         }
         while path.count > 1, path.hasSuffix("/") { path.removeLast() }
-        return path.hasPrefix("/") && Self.isClean(path) ? path : nil
+        return path.hasPrefix("/") && path.count > 1 && PathBytes.isClean(path) ? path : nil
     }
 
     // MARK: On disk

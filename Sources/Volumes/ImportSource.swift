@@ -20,8 +20,7 @@ public struct ImportSource: Equatable, Sendable {
         if text.hasPrefix(BucketOptions.scheme) {
             let parts = text.dropFirst(BucketOptions.scheme.utf8.count).split(
                 separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
-            guard let name = parts.first, (3...63).contains(name.utf8.count), name.allSatisfy(Self.isBucketLetter)
-            else {
+            guard let name = parts.first, BucketOptions.isBucketName(name) else {
                 throw SystemFailure(
                     text, "is not s3://bucket/prefix with a bucket of 3 to 63 characters", status: .usage)
             }
@@ -47,10 +46,6 @@ public struct ImportSource: Equatable, Sendable {
         defer { free(found) }
         url = scheme + String(cString: found)
         bucket = nil
-    }
-
-    private static func isBucketLetter(_ letter: Character) -> Bool {
-        letter.isASCII && (letter.isLetter || letter.isNumber || "._-".contains(letter))
     }
 
     /// The options as the volume's metadata keeps them: the same text for the same options.

@@ -50,7 +50,7 @@ extension MountService {
             let left = deadline.remainingMilliseconds
             let seconds = left < 0 ? Self.drainStep : min(Self.drainStep, Double(left) / 1000)
             guard case .staged(let total) = try client.ask(.store(seconds: seconds), timeout: .seconds(60)) else {
-                throw SystemFailure(client.socket, "answered with something else", status: .dataError)
+                throw client.confused
             }
             show(total)
             if total.packs == 0 || deadline.hasPassed { return total }

@@ -30,7 +30,7 @@ extension MountService {
                     guard
                         case .snapshot(.cloned(let epoch)) = try client.ask(
                             .snapshot(request), timeout: Self.cloneTimeout)
-                    else { throw SystemFailure(client.socket, "answered with something else", status: .dataError) }
+                    else { throw client.confused }
                     return epoch
                 })
         } catch {
@@ -76,26 +76,13 @@ extension VolumeRegistry {
         var options = parent.options
         options.path = nil
         var record = VolumeRecord(name: name, createdAt: now, options: options)
-        let volume = paths.volume(record.name)
-        try UnixSocket.checkPath(volume.controlSocket)
-        let temporary = "\(paths.volumes)/.new-\(name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
-        try SecureDirectory.make(temporary)
-        do throws(SystemFailure) {
-            let epoch = try fill("\(temporary)/meta.db")
+        try make(record) { path throws(SystemFailure) in
+            let epoch = try fill("\(path.dropLast("volume.json".utf8.count))meta.db")
             let base = VolumeBase(volume: parent.name, lastEpoch: epoch, options: parent.options)
             record.bases = (parent.bases ?? []) + [base]
             record.reachesBuckets = parent.reachesBuckets
-            try AtomicFile.replace("\(temporary)/volume.json", try Self.encode(record))
-            switch record.place(volume) {
-            case .bucket: try prepareBucket("\(temporary)/volume.json")
-            case .directory(let path): if options.store != nil { try makeStore(path) }
-            }
-            guard rename(temporary, volume.directory) == 0 else {
-                throw SystemFailure(volume.directory, "cannot be made", .current, status: .cannotCreate)
-            }
-        } catch {
-            FileTree.remove(temporary)
-            throw error
+            try AtomicFile.replace(path, try Self.encode(record))
+            try preparePlace(of: record, path, prepareBucket)
         }
         return record
     }

@@ -170,7 +170,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
             throw bad("store", value, "is not a file:///absolute/path or s3://bucket/prefix URL")
         }
         let path = value.dropFirst(scheme.utf8.count)
-        guard path.count > 1, isClean(path) else {
+        guard path.count > 1, PathBytes.isClean(path) else {
             throw bad("store", value, "must name a directory below / without \"..\", empty parts or control characters")
         }
         return value
@@ -182,12 +182,6 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         } catch {
             throw bad("path", value, "\(error.cause); it must be an absolute path in the container, such as /data")
         }
-    }
-
-    private static func isClean(_ path: Substring) -> Bool {
-        path.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F }
-            && path.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
-                .allSatisfy { !$0.isEmpty && $0 != ".." && $0 != "." }
     }
 
     /// Digits and one of K, M, G, T (each 1024 times the one before), with or without "iB".

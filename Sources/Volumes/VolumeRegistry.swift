@@ -28,10 +28,7 @@ public struct VolumeRegistry: Sendable {
         let record = VolumeRecord(name: name, createdAt: now, options: options)
         do throws(SystemFailure) {
             try make(record) { path throws(SystemFailure) in
-                switch record.place(paths.volume(record.name)) {
-                case .bucket: try prepareBucket(path)
-                case .directory(let path): if options.store != nil { try makeStore(path) }
-                }
+                try preparePlace(of: record, path, prepareBucket)
             }
         } catch {
             // Another process was faster: then the volume is there.
@@ -55,8 +52,18 @@ public struct VolumeRegistry: Sendable {
         try make(VolumeRecord(name: name, createdAt: now, options: options), prepare: fill)
     }
 
-    /// Makes a volume's directory in one step. `prepare` gets the path of the new record.
-    private func make(
+    /// Makes the volume's place in its store. `path` is that of the record.
+    func preparePlace(
+        of record: VolumeRecord, _ path: String, _ prepareBucket: (String) throws(SystemFailure) -> Void
+    ) throws(SystemFailure) {
+        switch record.place(paths.volume(record.name)) {
+        case .bucket: try prepareBucket(path)
+        case .directory(let directory): if record.options.store != nil { try makeStore(directory) }
+        }
+    }
+
+    /// Makes a volume's directory in one step. `prepare` gets the path of the new record, and may write it anew.
+    func make(
         _ record: VolumeRecord, prepare: (String) throws(SystemFailure) -> Void
     ) throws(SystemFailure) {
         try paths.prepare()
@@ -188,7 +195,8 @@ public struct VolumeRegistry: Sendable {
             fix: "use another name, or remove it first", errno: .alreadyExists, status: .cannotCreate)
     }
 
-    static func encode(_ record: VolumeRecord) throws(SystemFailure) -> [UInt8] {
+    /// The bytes of a volume's record, for people, too.
+    public static func encode(_ record: VolumeRecord) throws(SystemFailure) -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         do {

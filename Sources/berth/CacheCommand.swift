@@ -80,7 +80,7 @@ struct CacheCommand: ParsableCommand {
             let client = try DataPlace.client(name, site)
             let reply = try DataPlace.ask(.evict(selection, pinnedToo: pinned), of: client, list: nil)
             guard case .evicted(let packs, let bytes, let pinned) = reply else {
-                throw SystemFailure(client.socket, "answered with something else", status: .dataError)
+                throw client.confused
             }
             CacheCommand.tell("\(name)", packs, bytes, pinned)
         }
@@ -112,7 +112,7 @@ struct CacheCommand: ParsableCommand {
                 let (name, selection) = try DataPlace.selection(places, hasList: false)
                 let client = try DataPlace.client(name, site)
                 guard case .unpinned(let packs) = try DataPlace.ask(.unpin(selection), of: client, list: nil) else {
-                    throw SystemFailure(client.socket, "answered with something else", status: .dataError)
+                    throw client.confused
                 }
                 print("unpinned \(packs) packs")
             }

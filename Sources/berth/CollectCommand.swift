@@ -42,7 +42,7 @@ struct CollectCommand: ParsableCommand {
             let file = FileDescriptor(owning: number)
             let reply = try client.ask(.collect(dryRun: dryRun), passing: file.rawValue, timeout: Self.timeout)
             guard case .collected(let summary) = reply else {
-                throw SystemFailure(client.socket, "answered with something else", status: .dataError)
+                throw client.confused
             }
             let report = Report(summary: summary, packs: try Self.lines(file))
             if json { try Output.json(report) } else { show(report) }

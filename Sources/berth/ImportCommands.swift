@@ -1,7 +1,6 @@
 import ArgumentParser
 import Control
 import FileModel
-import FoundationEssentials
 import Glibc
 import LinuxSystem
 import Volumes
@@ -52,7 +51,7 @@ struct ImportCommand: ParsableCommand {
             if from.isBucket { try Self.allowNetwork(record, site) }
             let client = try DataPlace.client(place.name, site)
             let order = ImportOrder(
-                source: from.url, options: try from.encodedOptions(), place: Array(place.path.utf8),
+                source: from.url, options: try from.encodedOptions(), place: place.bytes,
                 isArchive: tar || from.looksLikeArchive)
             try Transfer(client, "\(place.name)", output: 1).follow(
                 try client.ask(.importData(order), timeout: .seconds(60)))
@@ -70,9 +69,7 @@ struct ImportCommand: ParsableCommand {
                 "volume \"\(record.name)\"", "is mounted, and its server was started without the network",
                 fix: "unmount it once; from then on its servers reach buckets", errno: .busy, status: .temporaryFailure)
         }
-        try client.ask(.stop(seconds: nil), timeout: .seconds(5))
-        let deadline = Deadline(after: .seconds(60))
-        while (try? site.mounts.supervisor.running(paths)) != nil, !deadline.hasPassed { usleep(20_000) }
+        try site.mounts.stopServer(paths)
     }
 }
 
@@ -101,22 +98,26 @@ struct ExportCommand: ParsableCommand {
                     "an archive", "is not for a terminal", fix: "send it to a file or a pipe", status: .usage)
             }
             let client = try DataPlace.client(place.name, site)
-            let order = ExportOrder(place: Array(place.path.utf8), isArchive: isArchive)
+            let order = ExportOrder(place: place.bytes, isArchive: isArchive)
             // An archive has its name once it is whole.
             let partial = isArchive && target != "-" ? target + ".part" : nil
             let descriptor = try open(partial)
             let reply = try client.ask(.exportData(order), passing: descriptor.rawValue, timeout: .seconds(60))
+            var leftOut: SystemFailure?
             do throws(SystemFailure) {
                 try Transfer(client, "\(place.name)", output: target == "-" ? 2 : 1).follow(reply)
             } catch {
                 // What was left out is said; the archive is whole.
-                if let partial, error.status != .dataError { unlink(partial) }
-                if let partial, error.status == .dataError { rename(partial, target) }
-                throw error
+                guard error.status == .dataError else {
+                    if let partial { unlink(partial) }
+                    throw error
+                }
+                leftOut = error
             }
             if let partial, rename(partial, target) != 0 {
                 throw SystemFailure(target, "cannot be made", .current, status: .cannotCreate)
             }
+            if let leftOut { throw leftOut }
         }
     }
 
@@ -178,7 +179,7 @@ struct Transfer {
     private static func progress(_ reply: ServerReply, _ client: ServerClient) throws(SystemFailure) -> TransferProgress
     {
         guard case .transferring(let progress) = reply else {
-            throw SystemFailure(client.socket, "answered with something else", status: .dataError)
+            throw client.confused
         }
         return progress
     }
@@ -186,8 +187,6 @@ struct Transfer {
 
 /// Shows how far a transfer is: one line that changes for people, lines of JSON for programs.
 private final class TransferDisplay {
-    private static let lineInterval = Duration.seconds(1)
-
     private struct Line: Encodable {
         var found: Int
         var made: Int
@@ -201,48 +200,34 @@ private final class TransferDisplay {
     }
 
     private let what: String
-    private let output: Int32
-    private let isTerminal: Bool
-    private let start = ContinuousClock.now
-    private var lastLine: ContinuousClock.Instant?
+    private var output: ProgressOutput
 
     init(what: String, output: Int32) {
         self.what = what
-        self.output = output
-        isTerminal = isatty(output) == 1
+        self.output = ProgressOutput(output)
     }
 
-    private var seconds: Double { (start.duration(to: .now) / .milliseconds(1)).rounded() / 1000 }
-
     func show(_ progress: TransferProgress) {
-        if isTerminal { return write("\r" + text(progress) + "\u{1B}[K") }
-        if let lastLine, lastLine.duration(to: .now) < Self.lineInterval { return }
-        lastLine = .now
-        line(progress)
+        if output.isTerminal { output.draw(text(progress)) } else if output.isDue() { line(progress) }
     }
 
     func finish(_ progress: TransferProgress) {
-        if isTerminal { write("\r" + text(progress) + "\u{1B}[K\n") } else { line(progress) }
+        guard output.isTerminal else { return line(progress) }
+        output.draw(text(progress))
+        output.endLine()
     }
 
     private func text(_ progress: TransferProgress) -> String {
-        let rate = Int(Double(progress.found) / max(seconds, 0.001))
+        let rate = Int(Double(progress.found) / max(output.seconds, 0.001))
         return "\(what): \(progress.found) entries, \(rate)/s; \(progress.made) new, \(progress.renewed) renewed, "
             + "\(progress.same) there already, \(progress.leftOut) left out; \(Output.bytes(progress.bytes))"
     }
 
     private func line(_ progress: TransferProgress) {
-        let line = Line(
-            found: progress.found, made: progress.made, renewed: progress.renewed, same: progress.same,
-            leftOut: progress.leftOut, bytes: progress.bytes, seconds: seconds, isOver: progress.isOver,
-            failure: progress.failure)
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        guard let data = try? encoder.encode(line) else { return }
-        write(String(decoding: data, as: UTF8.self) + "\n")
-    }
-
-    private func write(_ text: String) {
-        Array(text.utf8).withUnsafeBytes { _ = Glibc.write(output, $0.baseAddress, $0.count) }
+        output.line(
+            Line(
+                found: progress.found, made: progress.made, renewed: progress.renewed, same: progress.same,
+                leftOut: progress.leftOut, bytes: progress.bytes, seconds: output.seconds, isOver: progress.isOver,
+                failure: progress.failure))
     }
 }

@@ -6,11 +6,18 @@ import LinuxSystem
 /// What commands print.
 enum Output {
     /// Prints a value as JSON, keys sorted, for scripts.
-    static func json(_ value: some Encodable) throws(SystemFailure) {
+    static func json(_ value: some Encodable) throws(SystemFailure) { print(try encoded(value, .prettyPrinted)) }
+
+    /// As `json`, on one line: for lists that are printed as they come.
+    static func jsonLine(_ value: some Encodable) throws(SystemFailure) { print(try encoded(value)) }
+
+    static func encoded(
+        _ value: some Encodable, _ form: JSONEncoder.OutputFormatting = []
+    ) throws(SystemFailure) -> String {
         let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, form]
         do {
-            print(String(decoding: try encoder.encode(value), as: UTF8.self))
+            return String(decoding: try encoder.encode(value), as: UTF8.self)
         } catch {
             throw SystemFailure("the answer", "cannot be written as JSON: \(error)", status: .software)
         }
@@ -50,17 +57,6 @@ enum Output {
             value /= 1024
         }
         return "\(count) B"
-    }
-
-    /// As `json`, on one line: for lists that are printed as they come.
-    static func jsonLine(_ value: some Encodable) throws(SystemFailure) {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        do {
-            print(String(decoding: try encoder.encode(value), as: UTF8.self))
-        } catch {
-            throw SystemFailure("the answer", "cannot be written as JSON: \(error)", status: .software)
-        }
     }
 
     /// A path for people, on one line whatever its bytes are.

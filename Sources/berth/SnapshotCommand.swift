@@ -18,14 +18,18 @@ struct SnapshotCommand: ParsableCommand {
     /// The metadata of very many files is copied or read.
     static let timeout = Duration.seconds(3600)
 
-    static func ask(
-        _ request: SnapshotRequest, _ name: VolumeName, _ site: Site
-    ) throws(SystemFailure) -> SnapshotReply {
+    /// `pick` takes what fits out of the answer.
+    static func ask<Answer>(
+        _ request: SnapshotRequest, _ name: VolumeName, _ site: Site, _ pick: (SnapshotReply) -> Answer?
+    ) throws(SystemFailure) -> Answer {
         let client = try DataPlace.client(name, site)
-        guard case .snapshot(let reply) = try client.ask(.snapshot(request), timeout: timeout) else {
-            throw SystemFailure(client.socket, "answered with something else", status: .dataError)
-        }
-        return reply
+        guard case .snapshot(let reply) = try client.ask(.snapshot(request), timeout: timeout), let found = pick(reply)
+        else { throw client.confused }
+        return found
+    }
+
+    static func order(_ request: SnapshotRequest, _ name: VolumeName, _ site: Site) throws(SystemFailure) {
+        try ask(request, name, site) { $0 == .done ? () : nil }
     }
 
     /// `NAME@SNAPSHOT`, both of them.
@@ -57,7 +61,7 @@ struct SnapshotCommand: ParsableCommand {
                 } else {
                     snapshot = try SnapshotName(Self.timeName())
                 }
-                _ = try ask(.create(name: snapshot.description), reference.volume, site)
+                try order(.create(name: snapshot.description), reference.volume, site)
                 let full = "\(reference.volume)@\(snapshot)"
                 if json { try Output.json(["snapshot": full]) } else { print(full) }
             }
@@ -82,7 +86,7 @@ struct SnapshotCommand: ParsableCommand {
         func run() throws {
             try berth.run { site throws(SystemFailure) in
                 let volume = try VolumeName(name)
-                guard case .list(let found) = try ask(.list, volume, site) else { return }
+                let found = try ask(.list, volume, site) { if case .list(let found) = $0 { found } else { nil } }
                 if json { return try Output.json(found) }
                 guard !found.isEmpty else {
                     return print("no snapshots; make one with: berth snapshot create \(name)@SNAPSHOT")
@@ -113,7 +117,7 @@ struct SnapshotCommand: ParsableCommand {
                 for name in names { _ = try both(name) }
                 for name in names {
                     let (volume, snapshot) = try both(name)
-                    _ = try ask(.remove(name: snapshot.description), volume, site)
+                    try order(.remove(name: snapshot.description), volume, site)
                     print(name)
                 }
             }
@@ -148,7 +152,9 @@ struct SnapshotCommand: ParsableCommand {
                 }
                 let request = SnapshotRequest.restore(
                     name: snapshot.description, path: Array(path.utf8), target: Array(target.utf8), replaces: force)
-                guard case .restored(let files, let bytes) = try ask(request, volume, site) else { return }
+                let (files, bytes) = try ask(request, volume, site) { reply in
+                    if case .restored(let files, let bytes) = reply { (files, bytes) } else { nil }
+                }
                 print("\(volume):/\(target) is back: \(files) files and directories, \(Output.bytes(bytes))")
             }
         }
@@ -162,17 +168,17 @@ struct SnapshotCommand: ParsableCommand {
                     fix: "make a snapshot of it first, then add --force; or restore a path beside it with --to",
                     status: .usage)
             }
-            _ = try ask(.restoreAll(name: snapshot.description), volume, site)
+            try order(.restoreAll(name: snapshot.description), volume, site)
             print("\(volume) is as it was at \(volume)@\(snapshot)")
         }
 
         private static func path(_ text: String) throws(SystemFailure) -> String {
-            guard text.hasPrefix("/"), !text.split(separator: "/").contains(where: { $0 == "." || $0 == ".." }) else {
+            guard let path = DataPlace.inner(text) else {
                 throw SystemFailure(
                     "path \"\(text)\"", "is none in the volume", fix: "write /path, from the volume's root",
                     status: .usage)
             }
-            return text.split(separator: "/").joined(separator: "/")
+            return path
         }
     }
 }

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Control
-import FoundationEssentials
 import Glibc
 import LinuxSystem
 import Volumes
@@ -72,46 +71,38 @@ struct DrainDisplay {
         var failure: String?
     }
 
-    private static let width = 30
-
     private let name: String
     private let style: Style
-    private let start = ContinuousClock.now
+    private let output = ProgressOutput()
     /// The most that was left: what is written meanwhile makes it more.
     private var most: UInt64 = 0
 
     init(name: String, style: Style) {
         self.name = name
-        self.style = style == .bar && isatty(1) != 1 ? .none : style
+        self.style = style == .bar && !output.isTerminal ? .none : style
     }
 
     mutating func show(_ total: StagedTotal) {
         most = max(most, total.bytes)
-        let seconds = (start.duration(to: .now) / .milliseconds(1)).rounded() / 1000
         let stored = most - total.bytes
         switch style {
         case .none: break
         case .bar:
             let share = most == 0 ? 1 : Double(stored) / Double(most)
-            let filled = Int(share * Double(Self.width))
-            let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: Self.width - filled)
-            let left = share > 0 ? "\(Int(seconds / share - seconds)) s left" : total.failure ?? "waiting"
-            let rate = Output.bytes(UInt64(Double(stored) / max(seconds, 0.001)))
-            let text =
-                "\r\(name) [\(bar)] \(total.packs) packs (\(Output.bytes(total.bytes))) to go, \(rate)/s, \(left)\u{1B}[K"
-            Array(text.utf8).withUnsafeBytes { _ = write(1, $0.baseAddress, $0.count) }
+            let left = share > 0 ? "\(output.secondsLeft(after: share)) s left" : total.failure ?? "waiting"
+            output.draw(
+                "\(name) \(ProgressOutput.bar(share)) \(total.packs) packs (\(Output.bytes(total.bytes))) to go, "
+                    + "\(output.rate(stored)), \(left)")
         case .lines:
-            let line = Line(
-                packs: total.packs, bytes: total.bytes, stored: stored, seconds: seconds, failure: total.failure)
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-            guard let data = try? encoder.encode(line) else { return }
-            (Array(data) + [0x0A]).withUnsafeBytes { _ = write(1, $0.baseAddress, $0.count) }
+            output.line(
+                Line(
+                    packs: total.packs, bytes: total.bytes, stored: stored, seconds: output.seconds,
+                    failure: total.failure))
         }
     }
 
     func finish() {
-        if style == .bar { print("") }
+        if style == .bar { output.endLine() }
     }
 }
 

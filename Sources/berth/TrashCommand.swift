@@ -249,11 +249,5 @@ struct SpaceClient {
         return reply
     }
 
-    var confused: SystemFailure {
-        SystemFailure(client.socket, "answered with something else", status: .dataError)
-    }
-}
-
-extension DataPlace {
-    var bytes: [UInt8] { Array(path.utf8) }
+    var confused: SystemFailure { client.confused }
 }

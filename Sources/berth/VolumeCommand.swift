@@ -81,7 +81,7 @@ struct VolumeCommand: ParsableCommand {
 
     struct Change: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "set", abstract: "Change options of a volume, mounted or not.",
+            commandName: "set", abstract: "Change options of a volume, mounted or not; `cache-dir` while it is not.",
             discussion:
                 "Options: \(VolumeOptions.changeable.joined(separator: ", ")). With an empty value, the default is back."
         )

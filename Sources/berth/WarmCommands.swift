@@ -1,7 +1,6 @@
 import ArgumentParser
 import Control
 import FileModel
-import FoundationEssentials
 import Glibc
 import LinuxSystem
 import Volumes
@@ -15,12 +14,18 @@ struct DataPlace {
     init(_ text: String) throws(SystemFailure) {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         name = try VolumeName(parts[0])
-        let path = parts.count > 1 ? parts[1] : "/"
-        guard path.hasPrefix("/"), !path.split(separator: "/").contains(where: { $0 == "." || $0 == ".." }) else {
+        guard let path = Self.inner(parts.count > 1 ? parts[1] : "/") else {
             throw SystemFailure(
                 text, "names no path in the volume", fix: "write NAME:/path, from the volume's root", status: .usage)
         }
-        self.path = path.split(separator: "/").joined(separator: "/")
+        self.path = path
+    }
+
+    /// A path from the volume's root, without slashes at its ends; nil for what is none.
+    static func inner(_ text: String) -> String? {
+        let parts = text.utf8.split(separator: PathBytes.slash)
+        guard text.utf8.first == PathBytes.slash, !parts.contains(where: PathBytes.isDots) else { return nil }
+        return parts.map { String(decoding: $0, as: UTF8.self) }.joined(separator: "/")
     }
 
     /// Places of one volume, and what its server is to be told of them. With a list, a bare name says only which volume
@@ -33,7 +38,7 @@ struct DataPlace {
         guard let first = parsed.first, parsed.allSatisfy({ $0.name.description == first.name.description }) else {
             throw SystemFailure("the paths", "are of more than one volume", fix: "name one at a time", status: .usage)
         }
-        let paths = parsed.map { Array($0.path.utf8) }.filter { !hasList || !$0.isEmpty }
+        let paths = parsed.map(\.bytes).filter { !hasList || !$0.isEmpty }
         return (first.name, DataSelection(paths: paths, hasList: hasList))
     }
 
@@ -52,6 +57,8 @@ struct DataPlace {
 }
 
 extension DataPlace {
+    var bytes: [UInt8] { Array(path.utf8) }
+
     /// A connection to the volume's server, which is started where none runs.
     static func client(_ name: VolumeName, _ site: Site) throws(SystemFailure) -> ServerClient {
         let record = try site.registry.record(name)
@@ -169,7 +176,7 @@ struct PackJob {
 
     private static func progress(_ reply: ServerReply, _ client: ServerClient) throws(SystemFailure) -> WarmProgress {
         guard case .warming(let progress) = reply else {
-            throw SystemFailure(client.socket, "answered with something else", status: .dataError)
+            throw client.confused
         }
         return progress
     }
@@ -177,9 +184,6 @@ struct PackJob {
 
 /// Shows how far a warm-up is: a bar for people, lines for programs.
 final class ProgressDisplay {
-    private static let width = 30
-    private static let lineInterval = Duration.seconds(1)
-
     private struct Line: Encodable {
         var packs: Int
         var done: Int
@@ -193,51 +197,36 @@ final class ProgressDisplay {
     }
 
     private let what: String
-    private let isTerminal = isatty(1) == 1
-    private let start = ContinuousClock.now
-    private var lastLine: ContinuousClock.Instant?
+    private var output = ProgressOutput()
 
     init(what: String) {
         self.what = what
     }
 
-    private var seconds: Double { (start.duration(to: .now) / .milliseconds(1)).rounded() / 1000 }
-
     func show(_ progress: WarmProgress) {
-        if isTerminal { return draw(progress) }
-        if let lastLine, lastLine.duration(to: .now) < Self.lineInterval { return }
-        lastLine = .now
-        printLine(progress)
+        if output.isTerminal { draw(progress) } else if output.isDue() { printLine(progress) }
     }
 
     func finish(_ progress: WarmProgress) {
-        guard isTerminal else { return printLine(progress) }
+        guard output.isTerminal else { return printLine(progress) }
         draw(progress)
-        print("")
+        output.endLine()
     }
 
     private func draw(_ progress: WarmProgress) {
         let share = progress.packs == 0 ? 1 : Double(progress.done) / Double(progress.packs)
-        let filled = Int(share * Double(Self.width))
-        let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: Self.width - filled)
-        let rate = UInt64(Double(progress.fetchedBytes) / max(seconds, 0.001))
-        let left = share > 0 ? Int(seconds / share - seconds) : 0
-        let text =
-            "\r\(what) [\(bar)] \(progress.done)/\(progress.packs) packs, \(Output.bytes(progress.fetchedBytes)) fetched, "
-            + "\(Output.bytes(rate))/s, \(left) s left\u{1B}[K"
-        Array(text.utf8).withUnsafeBytes { _ = write(1, $0.baseAddress, $0.count) }
+        output.draw(
+            "\(what) \(ProgressOutput.bar(share)) \(progress.done)/\(progress.packs) packs, "
+                + "\(Output.bytes(progress.fetchedBytes)) fetched, \(output.rate(progress.fetchedBytes)), "
+                + "\(output.secondsLeft(after: share)) s left")
     }
 
     private func printLine(_ progress: WarmProgress) {
-        let line = Line(
-            packs: progress.packs, done: progress.done, local: progress.local, fetchedBytes: progress.fetchedBytes,
-            provedFrames: progress.provedFrames, damaged: progress.damaged, seconds: seconds, isOver: progress.isOver,
-            failures: progress.failures)
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        guard let data = try? encoder.encode(line) else { return }
-        let bytes = Array(data) + [0x0A]
-        bytes.withUnsafeBytes { _ = write(1, $0.baseAddress, $0.count) }
+        output.line(
+            Line(
+                packs: progress.packs, done: progress.done, local: progress.local, fetchedBytes: progress.fetchedBytes,
+                provedFrames: progress.provedFrames, damaged: progress.damaged, seconds: output.seconds,
+                isOver: progress.isOver, failures: progress.failures))
     }
 }
 
@@ -257,7 +246,7 @@ struct EvictCommand: ParsableCommand {
             let client = try DataPlace.client(name, site)
             let reply = try DataPlace.ask(.evict(selection, pinnedToo: false), of: client, list: fromFile)
             guard case .evicted(let packs, let bytes, let pinned) = reply else {
-                throw SystemFailure(client.socket, "answered with something else", status: .dataError)
+                throw client.confused
             }
             CacheCommand.tell("\(name)", packs, bytes, pinned)
         }

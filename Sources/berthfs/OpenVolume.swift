@@ -133,7 +133,6 @@ struct OpenVolume {
     /// What fsync and close wait for the store at most, where they do.
     private static let storeSeconds = 120.0
 
-    static let epochKey = "epoch"
     /// How often the volume was recovered from its store.
     static let generationKey = "generation"
 
@@ -155,11 +154,11 @@ struct OpenVolume {
     static func passOver(_ database: String, generation: UInt32? = nil) throws(SystemFailure) {
         do {
             let metadata = try SQLiteMetadataStore(path: database)
-            try metadata.transaction { transaction throws(Errno) in
-                let epochs = try transaction.packs().map(\.id.epoch)
-                let epoch = max(epochs.max() ?? 0, try transaction.setting(epochKey).flatMap { UInt32($0) } ?? 0)
-                try transaction.setSetting(epochKey, to: "\(epoch + epochDistance)")
-                if let generation { try transaction.setSetting(generationKey, to: "\(generation)") }
+            try metadata.passOverEpochs(by: epochDistance)
+            if let generation {
+                try metadata.transaction { transaction throws(Errno) in
+                    try transaction.setSetting(generationKey, to: "\(generation)")
+                }
             }
             try metadata.commit(prepare: {})
             try metadata.close()

@@ -204,8 +204,7 @@ final class Server: @unchecked Sendable {
 
     private func answer(_ request: SnapshotRequest) throws(SystemFailure) -> SnapshotReply {
         guard case .restoreAll = request else {
-            let mounted = monitor.withLock { sessions.values.map(\.attachment) }
-            return try snapshots.answer(request, sessions: mounted)
+            return try snapshots.answer(request, sessions: attachments())
         }
         try closeToSessions()
         defer { monitor.withLock { isClosedToSessions = false } }

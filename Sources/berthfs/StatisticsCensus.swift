@@ -31,9 +31,9 @@ struct StatisticsCensus: Sendable {
             throw SystemFailure("volume \"\(volume)\"", "cannot be looked at", error)
         }
         (gauges.inodeLimit, gauges.byteLimit) = fileSystem.limits
-        let cache = packs.cacheTotal()
+        let cache = packs.cacheState
         (gauges.cachedPacks, gauges.cachedBytes, gauges.cacheLimit) = (
-            cache.packs, UInt64(cache.bytes), UInt64(cache.limit)
+            cache.packs, UInt64(cache.bytes), UInt64(cache.limits.bytes)
         )
         let staged = packs.stagedTotal()
         (gauges.stagedPacks, gauges.stagedBytes) = (staged.packs, UInt64(staged.bytes))

@@ -47,9 +47,10 @@ struct RecoveryTests {
         let text = try site.shell.run(
             """
             set -e; \(keys)
-            berth volume create v -o store=s3://\(S3Server.bucket)/\(place) -o metadata-copy=1s >/dev/null
+            berth volume create v -o store=s3://\(S3Server.bucket)/\(place) -o metadata-copy=6s >/dev/null
             berth mount v m >/dev/null; for i in $(seq 100); do echo "file $i" > m/f$i; done; md5sum m/* > sums
-            sleep 4; echo late > m/late; sync m/late
+            # Between the first copy and the second.
+            sleep 9; echo late > m/late; sync m/late
             pid=$(berth status --json | grep -o '"server" : [0-9]*' | grep -o '[0-9]*$'); kill -9 $pid; fusermount3 -uz m
             rm -rf $HOME/.local/share/berth $HOME/.cache/berth
             berth volume recover s3://\(S3Server.bucket)/\(place)/v | head -1 | grep -c recovered

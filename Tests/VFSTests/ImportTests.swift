@@ -299,7 +299,7 @@ struct ImportTests {
         try site.write("large", content)
         for number in 0..<300 { try site.write("s\(number)", Array(content[number * 1000..<number * 1000 + 900])) }
         try site.importAll()
-        let all = try site.volume.fileSystem.storedPacks(below: [])
+        let all = try site.volume.fileSystem.needed(below: []).foreign
         #expect(all.count == 302, "two parts of the large one")
         #expect(!all.contains { site.volume.packs.isWarm($0) })
         let fetched = try all.map { try site.volume.packs.warm($0) }.reduce(0, +)
@@ -321,7 +321,7 @@ struct ImportTests {
         }
         try site.reopen(withoutCache: false)
         #expect(!all.allSatisfy { site.volume.packs.isWarm($0) })
-        for part in try site.volume.fileSystem.storedPacks(below: [try FileName("large")]) {
+        for part in try site.volume.fileSystem.needed(below: [try FileName("large")]).foreign {
             #expect(site.volume.packs.evict(part) > 0)
         }
         #expect(throws: Errno.io) { try site.read("large", 0..<10) }
