@@ -6,7 +6,7 @@ PROGRAMS := .build/release
 RELEASE := swift build -c release -Xswiftc -static-stdlib -Xlinker -s
 SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: build demo dist test bench format lint clean
+.PHONY: build demo dist test soak sanitize bench format lint clean
 
 build: dependencies-build
 	@$(RELEASE)
@@ -36,6 +36,19 @@ test: dependencies-test lint
 	@$(RELEASE)
 	@packaging/dist.sh "$(CURDIR)/$(PROGRAMS)" "$(CURDIR)/dist"
 	@BERTH_PROGRAMS="$(CURDIR)/$(PROGRAMS)" BERTH_PACKAGING="$(CURDIR)/packaging" swift test
+
+# What `make test` does for a minute, for as long as you like: histories with seeds that nobody chose, and mutated input.
+SOAK := 1000000
+FROM = $(shell date +%s)000000
+soak: dependencies-test
+	@$(RELEASE)
+	@$(PROGRAMS)/berth-simulate --from $(FROM) --count $(SOAK) --jobs $$(nproc)
+	@BERTH_SECONDS=75 swift test --filter FuzzTests
+
+# The tests of the data plane with the thread sanitizer, then with the address sanitizer.
+sanitize: dependencies-test
+	@BERTH_DATA_PLANE_ONLY=1 TSAN_OPTIONS=report_thread_leaks=0 swift test --sanitize=thread --scratch-path .build-thread
+	@BERTH_DATA_PLANE_ONLY=1 ASAN_OPTIONS=detect_leaks=0 swift test --sanitize=address --scratch-path .build-address
 
 # Everything beside JuiceFS and the local file system; hours. A short look: make bench BENCH=--quick
 bench: dependencies-bench

@@ -33,6 +33,15 @@ let nio: [Target.Dependency] = [
     .product(name: "NIOHTTP1", package: "swift-nio"),
 ]
 
+/// The data plane and its tests alone, which `make sanitize` builds: no more than that is run under sanitizers, and the
+/// rest would take most of the time.
+let isDataPlaneOnly = Context.environment["BERTH_DATA_PLANE_ONLY"] != nil
+let dataPlane = [
+    "CLinux", "CSQLite", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "Metadata", "Metrics", "ObjectStorage",
+    "Packs",
+    "SQLiteMetadata", "VFS", "TestSupport", "LinuxSystemTests", "MetadataTests", "PacksTests", "VFSTests",
+]
+
 let package = Package(
     name: "berth",
     products: [
@@ -59,33 +68,39 @@ let package = Package(
         // The floor.
         module("FileModel", []),
         module("LinuxSystem", ["CLinux", "FileModel"]),
+        module("Metrics", []),
 
         // The data plane.
         module("Metadata", ["FileModel"]),
         module("SQLiteMetadata", ["CSQLite", "FileModel", "LinuxSystem", "Metadata"]),
-        module("ObjectStorage", ["CLinux", "FileModel", "LinuxSystem"]),
-        module("S3Storage", ["CCurl", "FileModel", "LinuxSystem", "ObjectStorage", crypto]),
-        module("Packs", ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "ObjectStorage"]),
+        module("ObjectStorage", ["CLinux", "FileModel", "LinuxSystem", "Metrics"]),
+        module("Archives", ["FileModel"]),
+        module("S3Storage", ["CCurl", "FileModel", "LinuxSystem", "Metrics", "ObjectStorage", crypto]),
+        module("Packs", ["CLinux", "CXXHash", "CZstd", "FileModel", "LinuxSystem", "Metrics", "ObjectStorage"]),
         module("MetadataCopies", ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"]),
-        module("VFS", ["FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs"]),
-        module("FUSEBridge", ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "VFS"]),
+        module("VFS", ["FileModel", "LinuxSystem", "Metadata", "Metrics", "ObjectStorage", "Packs"]),
+        module("FUSEBridge", ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "Metrics", "VFS"]),
         module("Sandbox", ["CSeccomp", "FileModel"]),
 
         // The control plane.
-        module("Control", ["CLinux", "FileModel", "LinuxSystem"]),
-        module("Volumes", ["CLinux", "Control", "FileModel", "LinuxSystem", logging]),
+        module("Control", ["CLinux", "FileModel", "LinuxSystem", "Metrics"]),
+        module("Volumes", ["CLinux", "Control", "FileModel", "LinuxSystem", "Metrics", logging]),
         module("VolumePlugin", ["FileModel", "LinuxSystem", "Volumes", logging] + nio),
         module("RuntimeHooks", ["CLinux", "Control", "FileModel", "LinuxSystem", "Volumes"]),
 
         // Composition roots.
         program(
             "berth",
-            ["CLinux", "Control", "FileModel", "LinuxSystem", "VolumePlugin", "Volumes", arguments, logging]),
+            [
+                "CLinux", "Control", "FileModel", "LinuxSystem", "Metrics", "VolumePlugin", "Volumes", arguments,
+                logging,
+            ]),
         program("berth-hook", ["Control", "FileModel", "LinuxSystem", "RuntimeHooks", "Volumes"]),
         program(
             "berthfs",
             [
-                "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "MetadataCopies",
+                "Archives", "CLinux", "Control", "FUSEBridge", "FileModel", "LinuxSystem", "Metadata", "MetadataCopies",
+                "Metrics",
                 "ObjectStorage",
                 "Packs", "S3Storage", "SQLiteMetadata", "Sandbox", "VFS", "Volumes", arguments, logging,
             ]),
@@ -101,10 +116,26 @@ let package = Package(
                 "CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS",
             ],
             path: "Tests/TestSupport", swiftSettings: strict),
+        .target(name: "CSimulation", path: "Tests/CSimulation"),
+        .executableTarget(
+            name: "berth-simulate",
+            dependencies: [
+                "CSimulation", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata",
+                "TestSupport", "VFS",
+            ],
+            path: "Tests/Simulation", swiftSettings: strict),
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "Control", "FileModel", "LinuxSystem", "ObjectStorage", "Packs", "RuntimeHooks", "S3Storage",
+                "VolumePlugin", "Volumes",
+            ], path: "Tests/FuzzTargets", swiftSettings: strict),
         tests("ArchitectureTests", ["LinuxSystem"]),
         tests("CommandTests", ["LinuxSystem"]),
         tests("ContainerTests", ["LinuxSystem"]),
+        tests("FuzzTests", ["FuzzTargets", "LinuxSystem"]),
         tests("FileModelTests", ["FileModel"]),
+        tests("MetricsTests", ["LinuxSystem", "Metrics"]),
         tests("MetadataTests", ["FileModel", "LinuxSystem", "Metadata", "SQLiteMetadata"]),
         tests(
             "MetadataCopiesTests",
@@ -116,12 +147,20 @@ let package = Package(
         tests(
             "VFSTests",
             ["CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"]),
+        tests("SimulationTests", ["FileModel", "LinuxSystem"]),
+        tests("ArchivesTests", ["Archives", "FileModel"]),
         tests("StorageTests", ["FileModel", "LinuxSystem", "ObjectStorage", "S3Storage"]),
         tests("VolumePluginTests", ["LinuxSystem", "VolumePlugin", logging]),
-        tests("VolumesTests", ["Control", "FileModel", "LinuxSystem", "Volumes"]),
+        tests("VolumesTests", ["Control", "FileModel", "LinuxSystem", "Volumes", logging]),
         tests("ControlTests", ["Control", "FileModel", "LinuxSystem"]),
         tests("LinuxSystemTests", ["FileModel", "LinuxSystem"]),
         tests("RuntimeHooksTests", ["FileModel", "LinuxSystem", "RuntimeHooks", "Volumes"]),
     ],
     swiftLanguageModes: [.v6]
 )
+
+if isDataPlaneOnly {
+    package.products = []
+    package.dependencies = []
+    package.targets.removeAll { !dataPlane.contains($0.name) }
+}

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import loads, plot, report, settings, targets
+from harness import loads, plot, remote, report, settings, targets
 from harness.machine import Account, Failure, end_programs, free_mount
 from harness.run import Run
 from harness.systems import ALL
@@ -53,6 +53,11 @@ def arguments():
     parser.add_argument("--footprint", type=int, help="small files whose cost is looked at (default 100000)")
     parser.add_argument("--scale", help="instead of all else, grow a volume to these sizes, as 1000000,5000000")
     parser.add_argument("--scale-limit", type=int, default=100_000, help="as far as JuiceFS is grown (default 100000)")
+    parser.add_argument("--remote", action="store_true",
+                        help="instead of all else, data in a bucket: Berth and JuiceFS on one SeaweedFS; with --only small or "
+                             "--only large a part of it")
+    parser.add_argument("--juicefs-compress", default="zstd", help="of --remote: none, lz4 or zstd (default zstd)")
+    parser.add_argument("--large", type=int, default=1024, help="MiB of the large file of --remote (default 1024)")
     parser.add_argument("--check", action="store_true", help="fail where a measured target is missed")
     parser.add_argument("--output", type=Path, help="directory for results (default Benchmarks/results/TIME)")
     parser.add_argument("--work", type=Path, default=Path("/tmp"), help="where all systems store (default /tmp)")
@@ -69,6 +74,7 @@ def complete(options, parser):
     options.rounds = options.rounds or (1 if quick else 3)
     options.footprint = options.footprint or (5_000 if quick else 100_000)
     options.clients = [int(word) for word in (options.clients or ("2" if quick else "1,2,8")).split(",")]
+    options.large_bytes = options.large << 20
     options.scale = [int(word) for word in options.scale.split(",")] if options.scale else []
     options.systems = options.systems.split(",")
     unknown = set(options.systems) - set(ALL)
@@ -112,6 +118,8 @@ def give_back(directory):
 
 def measure(options, work):
     site = Site(options, work)
+    if options.remote:
+        return measure_remote(site, options)
     run = Run(site, options, say)
     try:
         if options.scale:
@@ -123,6 +131,18 @@ def measure(options, work):
     finally:
         met = conclude(run, site, options)
     return 0 if not run.failures and (met or not options.check) else 1
+
+
+def measure_remote(site, options):
+    run = remote.Remote(site, options, say)
+    text = run.measure()
+    description = settings.describe(site, options, run.commands)
+    options.output.mkdir(parents=True, exist_ok=True)
+    text = f"{settings.text(description)}\n\n{text}"
+    (options.output / "remote.txt").write_text(text + "\n", encoding="utf-8")
+    give_back(options.output)
+    say(f"\n{text}\n\nresults: {options.output}")
+    return 1 if options.check and "MISSED" in text else 0
 
 
 def main():

@@ -26,7 +26,7 @@ trap 'rm -rf "$work"' EXIT
 # What both hold, laid out as in the tarball.
 lay_out() {
     local tree=$1 program
-    install -d "$tree"/{bin,docs,share/man/man1,share/completions,share/systemd/user}
+    install -d "$tree"/{bin,docs,share/man/man1,share/completions,share/systemd/user,share/grafana}
     install -m 0755 "$programs"/{berth,berthfs,berth-hook} "$tree/bin/"
     install -m 0644 "$checkout/README.md" "$tree/"
     cp -R --no-preserve=all "$checkout/docs/." "$tree/docs/"
@@ -38,6 +38,7 @@ lay_out() {
         mv "$tree/share/modulefiles/berth.tcl" "$tree/share/modulefiles/berth"
     fi
     install -m 0644 "$here"/systemd/* "$tree/share/systemd/user/"
+    install -m 0644 "$here/grafana/berth.json" "$tree/share/grafana/"
     for program in berth berthfs; do
         "$programs/$program" --experimental-dump-help | "$here/manual.py" "$version" \
             "$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%d)" "$here/manual/$program.roff" >"$tree/share/man/man1/$program.1"
@@ -83,6 +84,7 @@ make_package() {
         mv "$source/share/completions/$program.fish" "$root/usr/share/fish/vendor_completions.d/"
     done
     mv "$source/hooks" "$root/usr/share/berth/hooks"
+    mv "$source/share/grafana" "$root/usr/share/berth/grafana"
     [ ! -d "$source/share/modulefiles" ] || mv "$source/share/modulefiles" "$root/usr/share/modulefiles"
     mv "$source/README.md" "$source/docs" "$root/usr/share/doc/berth/"
 

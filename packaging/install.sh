@@ -48,6 +48,7 @@ files() {
     for file in berth.socket berth.service; do
         echo "share/systemd/user/$file $share/systemd/user/$file"
     done
+    echo "share/grafana/berth.json $share/berth/grafana/berth.json"
     (cd "$here" && find README.md docs hooks -type f | sort) | while read -r file; do
         echo "$file $share/berth/$file"
     done

@@ -107,7 +107,9 @@ def main():
     version, date, tail = sys.argv[1:]
     with open(tail, encoding="utf-8") as file:
         ending = file.read()
-    print("\n".join(page(json.load(sys.stdin)["command"], version, date, ending)))
+    lines = "\n".join(page(json.load(sys.stdin)["command"], version, date, ending))
+    # groff without a preprocessor reads ASCII alone.
+    print("".join(letter if letter.isascii() else f"\\[u{ord(letter):04X}]" for letter in lines))
 
 
 main()

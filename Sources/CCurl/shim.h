@@ -26,6 +26,10 @@ typedef int (*berth_curl_seek)(void *context, curl_off_t offset, int origin);
 static inline CURLcode berth_curl_set_seek(CURL *handle, berth_curl_seek value) {
     return curl_easy_setopt(handle, CURLOPT_SEEKFUNCTION, value);
 }
+typedef int (*berth_curl_progress)(void *context, curl_off_t total, curl_off_t now, curl_off_t up_total, curl_off_t up_now);
+static inline CURLcode berth_curl_set_progress(CURL *handle, berth_curl_progress value) {
+    return curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, value);
+}
 static inline CURLcode berth_curl_get_number(CURL *handle, CURLINFO what, long *value) {
     return curl_easy_getinfo(handle, what, value);
 }

@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -59,6 +61,8 @@ static inline int berth_renameat2(int from, const char *a, int to, const char *b
 static inline int berth_pivot_root(const char *root, const char *old) {
     return (int)syscall(SYS_pivot_root, root, old);
 }
+// FICLONE of <linux/fs.h>: the target shares the source's blocks.
+static inline int berth_clone_file(int target, int source) { return ioctl(target, 0x40049409, source); }
 static inline int berth_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 static inline int berth_pidfd_getfd(int pidfd, int number) { return (int)syscall(SYS_pidfd_getfd, pidfd, number, 0); }
 static inline int berth_gettid(void) { return (int)syscall(SYS_gettid); }
@@ -191,4 +195,11 @@ static inline ssize_t berth_receive_with_fd(int socket, void *bytes, size_t leng
         }
     }
     return received;
+}
+
+// Gives what is larger than a request back to the system when it is freed. By itself glibc raises the limit to the
+// largest block that was ever freed, a pack's, and each thread's heap then keeps such blocks for good.
+static inline void berth_return_large_blocks(void) {
+    mallopt(M_MMAP_THRESHOLD, 2 << 20);
+    mallopt(M_TRIM_THRESHOLD, 8 << 20);
 }

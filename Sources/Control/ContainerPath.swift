@@ -1,5 +1,22 @@
 import LinuxSystem
 
+/// What paths are looked at for, by bytes: a letter that combines with the slash before it makes another Character of it.
+public enum PathBytes {
+    public static let slash = UInt8(ascii: "/")
+
+    /// "." or "..".
+    public static func isDots(_ part: some Collection<UInt8>) -> Bool {
+        (1...2).contains(part.count) && part.allSatisfy { $0 == UInt8(ascii: ".") }
+    }
+
+    /// Whether no control character is in the path, and after its first byte no empty part, no "." and no "..".
+    public static func isClean(_ path: some StringProtocol) -> Bool {
+        path.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F }
+            && path.utf8.dropFirst().split(separator: slash, omittingEmptySubsequences: false)
+                .allSatisfy { !$0.isEmpty && !isDots($0) }
+    }
+}
+
 /// Where a volume belongs in a container, and in whatever `berth run` starts: absolute, clean, and of characters that
 /// every runtime's command line can carry.
 public struct ContainerPath: Hashable, Sendable, CustomStringConvertible {
@@ -13,8 +30,9 @@ public struct ContainerPath: Hashable, Sendable, CustomStringConvertible {
 
     /// Checks a path somebody typed. Slashes at the end are taken off.
     public init(_ text: String) throws(SystemFailure) {
-        var path = Substring(text)
-        while path.utf8.count > 1, path.hasSuffix("/") { path = path.dropLast() }
+        var bytes = Substring(text).utf8
+        while bytes.count > 1, bytes.last == PathBytes.slash { bytes = bytes.dropLast() }
+        let path = Substring(bytes)
         if let cause = Self.objection(path) {
             throw SystemFailure(
                 "path \"\(Self.printable(text))\"", cause, fix: "use an absolute path such as /data", status: .usage)
@@ -23,19 +41,20 @@ public struct ContainerPath: Hashable, Sendable, CustomStringConvertible {
     }
 
     private static func objection(_ path: Substring) -> String? {
-        guard path.hasPrefix("/") else { return "is not absolute" }
+        guard path.utf8.first == PathBytes.slash else { return "is not absolute" }
         guard path != "/" else { return "is the root directory" }
         guard path.utf8.count < maximumBytes else { return "has \(path.utf8.count) bytes; at most 4095 are possible" }
-        let parts = path.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
+        let parts = path.utf8.dropFirst().split(separator: PathBytes.slash, omittingEmptySubsequences: false)
+            .map(Substring.init)
         guard !parts.contains("..") else { return "holds \"..\"" }
         guard parts.allSatisfy({ !$0.isEmpty && $0 != "." }) else { return "holds an empty part or \".\"" }
         guard parts.allSatisfy({ $0.utf8.count <= 255 }) else { return "holds a part of more than 255 bytes" }
         guard path.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else { return "holds a control character" }
         // What separates parts of a bind on the command lines of podman, Apptainer and Charliecloud.
-        for character in [":", ",", "\\"] where path.contains(character) {
-            return "holds \"\(character)\", which no runtime's bind can carry"
+        for separator in [":", ",", "\\"] where path.utf8.contains(where: { $0 == separator.utf8.first }) {
+            return "holds \"\(separator)\", which no runtime's bind can carry"
         }
-        for name in reserved where path == name || path.hasPrefix(name + "/") {
+        for name in reserved where path.utf8.elementsEqual(name.utf8) || path.utf8.starts(with: "\(name)/".utf8) {
             return "lies in \(name), which is the kernel's"
         }
         return nil
@@ -46,7 +65,9 @@ public struct ContainerPath: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Whether `other` lies in the tree below this path.
-    public func contains(_ other: ContainerPath) -> Bool { other.description.hasPrefix(description + "/") }
+    public func contains(_ other: ContainerPath) -> Bool {
+        other.description.utf8.starts(with: "\(description)/".utf8)
+    }
 }
 
 /// A volume as command lines name it: `NAME`, `NAME:/PATH`, `NAME:ro`, `NAME:/PATH:ro`. The name is checked by

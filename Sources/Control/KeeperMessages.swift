@@ -18,7 +18,7 @@ public enum KeeperReply: Codable, Sendable, Equatable {
 public enum Handover {
     /// Of everything that one server leaves to the next: names and notes, layouts of memory, what is agreed with the
     /// kernel. Raise it when any of these changes; a server takes nothing over from one with another number.
-    public static let format = 1
+    public static let format = 2
     /// The exit status of a server that is to be replaced. None of `sysexits.h`.
     public static let restartStatus: Int32 = 100
     /// Names of sessions begin so. While there is one the keeper starts a server that died again.

@@ -1,4 +1,5 @@
 import FileModel
+import Metrics
 
 /// What a client asks of a volume's server (`berthfs`) on its control socket.
 ///
@@ -15,20 +16,40 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case status
     /// Commit the metadata and make everything durable, as syncfs does.
     case sync
-    /// Finish: end sessions, seal, upload, commit, exit. Answered before the process exits.
-    case stop
+    /// Finish: end sessions, seal, upload for so many seconds at most (nil: as long as a server takes by itself), commit,
+    /// exit. Answered before the process exits. What is not stored stays in staging.
+    case stop(seconds: Double?)
     /// Commit, and leave everything to a new server that the keeper starts. Answered before the process exits.
     case restart
     /// Begin to fetch packs into the cache; answered with the job.
     case warm(WarmOrder)
     /// How far a job is. One that nobody asks about for a while is ended, unless it is in the background.
     case warming(job: Int)
-    /// Drop copies from the cache.
-    case evict(DataSelection)
+    /// Drop copies from the cache; pinned ones only with `pinnedToo`, and they are pinned no more.
+    case evict(DataSelection, pinnedToo: Bool)
+    /// Let pinned packs go again when room is needed.
+    case unpin(DataSelection)
+    /// What the cache holds.
+    case cache
+    /// Read the volume's record again, and take over what may change.
+    case reload
+    /// The trash, quotas and usage.
+    case space(SpaceQuery)
     /// Seal what is open and wait for the store, so many seconds at most.
     case store(seconds: Double)
+    case snapshot(SnapshotRequest)
+    /// Give room back, or only say what would be done. The descriptor of a file comes along, for lines about packs.
+    case collect(dryRun: Bool)
+    /// Begin to make files of what is elsewhere already; answered with the job.
+    case importData(ImportOrder)
+    /// Begin to write a part of the volume to the file, pipe or directory that comes with this frame.
+    case exportData(ExportOrder)
+    /// How far an import or export is. One that nobody asks about for a while is ended.
+    case transferring(job: Int)
     /// Write the metadata to a new file of this name in the volume's directory; one that is there goes.
     case copy(name: String)
+    /// What was counted since the server started, and how things are now.
+    case statistics
 }
 
 extension ServerRequest {
@@ -47,8 +68,14 @@ public struct Attachment: Codable, Sendable, Equatable {
     public var identity: Identity
     /// Nil where an older client attached.
     public var origin: SessionOrigin?
+    /// The snapshot to show, read-only; nil: the volume itself.
+    public var snapshot: String?
 
-    public init(session: String, mountpoint: String, readOnly: Bool, identity: Identity, origin: SessionOrigin? = nil) {
+    public init(
+        session: String, mountpoint: String, readOnly: Bool, identity: Identity, origin: SessionOrigin? = nil,
+        snapshot: String? = nil
+    ) {
+        self.snapshot = snapshot
         self.session = session
         self.mountpoint = mountpoint
         self.readOnly = readOnly
@@ -66,8 +93,16 @@ public enum ServerReply: Codable, Sendable, Equatable {
     case done
     case status(ServerStatus)
     case warming(WarmProgress)
-    case evicted(packs: Int, bytes: UInt64)
+    /// `pinned` ones stayed.
+    case evicted(packs: Int, bytes: UInt64, pinned: Int)
+    case unpinned(packs: Int)
+    case cache(CacheReport)
     case staged(StagedTotal)
+    case statistics(VolumeStatistics)
+    case transferring(TransferProgress)
+    case snapshot(SnapshotReply)
+    case collected(CollectionSummary)
+    case space(SpaceReply)
     /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix.
     case failed(code: Int32, message: String)
 }
@@ -100,6 +135,8 @@ public struct ServerStatus: Codable, Sendable, Equatable {
     public var keeperID: Int32?
     /// `Handover.format` of the server; nil where nobody can take over from it.
     public var handover: Int?
+    /// Why nobody could take over from the server, should it die; nil where somebody could.
+    public var irreplaceable: String?
     /// Why the volume takes no writes, or nil where it does.
     public var readOnlyReason: String?
     public var files: UInt64
@@ -111,8 +148,10 @@ public struct ServerStatus: Codable, Sendable, Equatable {
 
     public init(
         volume: String, processID: Int32, version: String, sessions: [Session], readOnlyReason: String?,
-        files: UInt64, bytes: UInt64, keeperID: Int32? = nil, handover: Int? = nil
+        files: UInt64, bytes: UInt64, keeperID: Int32? = nil, handover: Int? = nil,
+        irreplaceable: String? = nil
     ) {
+        self.irreplaceable = irreplaceable
         self.keeperID = keeperID
         self.handover = handover
         self.volume = volume

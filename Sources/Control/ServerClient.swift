@@ -1,6 +1,7 @@
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 
 /// Asks a volume's server for things: one request, one reply.
 public struct ServerClient: Sendable {
@@ -39,6 +40,20 @@ public struct ServerClient: Sendable {
             throw SystemFailure("berthfs", message, errno: code == 0 ? nil : Errno(code), status: .unavailable)
         }
         return frame.message
+    }
+
+    /// What the server counted. One of a version that does not count hangs up.
+    public func statistics(timeout: Duration = .seconds(5)) throws(SystemFailure) -> VolumeStatistics {
+        guard case .statistics(let statistics) = try ask(.statistics, timeout: timeout) else {
+            throw SystemFailure(
+                channel.name, "answered a question for its statistics with something else", status: .dataError)
+        }
+        return statistics
+    }
+
+    /// What an answer is that does not fit its question.
+    public var confused: SystemFailure {
+        SystemFailure(socket, "answered with something else", status: .dataError)
     }
 
     /// Who the server is and what it serves.

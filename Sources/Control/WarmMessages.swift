@@ -9,23 +9,35 @@ public struct DataSelection: Codable, Sendable, Equatable {
         self.paths = paths
         self.hasList = hasList
     }
+
+    /// The whole volume.
+    public var isAll: Bool { !hasList && paths.contains { $0.isEmpty } }
 }
 
-/// Asks a server to fetch packs.
+/// Asks a server to fetch packs, or to look at them.
 public struct WarmOrder: Codable, Sendable, Equatable {
+    public enum Purpose: String, Codable, Sendable {
+        case fetch
+        /// Fetch, and keep from being dropped.
+        case pin
+        /// Only find out what is here.
+        case check
+        /// Prove every frame of each copy, and drop damaged ones. Of the whole cache, whatever the selection.
+        case verify
+    }
+
     public var selection: DataSelection
     /// Packs fetched at once.
     public var threads: Int
     /// Goes on when nobody asks for its progress.
     public var inBackground: Bool
-    /// Only finds out what is here.
-    public var isCheck: Bool
+    public var purpose: Purpose
 
-    public init(selection: DataSelection, threads: Int, inBackground: Bool, isCheck: Bool) {
+    public init(selection: DataSelection, threads: Int, inBackground: Bool, purpose: Purpose) {
         self.selection = selection
         self.threads = threads
         self.inBackground = inBackground
-        self.isCheck = isCheck
+        self.purpose = purpose
     }
 }
 
@@ -39,6 +51,9 @@ public struct WarmProgress: Codable, Sendable, Equatable {
     public var local: Int
     /// Raw bytes that came from the store.
     public var fetchedBytes: UInt64
+    /// Frames proved, and copies dropped as damaged, where that was asked.
+    public var provedFrames: UInt64
+    public var damaged: Int
     /// What could not be had; the first few.
     public var failures: [String]
     public var isOver: Bool
@@ -49,6 +64,8 @@ public struct WarmProgress: Codable, Sendable, Equatable {
         done = 0
         local = 0
         fetchedBytes = 0
+        provedFrames = 0
+        damaged = 0
         failures = []
         isOver = packs == 0
     }

@@ -16,13 +16,21 @@ extension Connection {
                     flags: file?.pointee.flags ?? 0, bridge.caller(of: request))
             }
         }
-        table.fsync = { request, _, _, _ in
+        table.fsync = { request, number, _, _ in
             answer(request) { bridge throws(Errno) in
-                try bridge.fileSystem.synchronize()
+                try bridge.fileSystem.synchronize(inode(number), session: bridge.session)
                 return .done
             }
         }
         table.fsyncdir = table.fsync
+        table.flush = { request, number, _ in
+            answer(request) { bridge throws(Errno) in
+                // Answered so once, the kernel never asks again: close costs no round trip.
+                guard bridge.fileSystem.waitsAtClose else { throw Errno(ENOSYS) }
+                try bridge.fileSystem.flush(inode(number), session: bridge.session)
+                return .done
+            }
+        }
     }
 
     private func read(_ id: InodeID, _ size: Int, _ offset: off_t) throws(Errno) -> Reply {
@@ -47,7 +55,7 @@ extension Connection {
         // Past the page cache the kernel sends no FSYNC after the write: the flags say what was asked.
         if flags & O_DSYNC != 0 {
             session.willWait()
-            try fileSystem.synchronize()
+            try fileSystem.synchronize(id, session: session)
         }
         return .written(bytes.count)
     }

@@ -27,8 +27,8 @@ extension Connection {
         table.readlink = { request, number in
             answer(request) { bridge throws(Errno) in .target(try bridge.fileSystem.readLink(inode(number))) }
         }
-        table.statfs = { request, _ in
-            answer(request) { bridge throws(Errno) in .statistics(try bridge.fileSystem.statistics()) }
+        table.statfs = { request, number in
+            answer(request) { bridge throws(Errno) in .statistics(try bridge.fileSystem.statistics(at: inode(number))) }
         }
     }
 

@@ -6,12 +6,14 @@ import VFS
 
 /// Requests that the kernel asks again because the server that read them is gone. One that had been done, and whose
 /// answer was lost, is answered as it would have been and not done twice: mkdir would find its own directory, unlink
-/// nothing, and an append would be there twice. What changes nothing, or the same again, is simply done.
+/// nothing, and an append would be there twice. What changes nothing, or the same again, is simply done. A request that
+/// servers died of is answered with EIO.
 extension Connection {
     var mayRepeat: Bool { slots?.mayRepeat ?? false }
 
     /// The answer to the request that this thread has, where an earlier server had done it.
     func repeatedReply() throws(Errno) -> Reply? {
+        if slots?.isRefused() ?? false { throw .io }
         guard let (request, value) = slots?.applied() else { return nil }
         let header = request.loadUnaligned(as: fuse_in_header.self)
         switch header.opcode {

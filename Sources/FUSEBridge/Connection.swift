@@ -3,6 +3,7 @@ import CLinux
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 import Synchronization
 import VFS
 
@@ -31,7 +32,7 @@ public final class Connection: Endpoint, @unchecked Sendable {
     /// of this session agreed on with the kernel.
     public init(
         _ device: consuming FileDescriptor, fileSystem: FileSystem, name: String, identity: Identity, isReadOnly: Bool,
-        slots: RequestSlots? = nil, takingOver negotiation: Negotiation? = nil
+        meter: RequestMeter, slots: RequestSlots? = nil, takingOver negotiation: Negotiation? = nil
     ) throws(ConnectionFailure) {
         self.fileSystem = fileSystem
         self.slots = slots
@@ -52,7 +53,8 @@ public final class Connection: Endpoint, @unchecked Sendable {
         self.device = number
         let loop: RequestLoop
         do throws(Errno) {
-            loop = try RequestLoop(handle, device: number, slots: slots, session: Self.number(ofSession: name))
+            loop = try RequestLoop(
+                handle, device: number, meter: meter, slots: slots, session: Self.number(ofSession: name))
         } catch {
             throw ConnectionFailure(step: "eventfd", errno: error)
         }

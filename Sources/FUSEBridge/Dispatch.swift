@@ -74,10 +74,9 @@ extension Connection {
         addSpace(&table)
         addAttributes(&table)
         addListings(&table)
-        // Answered once with ENOSYS, the kernel never asks again: open and close cost no round trip.
+        // Answered once with ENOSYS, the kernel never asks again: open costs no round trip.
         table.open = { request, _, _ in fuse_reply_err(request, ENOSYS) }
         table.opendir = { request, _, _ in fuse_reply_err(request, ENOSYS) }
-        table.flush = { request, _, _ in fuse_reply_err(request, ENOSYS) }
         return table
     }
 }

@@ -73,6 +73,7 @@ package final class RequestHook: @unchecked Sendable {
         }
         io.writev = { number, parts, partCount, userdata in
             guard let parts, let userdata else { return Glibc.writev(number, parts, partCount) }
+            ReplyNote.take(parts, partCount)
             let hook = RequestHook.hook(of: userdata)
             if hook.isReady.load(ordering: .relaxed) { return Glibc.writev(number, parts, partCount) }
             return hook.writeEarly(number, parts, partCount)

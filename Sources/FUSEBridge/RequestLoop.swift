@@ -3,6 +3,7 @@ import CLinux
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 import Synchronization
 
 /// Receives one session's requests and has them answered with few wake-ups, which are the price of a request.
@@ -32,6 +33,8 @@ package final class RequestLoop: @unchecked Sendable {
     private let handle: OpaquePointer
     private let device: Int32
     private let wakeup: Int32
+    private let meter: RequestMeter
+    private let nextShard = Atomic<Int>(0)
     private let slots: RequestSlots?
     /// The session's name in the slots.
     private let session: UInt64
@@ -47,10 +50,12 @@ package final class RequestLoop: @unchecked Sendable {
     /// Takes a libfuse session whose descriptor is `device`. Nothing is received before `run`. In `slots` it notes
     /// which request each thread answers.
     package init(
-        _ handle: OpaquePointer, device: Int32, slots: RequestSlots? = nil, session: UInt64 = 0
+        _ handle: OpaquePointer, device: Int32, meter: RequestMeter = RequestMeter(), slots: RequestSlots? = nil,
+        session: UInt64 = 0
     ) throws(Errno) {
         self.handle = handle
         self.device = device
+        self.meter = meter
         self.slots = slots
         self.session = session
         wakeup = berth_event_descriptor()
@@ -100,6 +105,9 @@ package final class RequestLoop: @unchecked Sendable {
         var isCounted = isCounted
         var buffer = fuse_buf()
         defer { free(buffer.mem) }
+        let shard = nextShard.wrappingAdd(1, ordering: .relaxed).oldValue % RequestMeter.shards
+        let note = ReplyNote()
+        defer { note.end() }
         slots?.enter()
         defer { slots?.leave() }
         while takeLead(own, isCounted) {
@@ -107,8 +115,12 @@ package final class RequestLoop: @unchecked Sendable {
             repeat {
                 guard receive(&buffer) else { return end() }
                 if Self.isSlow(buffer) { passOn() }
-                note(buffer)
+                noteSlot(buffer)
+                let start = monotonicNanoseconds()
+                let opcode = Self.opcode(buffer)
+                note.clear()
                 fuse_session_process_buf(handle, &buffer)
+                meter.record(note.answered(opcode, monotonicNanoseconds() &- start), shard: shard)
             } while leader.load(ordering: .relaxed) == own
         }
     }
@@ -156,11 +168,17 @@ package final class RequestLoop: @unchecked Sendable {
         }
     }
 
+    private static func opcode(_ buffer: fuse_buf) -> UInt32 {
+        let offset = MemoryLayout<UInt32>.size
+        guard let start = buffer.mem, buffer.size >= MemoryLayout<fuse_in_header>.size else { return 0 }
+        return start.loadUnaligned(fromByteOffset: offset, as: UInt32.self)
+    }
+
     /// FUSE_UNIQUE_RESEND of `linux/fuse.h` 7.40: the kernel has asked this before.
     private static let asksAgain = UInt64(1) << 63
 
     @inline(__always)
-    private func note(_ buffer: fuse_buf) {
+    private func noteSlot(_ buffer: fuse_buf) {
         guard let slots, let start = buffer.mem, buffer.size >= MemoryLayout<fuse_in_header>.size else { return }
         let unique = start.loadUnaligned(as: fuse_in_header.self).unique
         let isRepeated = unique & Self.asksAgain != 0 && slots.mayRepeat
@@ -187,11 +205,4 @@ package final class RequestLoop: @unchecked Sendable {
     }
 
     private static var thisThread: UInt { UInt(pthread_self()) }
-}
-
-@inline(__always)
-private func monotonicNanoseconds() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }

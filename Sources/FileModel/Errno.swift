@@ -39,6 +39,7 @@ extension Errno {
     public static let notImplemented = Errno(ENOSYS)
     public static let notPermitted = Errno(EPERM)
     public static let notSupported = Errno(EOPNOTSUPP)
+    public static let overQuota = Errno(EDQUOT)
     public static let outOfRange = Errno(ERANGE)
     public static let readOnly = Errno(EROFS)
     public static let stale = Errno(ESTALE)

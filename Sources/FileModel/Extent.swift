@@ -33,6 +33,8 @@ public enum PackState: Int64, Sendable, CaseIterable {
     case staged = 0
     /// An object in the store.
     case stored = 1
+    /// Nobody needs it any more, for good: its object is being deleted.
+    case doomed = 2
 }
 
 /// One pack's record.
@@ -45,6 +47,11 @@ public struct PackRecord: Equatable, Sendable {
     public var storedLength: UInt64
     /// Bytes that extents name, counted once per extent.
     public var liveBytes: UInt64
+    /// A snapshot or a clone needs the pack, whatever this volume's own extents name.
+    public var isHeld = false
+
+    /// Somebody may read the pack.
+    public var isNeeded: Bool { liveBytes > 0 || isHeld }
 
     public init(id: PackID, state: PackState, rawLength: UInt64 = 0, storedLength: UInt64 = 0, liveBytes: UInt64 = 0) {
         self.id = id

@@ -66,7 +66,8 @@ public struct Inode: Equatable, Sendable {
     public var changed: Timestamp
     /// The device number of a device node, in the kernel's encoding.
     public var device: UInt32
-    /// The parent of a directory; of the root, itself. Nil for everything else, which may have many.
+    /// The directory it is in; of the root, itself. Of a file with several names, one that it has a name in: there it
+    /// counts. Of what is in the trash, where it was. Nil for what has no name and is not kept.
     public var parent: InodeID?
 
     public init(
@@ -91,4 +92,6 @@ public struct Inode: Equatable, Sendable {
     /// `st_mode`.
     @inlinable public var mode: UInt32 { kind.rawValue | permissions }
     @inlinable public var isDirectory: Bool { kind == .directory }
+    /// It lost its last name, and is kept to be restored.
+    @inlinable public var isInTrash: Bool { linkCount == 0 && parent != nil }
 }

@@ -61,7 +61,8 @@ public final class Monitor: @unchecked Sendable {
     public func wait(seconds: Double) -> Bool {
         var deadline = timespec()
         clock_gettime(CLOCK_MONOTONIC, &deadline)
-        let total = Double(deadline.tv_nsec) + seconds * 1e9
+        // Rounded up: who waits for a moment that is less than a nanosecond away must not find that no time has passed.
+        let total = Double(deadline.tv_nsec) + max((seconds * 1e9).rounded(.up), 1)
         deadline.tv_sec += Int(total / 1e9)
         deadline.tv_nsec = Int(total.truncatingRemainder(dividingBy: 1e9))
         return pthread_cond_timedwait(condition, mutex, &deadline) == 0

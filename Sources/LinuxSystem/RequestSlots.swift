@@ -5,7 +5,8 @@ import Glibc
 /// kernel asks one again of the next server, it must be answered and not done twice.
 ///
 /// Each thread that answers requests has a slot, with the request it answers now. What a slot held when its process
-/// died is carried over into a list, which the next server and those after it ask.
+/// died is carried over into a list, which the next server and those after it ask. A request that was being answered when
+/// servers died of a fault, one after the other, is a suspect: it is refused before it ends the next.
 ///
 /// Invariants
 /// - A slot belongs to one thread from `enter` to `leave`. A slot's request is written before its first change.
@@ -20,7 +21,11 @@ public final class RequestSlots: @unchecked Sendable {
     private static let carriedLimit = 4096
     private static let carriedBytes = 24
     private static let carriedStart = 4096 + slotLimit * slotBytes
-    public static let byteCount = carriedStart + carriedLimit * carriedBytes
+    private static let suspectStart = carriedStart + carriedLimit * carriedBytes
+    private static let suspectLimit = 1024
+    /// So many servers may die while they answer the same request.
+    private static let suspicionLimit: UInt64 = 2
+    public static let byteCount = suspectStart + suspectLimit * carriedBytes
 
     /// A request of a session. Each kernel connection numbers its own.
     public struct Request: Hashable, Sendable {
@@ -47,6 +52,8 @@ public final class RequestSlots: @unchecked Sendable {
     private var free: [Int] = []
     private var fresh = 0
     private var carried: [Request: UInt64] = [:]
+    /// Requests that are answered with an error. Constant after `settle`.
+    public private(set) var refused: Set<Request> = []
 
     public init(_ memory: SharedMemory) {
         self.memory = memory
@@ -56,7 +63,7 @@ public final class RequestSlots: @unchecked Sendable {
     deinit { pthread_key_delete(key) }
 
     /// Whether any request of an earlier server may be asked again.
-    public var mayRepeat: Bool { !carried.isEmpty }
+    public var mayRepeat: Bool { !carried.isEmpty || !refused.isEmpty }
 
     // MARK: A thread that answers requests
 
@@ -120,6 +127,14 @@ public final class RequestSlots: @unchecked Sendable {
         }
     }
 
+    /// Whether servers died of the request that this thread has.
+    public func isRefused() -> Bool {
+        guard !refused.isEmpty, let pointer = pthread_getspecific(key) else { return false }
+        return Unmanaged<Occupant>.fromOpaque(pointer)._withUnsafeGuaranteedRef { occupant in
+            occupant.repeated != nil && refused.contains(request(occupant.slot))
+        }
+    }
+
     // MARK: Taking over
 
     /// Notes what the log of changes says of a slot: a process that died may not have come to `markApplied`.
@@ -128,18 +143,13 @@ public final class RequestSlots: @unchecked Sendable {
         markApplied(slot, value: value)
     }
 
-    /// Carries over what earlier processes left. Call it once, before the first thread enters.
-    public func settle() {
-        var requests: [(Request, UInt64)] = []
-        let count = Int(clamping: min(memory.word(at: 0), UInt64(Self.carriedLimit)))
-        for index in 0..<count {
-            let place = Self.carriedStart + index * Self.carriedBytes
-            requests.append(
-                (
-                    Request(session: memory.word(at: place), unique: memory.word(at: place + 8)),
-                    memory.word(at: place + 16)
-                ))
-        }
+    /// Carries over what earlier processes left. Call it once, before the first thread enters. `afterFault`: the last one
+    /// died of a fault of its own.
+    public func settle(afterFault: Bool = false) {
+        if afterFault { suspect() }
+        let suspects = list(at: Self.suspectStart, count: 8, limit: Self.suspectLimit)
+        refused = Set(suspects.filter { $0.1 >= Self.suspicionLimit }.map(\.0))
+        var requests = list(at: Self.carriedStart, count: 0, limit: Self.carriedLimit)
         let old = Set(requests.map(\.0))
         for slot in 0..<Self.slotLimit where memory.word(at: place(slot) + 24) == 1 {
             let request = request(slot)
@@ -148,19 +158,45 @@ public final class RequestSlots: @unchecked Sendable {
         // The oldest go first: what was not asked again by the last servers was answered.
         requests = requests.suffix(Self.carriedLimit)
         carried = Dictionary(requests, uniquingKeysWith: { $1 })
-        write(requests)
+        write(requests, at: Self.carriedStart, count: 0)
         memory.discard(4096..<4096 + Self.slotLimit * Self.slotBytes)
     }
 
+    /// Counts one more death for each request that was being answered and had not changed anything.
+    private func suspect() {
+        let before = Dictionary(
+            list(at: Self.suspectStart, count: 8, limit: Self.suspectLimit), uniquingKeysWith: { $1 })
+        var suspects: [(Request, UInt64)] = []
+        for slot in 0..<Self.slotLimit where suspects.count < Self.suspectLimit {
+            let request = request(slot)
+            guard request.unique != 0, memory.word(at: place(slot) + 24) == 0 else { continue }
+            suspects.append((request, (before[request] ?? 0) + 1))
+        }
+        // One that is refused already is not in a slot as it was.
+        suspects += before.filter { $0.value >= Self.suspicionLimit }.map { ($0.key, $0.value) }
+        write(Array(suspects.suffix(Self.suspectLimit)), at: Self.suspectStart, count: 8)
+    }
+
+    /// A list's entries; `count` is where their number lies.
+    private func list(at start: Int, count: Int, limit: Int) -> [(Request, UInt64)] {
+        (0..<Int(clamping: min(memory.word(at: count), UInt64(limit)))).map { index in
+            let place = start + index * Self.carriedBytes
+            return (
+                Request(session: memory.word(at: place), unique: memory.word(at: place + 8)),
+                memory.word(at: place + 16)
+            )
+        }
+    }
+
     /// Where entries move to the front a death in between may lose the oldest, which nobody asks for any more.
-    private func write(_ requests: [(Request, UInt64)]) {
+    private func write(_ requests: [(Request, UInt64)], at start: Int, count: Int) {
         for (index, entry) in requests.enumerated() {
-            let place = Self.carriedStart + index * Self.carriedBytes
+            let place = start + index * Self.carriedBytes
             memory.store(entry.0.session, at: place)
             memory.store(entry.0.unique, at: place + 8)
             memory.store(entry.1, at: place + 16)
         }
-        memory.store(UInt64(requests.count), at: 0)
+        memory.store(UInt64(requests.count), at: count)
     }
 
     private func place(_ slot: Int) -> Int { 4096 + slot * Self.slotBytes }

@@ -6,12 +6,14 @@ import Glibc
 ///     <configuration>/berth.conf          what the user sets
 ///     <configuration>/credentials         keys of stores, mode 0600
 ///     <configuration>/hooks.d/            OCI hooks that `berth setup` registers with podman
-///     <data>/volumes/NAME/                volume.json, meta.db, staging/, store/ (the default store)
+///     <data>/volumes/NAME/                volume.json, meta.db, staging/, snapshots/, store/ (the default store); lock,
+///                                         control.sock; copy.db and copied of copies of the metadata
 ///     <data>/logs/                        one log a server
 ///     <cache>/NAME/                       raw copies of packs
 ///     <runtime>/servers/NAME.sock         control socket of the volume's berthfs
 ///     <runtime>/plugin.sock               podman's volume plugin
 ///     <runtime>/serve.sock                what OCI hooks ask of `berth serve`
+///     <runtime>/metrics.sock              what Prometheus asks of `berth serve`
 ///     <runtime>/mnt/NAME                  mount points of podman's volumes
 ///     <runtime>/host/NAME                 mount points on the host, for runtimes that bind them
 ///     <runtime>/hook/NAME                 mount points of volumes that an annotation names
@@ -58,6 +60,7 @@ public struct SitePaths: Equatable, Sendable {
     public var servers: String { "\(runtime)/servers" }
     public var pluginSocket: String { "\(runtime)/plugin.sock" }
     public var supervisorSocket: String { "\(runtime)/serve.sock" }
+    public var metricsSocket: String { "\(runtime)/metrics.sock" }
     public var mountpoints: String { "\(runtime)/mnt" }
     public var hostMountpoints: String { "\(runtime)/host" }
     public var hookMountpoints: String { "\(runtime)/hook" }
@@ -98,8 +101,11 @@ public struct VolumePaths: Equatable, Sendable {
     /// A second control socket, for those who see the volume's directory and not the runtime directory.
     public var innerSocket: String { "\(directory)/control.sock" }
     public var staging: String { "\(directory)/staging" }
+    /// Copies of the database: one a snapshot.
+    public var snapshots: String { "\(directory)/snapshots" }
+    /// Another volume of the same user.
+    public func sibling(_ name: String) -> VolumePaths { site.volume(name) }
     public var defaultStore: String { "\(directory)/store" }
-    public var cache: String { "\(site.cache)/\(name)" }
     public var controlSocket: String { "\(site.servers)/\(name).sock" }
     /// Held by whoever starts or is the server, so that there is never a second.
     public var startLock: String { "\(site.servers)/\(name).lock" }

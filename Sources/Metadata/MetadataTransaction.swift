@@ -11,9 +11,9 @@ public struct DirectoryEntry: Equatable, Sendable {
     }
 }
 
-/// What a volume holds in all.
+/// What a volume, or a directory with all below it, holds.
 public struct Usage: Equatable, Sendable {
-    /// Inodes, orphans included.
+    /// Inodes. Of a volume: orphans and trash included.
     public var files: UInt64
     /// Bytes that extents name.
     public var bytes: UInt64
@@ -82,6 +82,47 @@ public protocol MetadataTransaction: AnyObject {
     func removeOrphan(_ inode: InodeID) throws(Errno)
     func orphans(limit: Int) throws(Errno) -> [InodeID]
 
+    // MARK: Trash: inodes without a name that are kept for a time. Their `parent` says so
+
+    /// Takes in an inode whose record, with no links and a parent, is updated in the same body. The engine gives the id.
+    func addToTrash(_ record: TrashRecord) throws(Errno)
+    /// The caller gives the inode a name in the same body, or makes it an orphan without a parent.
+    func removeFromTrash(_ record: TrashRecord) throws(Errno)
+    func trash(_ id: UInt64) throws(Errno) -> TrashRecord?
+    /// In the order of deletion.
+    func trash(after id: UInt64, limit: Int) throws(Errno) -> [TrashRecord]
+    /// All that had this name in the directory, in the order of deletion.
+    func trash(named name: FileName, in directory: InodeID) throws(Errno) -> [TrashRecord]
+    /// The names in the directory that were deleted, each once, in byte order.
+    func trashedNames(in directory: InodeID, after name: FileName?, limit: Int) throws(Errno) -> [FileName]
+    /// The record of a directory that is in the trash.
+    func trashedDirectory(_ inode: InodeID) throws(Errno) -> TrashRecord?
+    /// What of `usage` lies in the trash.
+    func trashUsage() throws(Errno) -> Usage
+
+    // MARK: Directories and quotas
+
+    /// The name of a directory in its parent; nil for the root and for one that has none.
+    func name(of directory: InodeID) throws(Errno) -> FileName?
+    /// A name that a file has in a directory: found by looking at all of them.
+    func name(of file: InodeID, in directory: InodeID) throws(Errno) -> FileName?
+    /// What a directory holds with all below it, itself included: every inode with a name, at its `parent`.
+    func usage(below directory: InodeID) throws(Errno) -> Usage
+    /// Whether any directory has a quota.
+    var hasQuotas: Bool { get }
+    /// The quotas that what is in a directory counts for: its own, and those of the directories above.
+    func quotas(governing directory: InodeID) throws(Errno) -> [Quota]
+    func quotas() throws(Errno) -> [Quota]
+    /// Nil takes it away. It goes with its directory.
+    func setQuota(_ limits: QuotaLimits?, of directory: InodeID) throws(Errno)
+
+    // MARK: Files with more than one name
+
+    /// The directories such a file has names in, the oldest first, and how many in each.
+    func hardLinks(of inode: InodeID) throws(Errno) -> [(directory: InodeID, names: UInt64)]
+    /// 0 forgets the directory.
+    func setHardLinks(of inode: InodeID, in directory: InodeID, to names: UInt64) throws(Errno)
+
     // MARK: Packs
 
     func pack(_ id: PackID) throws(Errno) -> PackRecord?
@@ -89,6 +130,32 @@ public protocol MetadataTransaction: AnyObject {
     /// Records where a pack is and how long; `liveBytes` is kept by the engine and ignored here.
     func putPack(_ record: PackRecord) throws(Errno)
     func removePack(_ id: PackID) throws(Errno)
+    /// The next extents in order of inode and offset, at most `limit`, after the one of `inode` at `offset`: for who
+    /// looks through all of them, a page at a time.
+    func extents(after inode: InodeID, at offset: UInt64, limit: Int) throws(Errno) -> [OwnedExtent]
+
+    // MARK: Holds: who needs packs beside this volume's own extents
+
+    func holds() throws(Errno) -> [Hold]
+    /// Adds a hold on every pack that extents name now, or on those that `like` holds.
+    func addHold(_ kind: Hold.Kind, _ name: String, created: Timestamp, like: Hold.ID?) throws(Errno) -> Hold
+    /// Marks a hold as whole: what it stands for is safe.
+    func completeHold(_ id: Hold.ID) throws(Errno)
+    func removeHold(_ id: Hold.ID) throws(Errno)
+    func packs(heldBy id: Hold.ID) throws(Errno) -> [PackID]
+
+    // MARK: Foreign objects
+
+    func sources() throws(Errno) -> [ForeignSource]
+    /// The source of this URL and these options; made where there is none.
+    func addSource(_ url: String, options: String) throws(Errno) -> ForeignSource
+    /// What a foreign pack stands for.
+    func foreignObject(_ id: PackID) throws(Errno) -> ForeignObject?
+    /// Those after `id` (nil: from the first), at most `limit`, by number.
+    func foreignObjects(after id: PackID?, limit: Int) throws(Errno) -> [(id: PackID, object: ForeignObject)]
+    /// Adds one that no volume's number ever stood for. It goes with the next commit, and later ones, at which no extent
+    /// names it.
+    func addForeignObject(_ object: ForeignObject) throws(Errno) -> PackID
 
     // MARK: The volume
 
@@ -111,6 +178,16 @@ public protocol MetadataStore: AnyObject, Sendable {
     /// Makes what was committed survive a crash of the machine.
     func synchronize() throws(Errno)
 
+    /// Runs `change`, commits it, and copies the database as it is then to a new file at `path`, durable when this
+    /// returns. Other bodies wait for single steps of it. Answers EOPNOTSUPP where the engine cannot.
+    func copy(
+        to path: String, prepare: () throws(Errno) -> Void,
+        change: (any MetadataTransaction) throws(Errno) -> Void
+    ) throws(Errno)
+
+    /// Makes the volume what a copy at `path` holds, in one step: names, attributes and extents. Holds and packs stay.
+    /// No session may be there. Answers EOPNOTSUPP where the engine cannot.
+    func replaceContent(withCopyAt path: String, prepare: () throws(Errno) -> Void) throws(Errno)
     /// Writes all that was committed by some moment before it returns to a new file at `path`, while bodies go on.
     /// `prepare` is as in `commit`, and may run more than once. Not durable: a copy is made again after a crash.
     func copy(to path: String, prepare: () throws(Errno) -> Void) throws(Errno)

@@ -2,6 +2,7 @@ import CLinux
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 
 /// Objects as files of a directory: a local disk or a folder of a parallel file system.
 ///
@@ -10,22 +11,51 @@ import LinuxSystem
 /// - Nothing outside `root` is touched: names cannot leave it and links inside are not followed.
 public struct DirectoryStore: ObjectStore {
     public let root: String
+    private let meter: StoreMeter
+
+    private static let temporaryPrefix = ".put-"
 
     /// `root` is absolute; it is made, 0700, when it is not there.
-    public init(root: String) throws(ObjectStoreError) {
+    public init(root: String, meter: StoreMeter = StoreMeter()) throws(ObjectStoreError) {
         self.root = root
+        self.meter = meter
         guard root.hasPrefix("/") else {
             throw .failed(.invalidArgument, "store \(root): not an absolute path; write file:///absolute/path")
         }
         try Self.makeDirectory(root)
+        do throws(Errno) {
+            try AtomicFile.synchronizeDirectory(Self.parent(of: root))
+        } catch {
+            // A directory above that may be entered and not read: whoever made the store there looked after it.
+            guard error == .accessDenied else {
+                throw .failed(error, "store \(root): its name cannot be made durable: \(error); check the disk")
+            }
+        }
+    }
+
+    /// One that was opened before, and may be away now: then each use says so.
+    public init(knownRoot root: String, meter: StoreMeter) {
+        self.root = root
+        self.meter = meter
+    }
+
+    private static func parent(of path: String) -> String {
+        let parts = path.split(separator: "/").dropLast()
+        return "/" + parts.joined(separator: "/")
     }
 
     public func put(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) {
+        try measure(.put) { () throws(ObjectStoreError) in try write(name, bytes) }
+        meter.countSent(bytes.count)
+    }
+
+    private func write(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) {
         let path = path(of: name)
         let directory = String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)])
         try makeParents(of: name)
         // The process id keeps two nodes' writers of one store apart; O_EXCL does the rest.
-        let temporary = directory + "/.put-\(getpid())-" + String(UInt64.random(in: 0 ... .max), radix: 16)
+        let temporary =
+            directory + "/\(Self.temporaryPrefix)\(getpid())-" + String(UInt64.random(in: 0 ... .max), radix: 16)
         let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard file >= 0 else { throw failure(name, "cannot be made") }
         defer {
@@ -34,7 +64,7 @@ public struct DirectoryStore: ObjectStore {
         }
         var written = 0
         while written < bytes.count {
-            let count = write(file, bytes.baseAddress.map { $0 + written }, bytes.count - written)
+            let count = Glibc.write(file, bytes.baseAddress.map { $0 + written }, bytes.count - written)
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { throw failure(name, "cannot be written") }
             written += count
@@ -46,13 +76,20 @@ public struct DirectoryStore: ObjectStore {
             guard try isSame(name, bytes) else { throw .exists }
         }
         do {
-            try AtomicFile.synchronizeDirectory(directory)
+            try synchronizeNames(of: name)
         } catch {
             throw failure(name, "cannot be made durable", error)
         }
     }
 
     public func get(
+        _ name: ObjectName, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(ObjectStoreError) {
+        try measure(.get) { () throws(ObjectStoreError) in try read(name, at: offset, into: buffer) }
+        meter.countReceived(buffer.count)
+    }
+
+    private func read(
         _ name: ObjectName, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
     ) throws(ObjectStoreError) {
         let file = open(path(of: name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
@@ -70,19 +107,59 @@ public struct DirectoryStore: ObjectStore {
     }
 
     public func size(_ name: ObjectName) throws(ObjectStoreError) -> UInt64 {
-        var status = Glibc.stat()
-        guard lstat(path(of: name), &status) == 0 else { throw failure(name, "cannot be examined") }
-        return UInt64(status.st_size)
+        try measure(.head) { () throws(ObjectStoreError) in
+            var status = Glibc.stat()
+            guard lstat(path(of: name), &status) == 0 else { throw failure(name, "cannot be examined") }
+            return UInt64(status.st_size)
+        }
     }
 
     public func delete(_ name: ObjectName) throws(ObjectStoreError) {
-        guard unlink(path(of: name)) == 0 || errno == ENOENT else { throw failure(name, "cannot be removed") }
+        try measure(.delete) { () throws(ObjectStoreError) in
+            guard unlink(path(of: name)) == 0 || errno == ENOENT else { throw failure(name, "cannot be removed") }
+        }
     }
 
     public func list() throws(ObjectStoreError) -> [ObjectName] {
-        var names: [ObjectName] = []
-        try collect("", into: &names)
-        return names
+        try measure(.list) { () throws(ObjectStoreError) in
+            var names: [ObjectName] = []
+            try collect("", { name, _ in names.append(name) })
+            return names
+        }
+    }
+
+    private func measure<Result>(
+        _ verb: StoreVerb, _ body: () throws(ObjectStoreError) -> Result
+    ) throws(ObjectStoreError) -> Result {
+        // What a store says of an object is no failure of the store.
+        try meter.measure(verb, isError: { if case .failed = $0 { true } else { false } }, body)
+    }
+
+    public func objects() throws(ObjectStoreError) -> [ObjectInfo] {
+        var found: [ObjectInfo] = []
+        try collect(
+            "",
+            { name, path in
+                var status = Glibc.stat()
+                // Deleted meanwhile: it is none.
+                guard lstat(path, &status) == 0 else { return }
+                found.append(
+                    ObjectInfo(name: name, size: UInt64(status.st_size), modified: Int64(status.st_mtim.tv_sec)))
+            })
+        return found
+    }
+
+    public func sweep(olderThan seconds: Int64) throws(ObjectStoreError) -> Int {
+        let limit = Int64(time(nil)) - seconds
+        var removed = 0
+        try collect(
+            "", { _, _ in },
+            others: { path in
+                var status = Glibc.stat()
+                guard lstat(path, &status) == 0, Int64(status.st_mtim.tv_sec) < limit, unlink(path) == 0 else { return }
+                removed += 1
+            })
+        return removed
     }
 
     public func capacity() -> (total: UInt64, free: UInt64)? {
@@ -104,6 +181,16 @@ public struct DirectoryStore: ObjectStore {
         }
     }
 
+    /// The name of an object, and those of the directories above it: whoever made them may have died before they were
+    /// durable. One that is unchanged costs next to nothing.
+    private func synchronizeNames(of name: ObjectName) throws(Errno) {
+        var directory = path(of: name)
+        while directory.utf8.count > root.utf8.count, let slash = directory.lastIndex(of: "/") {
+            directory = String(directory[..<slash])
+            try AtomicFile.synchronizeDirectory(directory)
+        }
+    }
+
     private static func makeDirectory(_ path: String) throws(ObjectStoreError) {
         guard mkdir(path, 0o700) == 0 || errno == EEXIST else {
             let error = Errno.current
@@ -111,7 +198,10 @@ public struct DirectoryStore: ObjectStore {
         }
     }
 
-    private func collect(_ prefix: String, into names: inout [ObjectName]) throws(ObjectStoreError) {
+    /// Hands on each object's name and path, and the paths of puts that have not ended.
+    private func collect(
+        _ prefix: String, _ take: (ObjectName, String) -> Void, others: (String) -> Void = { _ in }
+    ) throws(ObjectStoreError) {
         let path = prefix.isEmpty ? root : root + "/" + prefix
         guard let directory = opendir(path) else { throw .failed(.current, "store \(path): \(Errno.current)") }
         defer { closedir(directory) }
@@ -120,11 +210,14 @@ public struct DirectoryStore: ObjectStore {
             let text = withUnsafeBytes(of: &entry.pointee.d_name) { buffer in
                 String(decoding: buffer.prefix { $0 != 0 }, as: UTF8.self)
             }
-            guard let name = ObjectName(prefix.isEmpty ? text : prefix + "/" + text) else { continue }
+            guard let name = ObjectName(prefix.isEmpty ? text : prefix + "/" + text) else {
+                if text.hasPrefix(Self.temporaryPrefix) { others("\(path)/\(text)") }
+                continue
+            }
             if type == UInt8(DT_DIR) {
-                try collect(name.description, into: &names)
+                try collect(name.description, take, others: others)
             } else {
-                names.append(name)
+                take(name, "\(path)/\(text)")
             }
         }
     }

@@ -66,6 +66,27 @@ public protocol ObjectStore: Sendable {
     func delete(_ name: ObjectName) throws(ObjectStoreError)
     /// Every object's name, in no order.
     func list() throws(ObjectStoreError) -> [ObjectName]
+    /// Every object with its length and age, in no order.
+    func objects() throws(ObjectStoreError) -> [ObjectInfo]
+    /// Removes what puts that never ended left behind, where it has not changed for so many seconds. Answers how many.
+    func sweep(olderThan seconds: Int64) throws(ObjectStoreError) -> Int
     /// Room, where the store can tell: bytes in all and bytes free.
     func capacity() -> (total: UInt64, free: UInt64)?
+    /// How many puts at once it takes gladly.
+    var parallelPuts: Int { get }
+    /// The same store for what nobody waits for: it steps back behind the rest.
+    var inBackground: any ObjectStore { get }
+    /// Ends requests that are under way, and refuses later ones, with an error.
+    func abandon(_ what: AbandonedRequests)
+}
+
+public enum AbandonedRequests: Int, Sendable {
+    case reads = 1
+    case everything = 2
+}
+
+extension ObjectStore {
+    public var parallelPuts: Int { 1 }
+    public var inBackground: any ObjectStore { self }
+    public func abandon(_ what: AbandonedRequests) {}
 }

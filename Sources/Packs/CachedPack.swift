@@ -8,19 +8,26 @@ import ObjectStorage
 /// the longest pack, so that what is here can be read, and proved, without the store.
 ///
 /// Invariants
-/// - A frame in `present` was proved against its checksum by this process, or written by it.
+/// - A frame in `present` was proved against its checksum by this process, or written by it. It is proved again each time
+///   it is read: what lies on a disk may change.
 /// - A frame in `filling` is being fetched by one thread; others wait for it instead of fetching again.
 // SAFETY: every mutable member is guarded by `monitor`.
 final class CachedPack: @unchecked Sendable {
     /// What a read brought along.
     struct Fetched {
         var bytes = 0
+        var sign = ReadSign.nothing
         /// The pack is in use: the rest of it should come, too.
         var wantsRest = false
+        /// Frames that were here and did not prove any more.
+        var lostFrames = 0
     }
 
+    /// A disk that loses what was written twice is not asked again.
+    private static let lossLimit = 3
+
     /// Frames of one request at most, 4 MiB of raw bytes: who waits for one of them waits for all.
-    private static let runLimit = 64
+    static let runLimit = 64
     /// A second read that had to wait says that the pack is in use.
     private static let missesOfUse = 2
 
@@ -28,31 +35,50 @@ final class CachedPack: @unchecked Sendable {
     private let file: RawFile
     private let monitor = Monitor()
     private var index: PackIndex?
+    /// One thread asks the store for the tables; others wait for it.
+    private var isAskingForIndex = false
     private var present: [Bool]
     private var filling: Set<Int> = []
     private var misses = 0
+    /// Somebody has read of it.
+    private var isEntered = false
     /// True while the file may hold frames of an earlier process, which must be proved before use.
     private let mayHoldFrames: Bool
+    /// The file may hold the pack's tables.
+    private let mayHoldTail: Bool
+    private let buffers: FetchBuffers
 
     /// Opens or makes the cache file.
-    init(_ id: PackID, path: String) throws(Errno) {
+    init(_ id: PackID, path: String, buffers: FetchBuffers) throws(Errno) {
         self.id = id
+        self.buffers = buffers
         let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw .current }
         file = RawFile(owning: descriptor)
         var status = Glibc.stat()
         mayHoldFrames = fstat(descriptor, &status) == 0 && status.st_blocks > 0
+        mayHoldTail = mayHoldFrames
         present = Array(repeating: false, count: PackFormat.frameCount(rawLength: PackFormat.maximumRawBytes))
     }
 
     /// Takes over a raw file whose bytes this process wrote itself, and the tables of the object made of them.
-    init(adopting descriptor: Int32, of id: PackID, tail: ObjectTail?) {
+    init(adopting descriptor: Int32, of id: PackID, tail: ObjectTail?, buffers: FetchBuffers) {
         self.id = id
+        self.buffers = buffers
         file = RawFile(owning: descriptor)
         mayHoldFrames = false
+        isEntered = true
         present = Array(repeating: true, count: PackFormat.frameCount(rawLength: PackFormat.maximumRawBytes))
-        if let tail { SavedTail.write(tail, to: file) }
+        var isSaved = false
+        if let tail {
+            isSaved = SavedTail.write(tail, to: file)
+            if !isSaved { index = (try? PackIndex(id, tail))?.withoutRuns }
+        }
+        mayHoldTail = isSaved
     }
+
+    /// Sets the file's time, which tells the next process of the last use.
+    func noteUse() { futimens(file.descriptor, nil) }
 
     /// Bytes on disk.
     var allocatedBytes: Int {
@@ -60,22 +86,110 @@ final class CachedPack: @unchecked Sendable {
         return fstat(file.descriptor, &status) == 0 ? Int(status.st_blocks) * 512 : 0
     }
 
-    /// Fills `buffer` from the pack's raw bytes at `offset`.
+    /// Fills `buffer` from the pack's raw bytes at `offset`, each frame proved.
     func read(
         at offset: Int, into buffer: UnsafeMutableRawBufferPointer, from store: any ObjectStore,
-        _ beforeWaiting: () -> Void
+        _ memory: ProvedFrames, _ beforeWaiting: () -> Void
     ) throws(PackReadFailure) -> Fetched {
         guard !buffer.isEmpty else { return Fetched() }
         let frames = offset / PackFormat.frameBytes...(offset + buffer.count - 1) / PackFormat.frameBytes
-        var fetched = Fetched(bytes: try require(frames, from: store, beforeWaiting))
-        try file.read(at: offset, into: buffer, beforeWaiting)
-        if fetched.bytes > 0 {
-            monitor.lock()
-            misses += 1
-            fetched.wantsRest = misses == Self.missesOfUse
-            monitor.unlock()
+        var fetched = Fetched()
+        while true {
+            fetched.bytes += try require(frames, from: store, beforeWaiting)
+            let index = try knownIndex(store)
+            guard offset + buffer.count <= index.rawLength else { throw .damage(.truncated) }
+            guard let lost = copy(offset, buffer, index, memory, beforeWaiting) else { break }
+            monitor.withLock { present[lost] = false }
+            fetched.lostFrames += 1
+            guard fetched.lostFrames < Self.lossLimit * frames.count else { throw .cache(.io) }
         }
+        monitor.lock()
+        if fetched.bytes > 0 {
+            misses += 1
+            fetched.sign = .missed(isInUse: misses >= Self.missesOfUse)
+            fetched.wantsRest = misses == Self.missesOfUse
+        } else if !isEntered {
+            fetched.sign = .entered
+        }
+        isEntered = true
+        monitor.unlock()
         return fetched
+    }
+
+    /// Copies proved frames. Answers the first that the file does not hold, though it should.
+    private func copy(
+        _ offset: Int, _ buffer: UnsafeMutableRawBufferPointer, _ index: PackIndex, _ memory: ProvedFrames,
+        _ beforeWaiting: () -> Void
+    ) -> Int? {
+        let proof = FrameProof(index: index, file: file)
+        let end = offset + buffer.count
+        var position = offset
+        while position < end {
+            let number = position / PackFormat.frameBytes
+            let range = index.rawRange(ofFrame: number)
+            let stop = min(end, range.upperBound)
+            let part = UnsafeMutableRawBufferPointer(rebasing: buffer[(position - offset)..<(stop - offset)])
+            if part.count == range.count {
+                guard proof.holds(number, part, beforeWaiting) else { return number }
+            } else if !memory.read(id, at: position, into: part) {
+                let frame = ProvedFrames.Frame(byteCount: range.count)
+                guard proof.holds(number, frame.bytes, beforeWaiting),
+                    frame.copy(from: position - range.lowerBound, into: part)
+                else { return number }
+                memory.keep(frame, id, number)
+            }
+            position = stop
+        }
+        return nil
+    }
+
+    /// Looks at every frame that is here. Asks the store for the tables at most.
+    func verify(from store: any ObjectStore) throws(PackReadFailure) -> CopyVerdict {
+        let index = try knownIndex(store)
+        let proof = FrameProof(index: index, file: file)
+        let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: PackFormat.frameBytes, alignment: 4096)
+        defer { scratch.deallocate() }
+        var verdict = CopyVerdict()
+        for frame in index.frames.indices {
+            let (isPresent, isComing) = monitor.withLock { (present[frame], filling.contains(frame)) }
+            scratch.initializeMemory(as: UInt8.self, repeating: 0)
+            if proof.holds(frame, scratch) {
+                verdict.provedFrames += 1
+            } else if isComing || (!isPresent && Self.isZero(scratch)) {
+                // A hole, or about to be written.
+                verdict.missingFrames += 1
+            } else {
+                verdict.badFrames += 1
+            }
+        }
+        return verdict
+    }
+
+    private static func isZero(_ bytes: UnsafeMutableRawBufferPointer) -> Bool {
+        guard let start = bytes.baseAddress else { return true }
+        return bytes[0] == 0 && memcmp(start, start + 1, bytes.count - 1) == 0
+    }
+
+    /// The runs of frames that are neither here nor on their way, each a request.
+    func missingRuns(from store: any ObjectStore) throws(PackReadFailure) -> [ClosedRange<Int>] {
+        if isComplete { return [] }
+        let index = try knownIndex(store)
+        var runs: [ClosedRange<Int>] = []
+        monitor.lock()
+        defer { monitor.unlock() }
+        for frame in index.frames.indices where !present[frame] && !filling.contains(frame) {
+            if let last = runs.last, last.upperBound + 1 == frame, last.count < Self.runLimit {
+                runs[runs.count - 1] = last.lowerBound...frame
+            } else {
+                runs.append(frame...frame)
+            }
+        }
+        return runs
+    }
+
+    /// Fetches a run. Answers the raw bytes that came.
+    func bring(_ run: ClosedRange<Int>, from store: any ObjectStore) throws(PackReadFailure) -> Int {
+        try require(run, from: store) {}
     }
 
     /// Fetches all that is missing. Answers the raw bytes that came.
@@ -164,7 +278,7 @@ final class CachedPack: @unchecked Sendable {
             guard run.upperBound < index.frames.count else {
                 throw .damage(.inconsistent("frame \(run.upperBound) is past the end"))
             }
-            return try FrameFetch(id: id, index: index, file: file, store: store).bring(
+            return try FrameFetch(id: id, index: index, file: file, store: store, buffers: buffers).bring(
                 run, provingFirst: mayHoldFrames)
         }
         monitor.lock()
@@ -178,9 +292,22 @@ final class CachedPack: @unchecked Sendable {
 
     /// The pack's tables: from memory, the file or the store.
     private func knownIndex(_ store: any ObjectStore) throws(PackReadFailure) -> PackIndex {
-        if let index = monitor.withLock({ self.index }) { return index }
+        monitor.lock()
+        while isAskingForIndex { monitor.wait() }
+        if let index {
+            monitor.unlock()
+            return index
+        }
+        isAskingForIndex = true
+        monitor.unlock()
+        defer {
+            monitor.lock()
+            isAskingForIndex = false
+            monitor.signalAll()
+            monitor.unlock()
+        }
         var found: PackIndex?
-        if mayHoldFrames, let tail = SavedTail.read(file) { found = try? PackIndex(id, tail) }
+        if mayHoldTail, let tail = SavedTail.read(file) { found = try? PackIndex(id, tail) }
         if found == nil {
             let tail = try PackIndex.tail(of: id, from: store)
             do {
@@ -194,30 +321,5 @@ final class CachedPack: @unchecked Sendable {
         guard let index = found?.withoutRuns else { throw .damage(.truncated) }
         monitor.withLock { self.index = index }
         return index
-    }
-
-    /// Reads from the store alone: slow, for a cache that cannot be used.
-    static func readPastCache(
-        _ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer, from store: any ObjectStore
-    ) throws(PackReadFailure) {
-        let index = try PackIndex(reading: id, from: store)
-        let fetch = FrameFetch(id: id, index: index, file: nil, store: store)
-        let end = offset + buffer.count
-        var position = offset
-        while position < end {
-            let frame = position / PackFormat.frameBytes
-            guard frame < index.frames.count, position < index.rawRange(ofFrame: frame).upperBound else {
-                throw .damage(.truncated)
-            }
-            let range = index.rawRange(ofFrame: frame)
-            let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: range.count, alignment: 4096)
-            defer { raw.deallocate() }
-            try fetch.one(frame, into: raw)
-            let stop = min(end, range.upperBound)
-            let part = raw[(position - range.lowerBound)..<(stop - range.lowerBound)]
-            UnsafeMutableRawBufferPointer(rebasing: buffer[(position - offset)..<(stop - offset)]).copyMemory(
-                from: UnsafeRawBufferPointer(rebasing: part))
-            position = stop
-        }
     }
 }

@@ -8,6 +8,7 @@ struct FrameFetch {
     /// Nil where the cache cannot be used.
     let file: RawFile?
     let store: any ObjectStore
+    let buffers: FetchBuffers
 
     /// Has the frames of `run` in the file. With `provingFirst` those that are there already, by an earlier process, are
     /// kept. Answers the raw bytes that came from the store.
@@ -45,35 +46,48 @@ struct FrameFetch {
     ) throws(PackReadFailure) -> Int {
         let start = index.frames[run.lowerBound].offset
         let end = index.frames[run.upperBound].offset + index.frames[run.upperBound].storedLength
-        let stored = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(end - start), alignment: 4096)
-        defer { stored.deallocate() }
-        do {
-            try store.get(ObjectName(pack: id), at: UInt64(start), into: stored)
-        } catch {
-            throw .store(error)
+        return try buffers.with(Int(end - start)) { stored throws(PackReadFailure) in
+            do throws(ObjectStoreError) {
+                try store.get(ObjectName(pack: id), at: UInt64(start), into: stored)
+            } catch {
+                throw .store(error)
+            }
+            let codec = FrameCodec()
+            var fetched = 0
+            for frame in run {
+                let entry = index.frames[frame]
+                let from = Int(entry.offset - start)
+                let bytes = UnsafeRawBufferPointer(rebasing: stored[from..<from + Int(entry.storedLength)])
+                try keep(frame, entry, bytes, codec, scratch)
+                fetched += index.rawRange(ofFrame: frame).count
+            }
+            return fetched
         }
-        let codec = FrameCodec()
-        var fetched = 0
-        for frame in run {
-            let entry = index.frames[frame]
-            let range = index.rawRange(ofFrame: frame)
+    }
+
+    /// Proves a frame as it came, and writes it into the file.
+    private func keep(
+        _ frame: Int, _ entry: FrameEntry, _ bytes: UnsafeRawBufferPointer, _ codec: FrameCodec,
+        _ scratch: UnsafeMutableRawBufferPointer
+    ) throws(PackReadFailure) {
+        let range = index.rawRange(ofFrame: frame)
+        var proved = bytes
+        // One that is stored as it is needs no copy.
+        if !(entry.isRaw && bytes.count == range.count && PackFormat.checksum(bytes) == entry.checksum) {
             let raw = UnsafeMutableRawBufferPointer(rebasing: scratch[..<range.count])
-            let from = Int(entry.offset - start)
-            let bytes = UnsafeRawBufferPointer(rebasing: stored[from..<from + Int(entry.storedLength)])
-            do {
+            do throws(PackDamage) {
                 try codec.expand(entry, bytes, into: raw)
             } catch {
                 // On its way, perhaps: what lies in the store may be right.
                 try one(frame, into: raw)
             }
-            do {
-                try file?.writeFully(at: range.lowerBound, UnsafeRawBufferPointer(raw))
-            } catch {
-                throw .cache(error)
-            }
-            fetched += range.count
+            proved = UnsafeRawBufferPointer(raw)
         }
-        return fetched
+        do {
+            try file?.writeFully(at: range.lowerBound, proved)
+        } catch {
+            throw .cache(error)
+        }
     }
 
     /// Fetches one frame alone.
@@ -99,11 +113,14 @@ struct FrameProof {
     let index: PackIndex
     let file: RawFile
 
-    /// Whether the file holds the frame. `scratch` has room for one.
-    func holds(_ frame: Int, _ scratch: UnsafeMutableRawBufferPointer) -> Bool {
+    /// Whether the file holds the frame. `scratch` has room for one, and has its bytes then. `beforeWaiting` is called
+    /// where they are not in memory.
+    func holds(
+        _ frame: Int, _ scratch: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void = {}
+    ) -> Bool {
         let range = index.rawRange(ofFrame: frame)
         let raw = UnsafeMutableRawBufferPointer(rebasing: scratch[..<range.count])
-        guard (try? file.readFully(at: range.lowerBound, into: raw)) != nil else { return false }
+        guard (try? file.read(at: range.lowerBound, into: raw, beforeWaiting)) != nil else { return false }
         return PackFormat.checksum(UnsafeRawBufferPointer(raw)) == index.frames[frame].checksum
     }
 }
@@ -119,14 +136,15 @@ enum SavedTail {
     /// Tables of a full pack of files of one byte would be larger, and are then asked for again.
     private static let limit = 1 << 20
 
-    /// Without it the store is asked again: a failure costs nothing else.
-    static func write(_ tail: ObjectTail, to file: RawFile) {
-        guard tail.bytes.count <= limit else { return }
+    /// Without it the store is asked again: a failure costs nothing else. Answers whether it is there.
+    @discardableResult
+    static func write(_ tail: ObjectTail, to file: RawFile) -> Bool {
+        guard tail.bytes.count <= limit else { return false }
         var writer = ByteWriter()
         writer.put(tail.size)
         writer.put(UInt64(tail.bytes.count))
         let bytes = writer.bytes + tail.bytes
-        bytes.withUnsafeBytes { _ = try? file.writeFully(at: position, $0) }
+        return bytes.withUnsafeBytes { (try? file.writeFully(at: position, $0)) != nil }
     }
 
     static func read(_ file: RawFile) -> ObjectTail? {

@@ -2,75 +2,181 @@ import CLinux
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 import ObjectStorage
+import Synchronization
+
+/// What a cache may take of its disk.
+public struct CacheLimits: Equatable, Sendable {
+    /// Bytes of copies at most.
+    public var bytes: Int
+    /// Bytes of the file system that stay free, whoever fills it.
+    public var free: Int
+
+    public init(bytes: Int, free: Int) {
+        self.bytes = bytes
+        self.free = free
+    }
+}
 
 /// The per-user cache of one volume: raw copies of packs in the store, bounded in bytes.
 ///
 /// Invariants
 /// - Nothing here is the only copy of anything: the directory may be deleted at any time.
-/// - `bytes` of all entries add up to `total`; past `limit` the least recently used packs go.
+/// - `bytes` of all entries add up to `total`; past the limits the least recently used packs go, and never a pinned one.
+/// - The order of use is in the files' times, to a minute: the next process takes it up without reading data.
 /// - What is fetched in the background has threads of its own: a read never waits for their queue.
 // SAFETY: every mutable member is guarded by `monitor`.
 final class PackCache: @unchecked Sendable {
-    private struct Entry {
+    struct Entry {
         var pack: CachedPack?
         var bytes: Int
         var lastUse: UInt64
+        /// The second when the file's time was set last.
+        var noted: Int
     }
 
     /// Open files at most. Each cached pack in use holds one.
     private static let openLimit = 2048
+    /// How often a file's time follows its use.
+    private static let noteSeconds = 60
 
-    private let directory: String
-    private let limit: Int
-    private let store: any ObjectStore
+    let store: any ObjectStore
+    let meter: PackMeter
+    let report: @Sendable (String) -> Void
+    let memory = ProvedFrames()
+    let buffers = FetchBuffers()
+    let hits = Atomic<Int>(0)
+    let misses = Atomic<Int>(0)
     private let background = FetchQueue()
-    private let monitor = Monitor()
-    private var entries: [PackID: Entry] = [:]
-    private var total = 0
+    let monitor = Monitor()
+    var directory: String
+    /// Keeps the directory's inode, so that a new one of the same name is known as such.
+    var handle: RawFile?
+    var limits: CacheLimits
+    var entries: [PackID: Entry] = [:]
+    /// What is never dropped, and its raw bytes.
+    var pins: [PackID: Int] = [:]
+    var total = 0
     private var openCount = 0
-    private var clock: UInt64 = 0
+    var clock: UInt64 = 0
+    var grownSinceLook = 0
+    var trouble = Trouble()
+    private var segmentEvicted: @Sendable (PackID) -> Void = { _ in }
 
-    /// Takes up what earlier processes left in `directory`. `limit` is in bytes.
-    init(directory: String, limit: Int, store: any ObjectStore) throws(Errno) {
+    /// Takes up what earlier processes left in `directory`.
+    init(
+        directory: String, limits: CacheLimits, store: any ObjectStore, meter: PackMeter = PackMeter(),
+        report: @escaping @Sendable (String) -> Void = { _ in }
+    ) throws(Errno) {
         self.directory = directory
-        self.limit = limit
+        self.limits = limits
         self.store = store
-        guard mkdir(directory, 0o700) == 0 || errno == EEXIST else { throw .current }
-        for name in try listDirectory(directory) {
-            guard let id = PackID(name) else { continue }
-            var status = Glibc.stat()
-            guard lstat(path(of: id), &status) == 0 else { continue }
-            entries[id] = Entry(pack: nil, bytes: Int(status.st_blocks) * 512, lastUse: 0)
-            total += Int(status.st_blocks) * 512
-        }
+        self.meter = meter
+        self.report = report
+        try open(directory)
+        makeRoom(keeping: nil)
     }
 
     deinit { background.stop() }
 
+    /// Takes up what lies in a directory, which is made where it is not there, and forgets what was in the one before.
+    /// Pins stay.
+    func open(_ place: String) throws(Errno) {
+        let found: [CacheDirectory.Copy]
+        let pinned: [PackID: Int]
+        do {
+            try SecureDirectory.make(place)
+            found = try CacheDirectory.copies(in: place)
+            pinned = try CacheDirectory.pins(in: place)
+        } catch {
+            throw error.errno ?? .io
+        }
+        let descriptor = Glibc.open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .current }
+        monitor.lock()
+        let old = entries
+        directory = place
+        handle = RawFile(owning: descriptor)
+        entries.removeAll()
+        openCount = 0
+        total = 0
+        for copy in found {
+            clock += 1
+            entries[copy.id] = Entry(
+                pack: nil, bytes: copy.bytes, lastUse: clock, noted: Int(copy.lastUse / 1_000_000_000))
+            total += copy.bytes
+        }
+        pins.merge(pinned) { own, _ in own }
+        let all = pins
+        monitor.unlock()
+        withExtendedLifetime(old) {}
+        guard all != pinned else { return }
+        do {
+            try CacheDirectory.write(pins: all, in: place)
+        } catch {
+            report("pins are kept in memory only: \(error.message)")
+        }
+    }
+
+    /// Under the monitor.
     func path(of id: PackID) -> String { directory + "/\(id)" }
 
     func read(
         _ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void
-    ) throws(PackReadFailure) {
+    ) throws(PackReadFailure) -> ReadSign {
+        if memory.read(id, at: offset, into: buffer) {
+            hits.add(1, ordering: .relaxed)
+            count(buffer.count, at: offset, fetchedBytes: 0)
+            use(id)
+            return .nothing
+        }
         do throws(PackReadFailure) {
-            let pack = try pack(id)
-            let fetched = try pack.read(at: offset, into: buffer, from: store, beforeWaiting)
-            if fetched.bytes > 0 { grow(id, by: fetched.bytes) }
-            if fetched.wantsRest { completeInBackground(id) }
+            return try readHere(id, at: offset, into: buffer, beforeWaiting)
         } catch {
             // A full disk, or a directory that somebody removed, costs time and no data.
-            guard case .cache = error else { throw error }
+            guard case .cache(let cause) = error else { throw error }
             beforeWaiting()
-            mkdir(directory, 0o700)
-            try CachedPack.readPastCache(id, at: offset, into: buffer, from: store)
+            if mend(cause), let sign = try? readHere(id, at: offset, into: buffer, beforeWaiting) { return sign }
+            try readPastCache(id, at: offset, into: buffer)
+            count(buffer.count, at: offset, fetchedBytes: .max / 2)
+            return .nothing
         }
     }
 
-    /// Has all of a pack here. Answers the raw bytes that came from the store.
+    private func readHere(
+        _ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void
+    ) throws(PackReadFailure) -> ReadSign {
+        let pack = try pack(id)
+        let fetched = try pack.read(at: offset, into: buffer, from: store, memory, beforeWaiting)
+        count(buffer.count, at: offset, fetchedBytes: fetched.bytes)
+        if fetched.bytes > 0 {
+            misses.add(1, ordering: .relaxed)
+            grow(id, pack, by: fetched.bytes)
+        } else {
+            hits.add(1, ordering: .relaxed)
+        }
+        if fetched.lostFrames > 0 {
+            report("pack \(id): \(fetched.lostFrames) frames of its copy were damaged, and were fetched again")
+        }
+        if fetched.wantsRest { prefetch(id) }
+        return fetched.sign
+    }
+
+    /// Has all of a pack here, for somebody who can wait. Answers the raw bytes that came from the store.
     func complete(_ id: PackID) throws(PackReadFailure) -> Int {
-        let fetched = try pack(id).complete(from: store)
-        if fetched > 0 { grow(id, by: fetched) }
+        do throws(PackReadFailure) {
+            return try completeHere(id)
+        } catch {
+            guard case .cache(let cause) = error, mend(cause) else { throw error }
+            return try completeHere(id)
+        }
+    }
+
+    private func completeHere(_ id: PackID) throws(PackReadFailure) -> Int {
+        let pack = try pack(id)
+        let fetched = try pack.complete(from: store.inBackground)
+        if fetched > 0 { grow(id, pack, by: fetched) }
         return fetched
     }
 
@@ -80,41 +186,56 @@ final class PackCache: @unchecked Sendable {
         return pack.proveAll()
     }
 
-    func drop(_ id: PackID) -> Int {
-        let bytes = monitor.withLock { entries[id]?.bytes ?? 0 }
-        remove(id)
-        return bytes
-    }
+    /// Every pack that a copy, or a part of one, is here of.
+    var ids: [PackID] { monitor.withLock { Array(entries.keys) } }
 
-    private func completeInBackground(_ id: PackID) {
+    /// Has all of a pack here soon, in several requests at once.
+    func prefetch(_ id: PackID) {
         // A failure is nobody's: who reads what is missing finds it again.
-        background.add(id) { [weak self] in _ = try? self?.complete(id) }
+        background.add(
+            id,
+            FetchJob { [weak self] in
+                guard let self, let pack = try? self.pack(id) else { return [] }
+                let runs = (try? pack.missingRuns(from: self.store.inBackground)) ?? []
+                return runs.map { run in
+                    FetchJob { [weak self] in
+                        guard let self else { return [] }
+                        let fetched = (try? pack.bring(run, from: self.store.inBackground)) ?? 0
+                        if fetched > 0 { self.grow(id, pack, by: fetched) }
+                        return []
+                    }
+                }
+            })
     }
 
     /// Makes a staged pack's raw file, at `rawPath`, the cache's copy. `tail` is the end of the object made of it.
     func adopt(_ id: PackID, rawPath: String, tail: ObjectTail?) {
+        restore()
+        let target = monitor.withLock { path(of: id) }
         // On another file system it is copied; where that fails it is dropped, as the store has it.
-        let isHere = rename(rawPath, path(of: id)) == 0 || (errno == EXDEV && copy(rawPath, to: path(of: id)))
+        let isHere = rename(rawPath, target) == 0 || (errno == EXDEV && copy(rawPath, to: target))
         unlink(rawPath)
         guard isHere else { return }
-        let descriptor = open(path(of: id), O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+        let descriptor = Glibc.open(target, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
         guard descriptor >= 0 else { return }
-        let pack = CachedPack(adopting: descriptor, of: id, tail: tail)
+        let pack = CachedPack(adopting: descriptor, of: id, tail: tail, buffers: buffers)
+        pack.noteUse()
         monitor.lock()
         clock += 1
-        forget(id)
-        entries[id] = Entry(pack: pack, bytes: pack.allocatedBytes, lastUse: clock)
-        total += pack.allocatedBytes
+        let old = forget(id)
+        let bytes = pack.allocatedBytes
+        entries[id] = Entry(pack: pack, bytes: 0, lastUse: clock, noted: Self.now())
         openCount += 1
-        evict(keeping: id)
         monitor.unlock()
+        withExtendedLifetime(old) {}
+        grow(id, pack, by: bytes)
     }
 
     private func copy(_ source: String, to target: String) -> Bool {
-        let from = open(source, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        let from = Glibc.open(source, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
         guard from >= 0 else { return false }
         let input = RawFile(owning: from)
-        let to = open(target, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        let to = Glibc.open(target, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard to >= 0 else { return false }
         let output = RawFile(owning: to)
         let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
@@ -133,67 +254,126 @@ final class PackCache: @unchecked Sendable {
         }
     }
 
+    /// A pack that the store has no more.
     func remove(_ id: PackID) {
+        _ = drop(id)
+        _ = unpin([id])
+    }
+
+    /// Drops a copy. Answers the bytes it took.
+    func drop(_ id: PackID) -> Int {
         monitor.lock()
-        forget(id)
-        monitor.unlock()
+        let old = forget(id)
         unlink(path(of: id))
+        monitor.unlock()
+        return old?.bytes ?? 0
     }
 
-    // MARK: Under the monitor
+    // MARK: Files of others under the same limit
 
-    private func pack(_ id: PackID) throws(PackReadFailure) -> CachedPack {
+    /// Segments of foreign data that are here.
+    func segments() -> [PackID] { monitor.withLock { entries.keys.filter(\.isCacheSegment) } }
+
+    /// `body` is told of each segment that is taken away, under this cache's monitor.
+    func whenEvicted(_ body: @escaping @Sendable (PackID) -> Void) { monitor.withLock { segmentEvicted = body } }
+
+    /// A segment grew, or is new.
+    func note(_ id: PackID, grownBy bytes: Int) {
         monitor.lock()
-        defer { monitor.unlock() }
         clock += 1
-        if let pack = entries[id]?.pack {
-            entries[id]?.lastUse = clock
-            return pack
-        }
-        do {
-            let pack = try CachedPack(id, path: path(of: id))
-            entries[id] = Entry(pack: pack, bytes: entries[id]?.bytes ?? 0, lastUse: clock)
-            openCount += 1
-            if openCount > Self.openLimit { closeOldest(keeping: id) }
-            return pack
-        } catch {
-            throw .cache(error)
-        }
+        let before = entries[id]?.bytes ?? 0
+        entries[id] = Entry(pack: nil, bytes: max(0, before + bytes), lastUse: clock, noted: Self.now())
+        total += max(0, before + bytes) - before
+        let old = evict(keeping: id, giving: 0)
+        monitor.unlock()
+        withExtendedLifetime(old) {}
     }
 
-    private func grow(_ id: PackID, by bytes: Int) {
+    // MARK: Entries
+
+    func pack(_ id: PackID) throws(PackReadFailure) -> CachedPack {
+        let now = Self.now()
         monitor.lock()
-        defer { monitor.unlock() }
-        guard entries[id] != nil else { return }
+        clock += 1
+        var found = entries[id]?.pack
+        if found == nil {
+            if entries[id] == nil, trouble.isSuspended(now) {
+                monitor.unlock()
+                throw .cache(.noSpace)
+            }
+            do {
+                let pack = try CachedPack(id, path: path(of: id), buffers: buffers)
+                entries[id] = Entry(pack: pack, bytes: entries[id]?.bytes ?? 0, lastUse: clock, noted: 0)
+                openCount += 1
+                if openCount > Self.openLimit { closeOldest(keeping: id) }
+                found = pack
+            } catch {
+                monitor.unlock()
+                throw .cache(error)
+            }
+        }
+        guard let pack = found else { preconditionFailure("opened above") }
+        entries[id]?.lastUse = clock
+        // Also where the clock was set back.
+        let mustNote = abs(now - (entries[id]?.noted ?? now)) >= Self.noteSeconds
+        if mustNote { entries[id]?.noted = now }
+        monitor.unlock()
+        if mustNote { pack.noteUse() }
+        return pack
+    }
+
+    private func count(_ bytes: Int, at offset: Int, fetchedBytes: Int) {
+        meter.countRead(
+            frames: PackFormat.frames(at: offset, count: bytes), fetchedBytes: fetchedBytes,
+            frameBytes: PackFormat.frameBytes)
+    }
+
+    /// A segment was used, or a pack whose bytes were in memory.
+    func use(_ id: PackID) {
+        monitor.lock()
+        clock += 1
+        entries[id]?.lastUse = clock
+        monitor.unlock()
+    }
+
+    func grow(_ id: PackID, _ pack: CachedPack, by bytes: Int) {
+        meter.countFetched(bytes)
+        monitor.lock()
+        // One that was dropped meanwhile takes nothing, and a new one of the same id is another file.
+        guard let entry = entries[id], entry.pack == nil || entry.pack === pack else { return monitor.unlock() }
         entries[id]?.bytes += bytes
         total += bytes
-        evict(keeping: id)
+        grownSinceLook += bytes
+        let mustLook = grownSinceLook >= Self.lookBytes
+        let old = evict(keeping: id, giving: 0)
+        monitor.unlock()
+        withExtendedLifetime(old) {}
+        if mustLook { makeRoom(keeping: id) }
     }
 
-    private func forget(_ id: PackID) {
-        guard let entry = entries.removeValue(forKey: id) else { return }
+    /// Under the monitor. The caller lets go of the answer after it: closing a removed file frees its blocks.
+    func forget(_ id: PackID) -> Entry? {
+        guard let entry = entries.removeValue(forKey: id) else { return nil }
         total -= entry.bytes
         if entry.pack != nil { openCount -= 1 }
+        if id.isCacheSegment { segmentEvicted(id) }
+        return entry
     }
 
-    /// Drops least recently used packs until the rest fits. A reader that holds one keeps its open file.
-    private func evict(keeping kept: PackID) {
-        guard total > limit else { return }
-        // To nine tenths, so that a full cache does not sort its entries for every frame.
-        let goal = limit / 10 * 9
-        for (id, _) in entries.sorted(by: { $0.value.lastUse < $1.value.lastUse }) where id != kept {
-            guard total > goal else { return }
-            forget(id)
-            unlink(path(of: id))
-        }
-    }
-
+    /// Under the monitor.
     private func closeOldest(keeping kept: PackID) {
         let open = entries.filter { $0.value.pack != nil && $0.key != kept }
         for (id, _) in open.sorted(by: { $0.value.lastUse < $1.value.lastUse }).prefix(Self.openLimit / 4) {
             entries[id]?.pack = nil
             openCount -= 1
         }
+    }
+
+    /// Seconds since 1970, to a few milliseconds.
+    static func now() -> Int {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME_COARSE, &time)
+        return time.tv_sec
     }
 }
 

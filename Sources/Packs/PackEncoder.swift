@@ -13,7 +13,10 @@ public struct PackEncoder {
     public func encode(_ id: PackID, _ raw: UnsafeRawBufferPointer, runs: [PackRun]) -> [UInt8] {
         precondition(!raw.isEmpty && raw.count <= PackFormat.maximumRawBytes, "a pack is 1 byte to 16 MiB of raw bytes")
         var writer = ByteWriter()
-        writer.bytes.reserveCapacity(raw.count / 2)
+        // Never grown: that would copy all of it. Pages that are not needed are never touched.
+        writer.bytes.reserveCapacity(
+            raw.count + PackTrailer.byteCount + runs.count * PackFormat.recordBytes
+                + PackFormat.frameCount(rawLength: raw.count) * PackFormat.frameEntryBytes)
         let frames = encodeFrames(raw, into: &writer)
         let tableOffset = writer.bytes.count
         for frame in frames {

@@ -21,6 +21,11 @@ public enum PackFormat {
     /// "BERTHPK1" as it lies in the file.
     static let magic: UInt64 = 0x314B_5048_5452_4542
 
+    /// Frames that a range of raw bytes touches.
+    static func frames(at offset: Int, count: Int) -> Int {
+        count == 0 ? 0 : (offset + count - 1) / frameBytes - offset / frameBytes + 1
+    }
+
     static func frameCount(rawLength: Int) -> Int { (rawLength + frameBytes - 1) / frameBytes }
 
     package static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
@@ -157,6 +162,7 @@ extension PackTrailer {
         guard version == PackFormat.version else { throw .newerVersion(version) }
         let (end, overflow) = frameTableOffset.addingReportingOverflow(UInt64(tableBytes + Self.byteCount))
         guard frameBytes == UInt32(PackFormat.frameBytes), rawLength <= UInt64(PackFormat.maximumRawBytes),
+            frameTableOffset <= UInt64(PackFormat.maximumRawBytes),
             Int(frameCount) == PackFormat.frameCount(rawLength: Int(rawLength)), !overflow, end == objectLength
         else { throw .inconsistent("trailer") }
     }

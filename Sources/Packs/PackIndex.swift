@@ -19,9 +19,16 @@ public struct PackIndex: Equatable, Sendable {
 
     /// Reads the tables of the object: one request, or two where they are large.
     public init(reading id: PackID, from store: any ObjectStore) throws(PackReadFailure) {
-        let tail = try Self.tail(of: id, from: store)
+        self = try Self.stored(id, in: store).index
+    }
+
+    /// As `init(reading:)`, with the bytes of the whole object, which the same answer tells.
+    public static func stored(
+        _ id: PackID, in store: any ObjectStore
+    ) throws(PackReadFailure) -> (index: PackIndex, storedLength: UInt64) {
+        let tail = try tail(of: id, from: store)
         do {
-            try self.init(id, tail)
+            return (try PackIndex(id, tail), tail.size)
         } catch {
             throw .damage(error)
         }

@@ -1,6 +1,7 @@
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 import ObjectStorage
 
 /// What a volume's packs need to be opened.
@@ -11,22 +12,45 @@ public struct PackStoreConfiguration: Sendable {
     public var cacheDirectory: String
     /// Bytes the cache may hold.
     public var cacheLimit: Int
+    /// Bytes of its file system that the cache leaves free.
+    public var cacheFloor: Int
+    /// Takes what is wrong with the cache; nothing is lost with it.
+    public var reportCache: @Sendable (String) -> Void
     public var compression: Compression
     /// Grows with each opening for writing.
     public var epoch: UInt32
+    /// Counts reads, sealing and eviction.
+    public var meter: PackMeter
+    /// Packs up to this epoch are another volume's: this one is its clone.
+    public var baseEpoch: UInt32
+    /// Reaches the stores of foreign objects.
+    public var foreignOpener: ForeignOpener
     /// Where bytes gather before they are written out, so that they outlive the process; nil: in its own memory.
     public var bufferMemory: SharedMemory?
 
     public init(
-        stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, compression: Compression, epoch: UInt32,
-        bufferMemory: SharedMemory? = nil
+        stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, cacheFloor: Int = 0,
+        compression: Compression, epoch: UInt32, baseEpoch: UInt32 = 0, bufferMemory: SharedMemory? = nil,
+        meter: PackMeter = PackMeter(),
+        foreignOpener: @escaping ForeignOpener = PackStoreConfiguration.knowsNoForeign,
+        reportCache: @escaping @Sendable (String) -> Void = { _ in }
     ) {
+        self.baseEpoch = baseEpoch
         self.stagingDirectory = stagingDirectory
         self.cacheDirectory = cacheDirectory
         self.cacheLimit = cacheLimit
+        self.cacheFloor = cacheFloor
+        self.reportCache = reportCache
         self.compression = compression
         self.epoch = epoch
         self.bufferMemory = bufferMemory
+        self.meter = meter
+        self.foreignOpener = foreignOpener
+    }
+
+    /// For callers whose volumes have imported nothing.
+    public static func knowsNoForeign(_ source: ForeignSource) throws(ObjectStoreError) -> any ForeignStore {
+        throw .failed(.notSupported, "\(source.url): nothing here can ask it")
     }
 }
 
@@ -56,25 +80,36 @@ public final class PackStore: @unchecked Sendable {
     let configuration: PackStoreConfiguration
     let store: any ObjectStore
     let cache: PackCache
+    let foreign: ForeignCache
     let buffers: PackBufferPool
     let monitor = Monitor()
-    private let synchronizing = Monitor()
+    let synchronizing = Monitor()
     var staged: [PackID: StagedPack] = [:]
     var shared: StagedPack?
     var streams: [InodeID: Stream] = [:]
     var nextSequence: UInt32 = 1
+    /// Packs that left staging and whose marks are there still: until their new names are durable, a power failure may bring
+    /// them back.
+    var finishedMarks: [PackID] = []
     /// Files were made in staging whose names may not be on disk.
     private var hasNewFiles = false
     var clock: UInt64 = 0
     var sealer: Sealer?
+    var sealing: SealerThreads?
 
     public init(_ configuration: PackStoreConfiguration, store: any ObjectStore) throws(Errno) {
         self.configuration = configuration
         self.store = store
         buffers = PackBufferPool(configuration.bufferMemory)
         guard mkdir(configuration.stagingDirectory, 0o700) == 0 || errno == EEXIST else { throw .current }
+        // Its name, too: what is durable in a directory is lost with it.
+        try AtomicFile.synchronizeDirectory(configuration.stagingDirectory + "/..")
         cache = try PackCache(
-            directory: configuration.cacheDirectory, limit: configuration.cacheLimit, store: store)
+            directory: configuration.cacheDirectory,
+            limits: CacheLimits(bytes: configuration.cacheLimit, free: configuration.cacheFloor), store: store,
+            meter: configuration.meter, report: configuration.reportCache)
+        foreign = ForeignCache(
+            directory: configuration.cacheDirectory, cache: cache, opener: configuration.foreignOpener)
     }
 
     // MARK: Writing
@@ -86,7 +121,7 @@ public final class PackStore: @unchecked Sendable {
         record: (PackID, UInt64) throws(Errno) -> Result
     ) throws(Errno) -> Result {
         let isLarge = fileOffset + UInt64(bytes.count) > Self.streamThresholdBytes
-        let (pack, offset) = try reserve(bytes.count, inode, fileOffset, isLarge, beforeWaiting)
+        let (pack, offset) = try reserve(bytes.count, inode, fileOffset, isLarge ? inode : nil, beforeWaiting)
         defer { pack.release() }
         try pack.write(bytes, at: offset)
         return try record(pack.id, UInt64(offset))
@@ -112,15 +147,23 @@ public final class PackStore: @unchecked Sendable {
         for pack in monitor.withLock({ Array(staged.values) }) { pack.freezeWritten() }
     }
 
-    private func reserve(
-        _ count: Int, _ inode: InodeID, _ fileOffset: UInt64, _ isLarge: Bool, _ beforeWaiting: () -> Void
+    /// What a commit needs of packs first: no byte that it names changes any more, and each is durable.
+    public func prepareCommit() throws(Errno) {
+        freezeAll()
+        try synchronize()
+    }
+
+    /// `stream` says whose packs it goes to; nil: those that small files share.
+    func reserve(
+        _ count: Int, _ inode: InodeID, _ fileOffset: UInt64, _ stream: InodeID?, _ beforeWaiting: () -> Void
     ) throws(Errno) -> (StagedPack, Int) {
         precondition(count <= PackFormat.maximumRawBytes, "a write is smaller than a pack")
         while true {
-            if isLarge && monitor.withLock({ streams[inode] == nil }) { sealer?.waitForRoom(beforeWaiting) }
-            let pack = isLarge ? try streamPack(inode) : try sharedPack()
+            if let stream, monitor.withLock({ streams[stream] == nil }) { sealer?.waitForRoom(beforeWaiting) }
+            let pack: StagedPack
+            if let stream { pack = try streamPack(stream) } else { pack = try sharedPack() }
             if let offset = pack.reserve(count, for: inode, at: fileOffset) { return (pack, offset) }
-            retire(pack, isLarge ? inode : nil)
+            retire(pack, stream)
             sealer?.waitForRoom(beforeWaiting)
         }
     }
@@ -182,26 +225,53 @@ public final class PackStore: @unchecked Sendable {
     // MARK: Reading
 
     /// Fills `buffer` with the pack's raw bytes from `offset` on. `beforeWaiting` is called where they must be
-    /// fetched from the disk or the store.
+    /// fetched from the disk or the store. Answers what the read tells of those to come.
     public func read(
         _ id: PackID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, beforeWaiting: () -> Void
-    ) throws(PackReadFailure) {
+    ) throws(PackReadFailure) -> ReadSign {
         if let pack = stagedPack(id) {
-            return try pack.read(at: Int(offset), into: buffer, beforeWaiting)
+            configuration.meter.countRead(
+                frames: PackFormat.frames(at: Int(offset), count: buffer.count), fetchedBytes: 0,
+                frameBytes: PackFormat.frameBytes)
+            try pack.read(at: Int(offset), into: buffer, beforeWaiting)
+            return .nothing
         }
-        try cache.read(id, at: Int(offset), into: buffer, beforeWaiting)
+        if id.isForeign {
+            try foreign.read(id, at: offset, into: buffer, beforeWaiting)
+            return .nothing
+        }
+        return try cache.read(id, at: Int(offset), into: buffer, beforeWaiting)
     }
+
+    /// Fetches packs in the background, in this order. Those that are here, or staged, cost nothing.
+    public func prefetch(_ ids: some Sequence<PackID>) {
+        for id in ids where !isStaged(id) { cache.prefetch(id) }
+    }
+
+    /// Packs that may be fetched ahead of one reader: the cache must not push out what it has just fetched.
+    public var prefetchLimit: Int { configuration.cacheLimit / PackFormat.maximumRawBytes / 4 }
 
     // MARK: The cache
 
     /// Has all of a stored pack in the cache, each frame proved. Answers the raw bytes that came from the store.
-    public func warm(_ id: PackID) throws(PackReadFailure) -> Int { isStaged(id) ? 0 : try cache.complete(id) }
+    public func warm(_ id: PackID) throws(PackReadFailure) -> Int {
+        if id.isForeign { return try foreign.complete(id) }
+        return isStaged(id) ? 0 : try cache.complete(id)
+    }
 
     /// Whether all of it is here and proved, without asking the store.
-    public func isWarm(_ id: PackID) -> Bool { isStaged(id) || cache.isComplete(id) }
+    public func isWarm(_ id: PackID) -> Bool {
+        id.isForeign ? foreign.isComplete(id) : isStaged(id) || cache.isComplete(id)
+    }
 
     /// Drops a pack's copy. Answers the bytes it took.
-    public func evict(_ id: PackID) -> Int { cache.drop(id) }
+    public func evict(_ id: PackID) -> Int {
+        // A segment holds blocks of several objects: the cache tells who reads them.
+        id.isForeign && !id.isCacheSegment ? foreign.drop(id) : cache.drop(id)
+    }
+
+    /// Has foreign packs be looked up. Call it before the first read.
+    public func connect(_ catalog: any ForeignCatalog) { foreign.objects.connect(catalog) }
 
     /// Packs that the store has not got yet, and their raw bytes.
     public func stagedTotal() -> (packs: Int, bytes: Int) {

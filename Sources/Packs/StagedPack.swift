@@ -43,6 +43,8 @@ final class StagedPack: @unchecked Sendable {
 
     static func rawPath(_ directory: String, _ id: PackID) -> String { directory + "/\(id).raw" }
     static func runsPath(_ directory: String, _ id: PackID) -> String { directory + "/\(id).runs" }
+    /// There, and durable, before the pack's object can be in the store: it takes no more bytes then, whoever takes it up.
+    static func sealedPath(_ directory: String, _ id: PackID) -> String { directory + "/\(id).sealed" }
 
     /// Makes a new staged pack, or takes up one that an earlier process left. The bytes of a new one with a buffer are
     /// written out by `synchronize`.
@@ -68,6 +70,11 @@ final class StagedPack: @unchecked Sendable {
         self.buffer = buffer != nil && file.setAside(PackFormat.maximumRawBytes) ? buffer : nil
         self.buffer?.belong(to: id)
         if !isNew { loadRuns() }
+        if !isNew {
+            // The process that was killed may have written what is in the page cache alone.
+            isDirty = true
+            loadRuns()
+        }
     }
 
     deinit { Glibc.close(runsDescriptor) }

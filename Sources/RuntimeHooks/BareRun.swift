@@ -3,6 +3,7 @@ import Control
 import FileModel
 import Glibc
 import LinuxSystem
+import Volumes
 
 /// Shows volumes at their paths to one program, in a user and a mount namespace of its own, and becomes that program:
 /// no process stays in between, so signals, the terminal and the exit status are the program's own. The mounts end
@@ -74,7 +75,8 @@ public struct BareRun {
             session: session, mountpoint: place.path.description, readOnly: place.readOnly, identity: identity,
             origin: SessionOrigin(
                 runtime: .run, namespace: ProcessTable.namespace("mnt", of: "self"),
-                environment: ProcessEnvironment.current()))
+                environment: ProcessEnvironment.current()),
+            snapshot: try VolumeReference(place.volume).snapshot?.description)
         try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
         // The only proof that the program will not see an empty directory.
         guard let found = try? SessionMarker.session(at: target), found == session else {

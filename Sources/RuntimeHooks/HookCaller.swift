@@ -1,6 +1,7 @@
 import FileModel
 import Glibc
 import LinuxSystem
+import Volumes
 
 /// Who started this hook, and where that person's things are. An engine runs hooks as root of its user namespace
 /// with almost no environment; the account behind that root is found through the namespace's map.
@@ -58,9 +59,12 @@ public struct HookLog: Sendable {
 
     private let path: String
     private let directory: String
+    private let format: LogFormat
 
     public init(_ paths: SitePaths) {
         path = paths.hookLog
+        // Engines start hooks with hardly any environment.
+        format = LogFormat.chosen(nil, [:], try? UserSettings.load(paths))
         directory = paths.logs
     }
 
@@ -69,19 +73,10 @@ public struct HookLog: Sendable {
         if lstat(path, &status) == 0, status.st_size > Self.maximumBytes { rename(path, "\(path).1") }
         if access(path, F_OK) != 0 { try? SecureDirectory.make(directory) }
         guard let file = try? FileDescriptor.open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW) else { return }
-        let words = fields.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
-        let line = "\(Self.timestamp()) \(level) berth-hook: \(words) [berth-hook] \(message)"
+        let record = LogRecord(
+            program: "berth-hook", level: level, message: message,
+            fields: Dictionary(fields.map { ($0.key, $0.value) }) { first, _ in first })
         // One write, so that lines of hooks that run at one time do not mix.
-        try? file.write(Array(line.map { $0.isNewline ? " " : $0 }.map(String.init).joined().utf8) + [0x0A])
-    }
-
-    /// Local time with its zone, as the other logs have it.
-    private static func timestamp() -> String {
-        var now = time(nil)
-        var parts = tm()
-        localtime_r(&now, &parts)
-        var buffer = [CChar](repeating: 0, count: 40)
-        let count = strftime(&buffer, buffer.count, "%Y-%m-%dT%H:%M:%S%z", &parts)
-        return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        try? file.write(Array(record.line(format).utf8))
     }
 }

@@ -2,12 +2,18 @@ import FileModel
 import LinuxSystem
 
 /// A container's configuration as an engine hands it to a precreate hook (OCI runtime specification, config.md).
-struct RuntimeConfiguration {
+package struct RuntimeConfiguration {
     /// A bind mount to add.
-    struct Bind: Equatable {
+    package struct Bind: Equatable {
         var source: String
         var destination: String
         var isReadOnly: Bool
+
+        package init(source: String, destination: String, isReadOnly: Bool) {
+            self.source = source
+            self.destination = destination
+            self.isReadOnly = isReadOnly
+        }
 
         /// The options are those podman gives its own volumes.
         var json: String {
@@ -22,7 +28,7 @@ struct RuntimeConfiguration {
 
     private let text: JSONText
 
-    init(_ bytes: [UInt8]) throws(SystemFailure) {
+    package init(_ bytes: [UInt8]) throws(SystemFailure) {
         guard let text = JSONText(bytes), case .object = text.root.kind else {
             throw SystemFailure(
                 "the container's configuration", "is not a JSON object",
@@ -36,13 +42,13 @@ struct RuntimeConfiguration {
     }
 
     /// An annotation's value; nil where there is none, or where it is no string.
-    func annotation(_ name: String) -> String? {
+    package func annotation(_ name: String) -> String? {
         text.member("annotations", of: text.root).flatMap { text.text(text.member(name, of: $0)) }
     }
 
     /// The values of an annotation and of those below it, `NAME` and `NAME.ANYTHING`, in their order. Nil where one
     /// of them is no string.
-    func annotations(_ name: String) -> [String]? {
+    package func annotations(_ name: String) -> [String]? {
         guard let node = text.member("annotations", of: text.root), case .object(let members) = node.kind else {
             return []
         }
@@ -61,7 +67,7 @@ struct RuntimeConfiguration {
     }
 
     /// The configuration with more mounts, after the others, and one more annotation. All else is as it was.
-    func adding(_ binds: [Bind], annotation: (name: String, value: String)) throws(SystemFailure) -> [UInt8] {
+    package func adding(_ binds: [Bind], annotation: (name: String, value: String)) throws(SystemFailure) -> [UInt8] {
         let note = "\(JSONText.quoted(annotation.name)):\(JSONText.quoted(annotation.value))"
         var changes = [try insertion("mounts", binds.map(\.json).joined(separator: ","), brackets: ("[", "]"))]
         changes.append(try insertion("annotations", note, brackets: ("{", "}")))

@@ -5,7 +5,7 @@ import Volumes
 /// The values of `berth.volume` and of `berth.volume.ANYTHING`: `NAME[:/PATH][:ro|:rw]`, and more such words after
 /// commas. Podman's command line splits an annotation at a comma unless it is quoted for it, so that several
 /// annotations are the easier way to name several volumes.
-struct VolumeAnnotation: Equatable {
+package struct VolumeAnnotation: Equatable {
     static let name = "berth.volume"
 
     struct Word: Equatable {
@@ -22,7 +22,7 @@ struct VolumeAnnotation: Equatable {
 
     var words: [Word]
 
-    init(_ configuration: RuntimeConfiguration) throws(SystemFailure) {
+    package init(_ configuration: RuntimeConfiguration) throws(SystemFailure) {
         guard let values = configuration.annotations(Self.name) else {
             throw SystemFailure("annotation \(Self.name)", "is no string", fix: Self.form, status: .dataError)
         }

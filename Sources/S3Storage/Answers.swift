@@ -1,14 +1,23 @@
 import FileModel
+import Glibc
 
 /// A page of ListObjectsV2.
-struct ListingPage: Equatable {
+package struct ListingPage: Equatable {
     struct NotAListing: Error {}
 
-    var keys: [String]
-    /// What asks for the next page.
-    var next: String?
+    package let keys: [String]
+    struct Detail: Equatable {
+        var size: UInt64?
+        /// Seconds since 1970.
+        var modified: Int64?
+    }
 
-    init(_ bytes: [UInt8]) throws {
+    /// Of each key.
+    var details: [Detail]
+    /// What asks for the next page.
+    package private(set) var next: String?
+
+    package init(_ bytes: [UInt8]) throws {
         let root = try XMLReader.parse(bytes)
         guard root.name == "ListBucketResult" else { throw NotAListing() }
         let isEncoded = root["EncodingType"] == "url"
@@ -16,9 +25,29 @@ struct ListingPage: Equatable {
             guard let key = entry["Key"], let decoded = isEncoded ? Self.decode(key) : key else { throw NotAListing() }
             return decoded
         }
+        details = root.all("Contents").map { entry in
+            Detail(
+                size: entry["Size"].flatMap { UInt64($0) }, modified: entry["LastModified"].flatMap(Self.seconds))
+        }
         guard root["IsTruncated"] == "true" else { return }
         guard let token = root["NextContinuationToken"], !token.isEmpty else { throw NotAListing() }
         next = token
+    }
+
+    /// `2009-10-12T17:50:30.000Z`; nil for anything else.
+    static func seconds(_ text: String) -> Int64? {
+        let parts = text.dropLast().split(whereSeparator: { "-T:.".contains($0) }).map { Int32($0) }
+        guard text.hasSuffix("Z"), (6...7).contains(parts.count), let year = parts[0], let month = parts[1],
+            let day = parts[2], let hour = parts[3], let minute = parts[4], let second = parts[5]
+        else { return nil }
+        var time = tm()
+        time.tm_year = year - 1900
+        time.tm_mon = month - 1
+        time.tm_mday = day
+        time.tm_hour = hour
+        time.tm_min = minute
+        time.tm_sec = second
+        return Int64(timegm(&time))
     }
 
     /// Percent-encoding as S3 does it; nil where it is none.

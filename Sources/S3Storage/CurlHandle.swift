@@ -64,8 +64,11 @@ final class CurlHandle {
         number(CURLOPT_TCP_KEEPALIVE, 1)
         number(CURLOPT_CONNECTTIMEOUT_MS, Self.connectMilliseconds)
         number(CURLOPT_TIMEOUT_MS, Int(request.timeout / .milliseconds(1)))
-        number(CURLOPT_LOW_SPEED_LIMIT, Self.stallBytesPerSecond)
-        number(CURLOPT_LOW_SPEED_TIME, Self.stallSeconds)
+        // Under a limit of the user's own, slow says nothing: what steps back for others may stand still.
+        if request.rate == nil {
+            number(CURLOPT_LOW_SPEED_LIMIT, Self.stallBytesPerSecond)
+            number(CURLOPT_LOW_SPEED_TIME, Self.stallSeconds)
+        }
         number(CURLOPT_BUFFERSIZE, Self.bufferBytes)
         switch request.method {
         case .get: number(CURLOPT_HTTPGET, 1)
@@ -82,7 +85,8 @@ final class CurlHandle {
 
     private func connect(_ exchange: Exchange) {
         let context = Unmanaged.passUnretained(exchange).toOpaque()
-        for option in [CURLOPT_WRITEDATA, CURLOPT_HEADERDATA, CURLOPT_READDATA, CURLOPT_SEEKDATA] {
+        for option in [CURLOPT_WRITEDATA, CURLOPT_HEADERDATA, CURLOPT_READDATA, CURLOPT_SEEKDATA, CURLOPT_XFERINFODATA]
+        {
             _ = berth_curl_set_pointer(handle, option, context)
         }
         _ = berth_curl_set_data(handle, CURLOPT_WRITEFUNCTION) { bytes, size, count, context in
@@ -100,6 +104,13 @@ final class CurlHandle {
             guard let context else { return 0 }
             let room = UnsafeMutableRawBufferPointer(start: bytes, count: size * count)
             return Unmanaged<Exchange>.fromOpaque(context).takeUnretainedValue().give(room)
+                ?? Int(CURL_READFUNC_ABORT)
+        }
+        // Called each second at least, also while nothing comes.
+        number(CURLOPT_NOPROGRESS, 0)
+        _ = berth_curl_set_progress(handle) { context, _, _, _, _ in
+            guard let context else { return 0 }
+            return Unmanaged<Exchange>.fromOpaque(context).takeUnretainedValue().isAbandoned ? 1 : 0
         }
         _ = berth_curl_set_seek(handle) { context, offset, origin in
             guard let context, origin == SEEK_SET else { return CURL_SEEKFUNC_FAIL }

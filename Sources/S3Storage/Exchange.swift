@@ -1,5 +1,6 @@
 import CCurl
 import Glibc
+import Metrics
 
 /// One request and what came back.
 struct HTTPRequest {
@@ -17,8 +18,14 @@ struct HTTPRequest {
     var body: UnsafeRawBufferPointer?
     /// Where the body of a 206, or of a 200 of that length, goes. Other bodies are collected.
     var target: UnsafeMutableRawBufferPointer?
+    /// Counts the bytes of both bodies as they come and go.
+    var meter: StoreMeter
     /// Over all, for a request that makes progress.
     var timeout: Duration
+    /// What its body and its reply's may take of the network; nil: all there is.
+    var rate: RequestRate?
+    /// Looked at while it runs.
+    var isAbandoned: @Sendable () -> Bool = { false }
 }
 
 struct HTTPReply {
@@ -60,6 +67,7 @@ final class Exchange {
     private static let bodyLimit = 4 << 20
 
     private let request: HTTPRequest
+    var isAbandoned: Bool { request.isAbandoned() }
     private(set) var reply = HTTPReply()
     private var sent = 0
 
@@ -84,6 +92,8 @@ final class Exchange {
 
     /// Part of a body. Answers how much was taken; anything but all of it ends the transfer.
     func take(body bytes: UnsafeRawBufferPointer) -> Int {
+        guard request.rate?.takeDown(bytes.count, unless: request.isAbandoned) ?? true else { return 0 }
+        request.meter.countReceived(bytes.count)
         guard let target = request.target, isForTarget(target.count) else {
             guard reply.body.count + bytes.count <= Self.bodyLimit else { return 0 }
             reply.body.append(contentsOf: bytes)
@@ -99,13 +109,15 @@ final class Exchange {
         reply.status == 206 || (reply.status == 200 && reply.headers["content-length"] == String(count))
     }
 
-    /// Fills libcurl's buffer with what is still to be sent.
-    func give(_ buffer: UnsafeMutableRawBufferPointer) -> Int {
+    /// Fills libcurl's buffer with what is still to be sent; nil ends the transfer.
+    func give(_ buffer: UnsafeMutableRawBufferPointer) -> Int? {
         guard let body = request.body else { return 0 }
         let count = min(buffer.count, body.count - sent)
         guard count > 0 else { return 0 }
+        guard request.rate?.takeUp(count, unless: request.isAbandoned) ?? true else { return nil }
         buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: body[sent..<sent + count]))
         sent += count
+        request.meter.countSent(count)
         return count
     }
 

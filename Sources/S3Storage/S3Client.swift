@@ -1,5 +1,7 @@
 import FileModel
 import LinuxSystem
+import Metrics
+import ObjectStorage
 import Synchronization
 
 /// One thing asked of a bucket.
@@ -14,8 +16,33 @@ struct S3Call {
     /// What the keys must be allowed.
     var permission: String
     var budget = RetryBudget.transfer
+    /// Nobody waits for it.
+    var inBackground = false
+    /// Of an upload, which goes on when reads are abandoned.
+    var isForUpload: Bool { budget.isForUpload }
     /// Finds fault with a reply that claims success.
     var check: (HTTPReply) -> S3Failure? = { _ in nil }
+}
+
+extension S3Call {
+    fileprivate var verb: StoreVerb {
+        switch method {
+        case .get: key == nil ? .list : .get
+        case .head: .head
+        case .put: .put
+        case .delete: .delete
+        }
+    }
+}
+
+extension S3Failure {
+    /// What a store says of an object is no failure of the store.
+    fileprivate var isAnswer: Bool {
+        switch kind {
+        case .missing, .pastEnd, .taken: true
+        default: false
+        }
+    }
 }
 
 /// Signs requests, sends them, and tries again within a budget what may go better.
@@ -23,6 +50,7 @@ final class S3Client: Sendable {
     /// Beside what a body of that size takes at `slowestBytesPerSecond`.
     private static let requestSeconds = 60
     private static let slowestBytesPerSecond = 64 << 10
+    private let slowest: Int
 
     let location: S3Location
     private let certificates: String?
@@ -30,17 +58,39 @@ final class S3Client: Sendable {
     private let readCredentials: @Sendable () throws(SystemFailure) -> S3Credentials
     private let credentials: Mutex<S3Credentials>
     private let pool = HandlePool()
+    private let meter: StoreMeter
+    private let upload: RateLimit?
+    private let download: RateLimit?
+    /// What is abandoned, as `AbandonedRequests` has it; 0: nothing.
+    private let abandoned = Atomic<Int>(0)
 
     /// Reads the keys; they are read again when the store refuses them.
     init(
-        _ location: S3Location, certificates: String?, surroundings: S3Surroundings,
+        _ location: S3Location, certificates: String?, limits: S3Limits, surroundings: S3Surroundings,
+        meter: StoreMeter,
         credentials: @escaping @Sendable () throws(SystemFailure) -> S3Credentials
     ) throws(SystemFailure) {
         self.location = location
         self.certificates = certificates
         self.surroundings = surroundings
+        self.meter = meter
         readCredentials = credentials
+        upload = limits.upload.map { RateLimit(bytesPerSecond: $0) }
+        download = limits.download.map { RateLimit(bytesPerSecond: $0) }
+        // What goes slowly by the user's wish must not be cut for it, however many share it.
+        slowest = min(
+            Self.slowestBytesPerSecond, (limits.upload ?? .max) / HandlePool.limit,
+            (limits.download ?? .max) / HandlePool.limit)
         self.credentials = Mutex(try credentials())
+    }
+
+    func abandon(_ what: AbandonedRequests) {
+        abandoned.store(max(what.rawValue, abandoned.load(ordering: .relaxed)), ordering: .relaxed)
+    }
+
+    private func isAbandoned(_ isForUpload: Bool) -> Bool {
+        let what = isForUpload ? AbandonedRequests.everything : .reads
+        return abandoned.load(ordering: .relaxed) >= what.rawValue
     }
 
     private enum Outcome {
@@ -71,6 +121,7 @@ final class S3Client: Sendable {
                 after: attempt, elapsed: elapsed, asked: failure.retryAfter, chance: surroundings.chance())
             guard failure.isPassing, let pause else { throw Self.tried(failure, attempt) }
             surroundings.sleep(pause)
+            meter.countRetry()
         }
     }
 
@@ -91,12 +142,24 @@ final class S3Client: Sendable {
     }
 
     private func once(_ call: S3Call, _ keys: S3Credentials, _ bodyHash: String) -> Outcome {
+        let start = monotonicNanoseconds()
+        let outcome = attempt(call, keys, bodyHash)
+        var isError = false
+        if case .failed(let failure) = outcome { isError = !failure.isAnswer }
+        meter.record(call.verb, nanoseconds: monotonicNanoseconds() &- start, isError: isError)
+        return outcome
+    }
+
+    private func attempt(_ call: S3Call, _ keys: S3Credentials, _ bodyHash: String) -> Outcome {
         let now = surroundings.now()
+        guard !isAbandoned(call.isForUpload) else {
+            return .failed(S3Failure(kind: .away, cause: "the volume's server is ending"))
+        }
         let diagnosis = S3Diagnosis(location: location, keys: keys.source, permission: call.permission, now: now)
         let request = request(call, keys, bodyHash, now)
         let reply: HTTPReply
         do throws(TransferFailure) {
-            reply = try pool.withHandle { handle throws(TransferFailure) in
+            reply = try pool.withHandle(inBackground: call.inBackground) { handle throws(TransferFailure) in
                 guard let handle else { throw TransferFailure.noMemory }
                 return try handle.perform(request, trusting: certificates)
             }
@@ -118,9 +181,15 @@ final class S3Client: Sendable {
         headers.merge(call.headers) { added, _ in added }
         let query = RequestSignature.query(call.query)
         let bytes = max(call.body?.count ?? 0, call.target?.count ?? 0)
-        return HTTPRequest(
+        var request = HTTPRequest(
             method: call.method, url: location.transport + host + path + (query.isEmpty ? "" : "?" + query),
-            headers: headers, body: call.body, target: call.target,
-            timeout: .seconds(Self.requestSeconds + bytes / Self.slowestBytesPerSecond))
+            headers: headers, body: call.body, target: call.target, meter: meter,
+            timeout: .seconds(Self.requestSeconds + bytes / slowest))
+        if upload != nil || download != nil {
+            request.rate = RequestRate(up: upload, down: download, inBackground: call.inBackground)
+        }
+        let isForUpload = call.isForUpload
+        request.isAbandoned = { self.isAbandoned(isForUpload) }
+        return request
     }
 }

@@ -122,7 +122,7 @@ public struct S3CredentialFinder: Sendable {
     }
 
     /// Sections of `key = value` lines, as AWS's tools write them. Nested settings, which are indented, are left out.
-    static func parse(_ text: String) -> [String: [String: String]] {
+    package static func parse(_ text: String) -> [String: [String: String]] {
         var sections: [String: [String: String]] = [:]
         var section: String?
         for line in text.split(whereSeparator: \.isNewline) {

@@ -180,15 +180,8 @@ enum HTTPDate {
         let words = text.split { $0 == " " || $0 == ":" }
         let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
         guard words.count == 8, let day = Int(words[1]), let month = months.firstIndex(of: String(words[2])),
-            let year = Int(words[3]), let hour = Int(words[4]), let minute = Int(words[5]), let second = Int(words[6]),
-            (1...31).contains(day), (1970...9999).contains(year)
+            let year = Int(words[3]), let hour = Int(words[4]), let minute = Int(words[5]), let second = Int(words[6])
         else { return nil }
-        // Days since 1970 of the proleptic Gregorian calendar, with the year beginning in March.
-        let shifted = month < 2 ? year - 1 : year
-        let era = shifted / 400
-        let dayOfYear = (153 * ((month + 10) % 12) + 2) / 5 + day - 1
-        let yearOfEra = shifted - era * 400
-        let days = era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
-        return days * 86_400 + hour * 3600 + minute * 60 + second
+        return UTCTime.seconds(year: year, month: month + 1, day: day, hour: hour, minute: minute, second: second)
     }
 }

@@ -1,30 +1,48 @@
 import FileModel
 import Glibc
 import LinuxSystem
+import Metrics
 import ObjectStorage
-import Synchronization
 
 /// Objects in a bucket of S3, or of a service that speaks its protocol.
 ///
 /// Invariants
-/// - An object is never overwritten: a put looks first, and asks the store to refuse where somebody was faster. Where
-///   the store does not know that request, looking first is all there is.
+/// - An object is never overwritten: a put asks the store to refuse where there is one (`If-None-Match: *`). Where it is
+///   not known that the store does so, a put looks first, too; where it is known that it does not, looking is all there is.
 public final class S3Store: ObjectStore {
     private let client: S3Client
-    private let knowsConditions = Atomic<Bool>(true)
+    private let conditions: Conditions
+    private let runsInBackground: Bool
 
     /// Keys of a page of a listing: the most that S3 gives.
     private static let pageKeys = 1000
 
     /// Reads the credentials, and asks the store nothing yet. `certificates` is a file of trusted CAs beside the
-    /// system's.
+    /// system's. `witness` names a small object that is there: with its help it is found out whether conditions hold.
     public init(
-        _ location: S3Location, certificates: String?, surroundings: S3Surroundings,
+        _ location: S3Location, certificates: String?, witness: ObjectName? = nil, limits: S3Limits = S3Limits(),
+        surroundings: S3Surroundings, meter: StoreMeter = StoreMeter(),
         credentials: @escaping @Sendable () throws(SystemFailure) -> S3Credentials
     ) throws(SystemFailure) {
         client = try S3Client(
-            location, certificates: certificates, surroundings: surroundings, credentials: credentials)
+            location, certificates: certificates, limits: limits, surroundings: surroundings, meter: meter,
+            credentials: credentials)
+        conditions = Conditions(witness: witness)
+        runsInBackground = false
     }
+
+    private init(inBackgroundOf store: S3Store) {
+        client = store.client
+        conditions = store.conditions
+        runsInBackground = true
+    }
+
+    public var inBackground: any ObjectStore { runsInBackground ? self : S3Store(inBackgroundOf: self) }
+
+    /// The bound on memory and the store's limits bite before more would help.
+    public var parallelPuts: Int { 8 }
+
+    public func abandon(_ what: AbandonedRequests) { client.abandon(what) }
 
     /// `s3://bucket/prefix`.
     public var url: String { client.location.url }
@@ -32,25 +50,47 @@ public final class S3Store: ObjectStore {
     // MARK: Verbs
 
     public func put(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) {
-        if let found = try sizeIfThere(name) {
+        if !conditions.hold(learning: { learnConditions(by: $0) }), let found = try sizeIfThere(name) {
             guard found == UInt64(bytes.count), try isSame(name, bytes) else { throw .exists }
             return
         }
         do throws(S3Failure) {
-            try put(name, bytes, condition: knowsConditions.load(ordering: .relaxed))
+            try put(name, bytes, condition: conditions.areUnderstood)
         } catch {
             switch error.kind {
-            case .unknownFeature where knowsConditions.exchange(false, ordering: .relaxed):
+            case .unknownFeature where conditions.areUnderstood:
+                conditions.note(.unknown)
                 try translating(name, "cannot be stored") { () throws(S3Failure) in
                     try put(name, bytes, condition: false)
                 }
             case .taken:
                 // By an earlier attempt of ours whose reply was lost, or by somebody else.
-                guard try size(name) == UInt64(bytes.count), try isSame(name, bytes) else { throw .exists }
+                guard try size(name, .upload) == UInt64(bytes.count), try isSame(name, bytes) else { throw .exists }
             default: throw translate(error, name, "cannot be stored")
             }
         }
     }
+
+    /// Puts an object that is there once more, as it is: a store that takes it pays no heed to conditions.
+    private func learnConditions(by witness: ObjectName) -> Conditions.Answer? {
+        guard let found = try? tail(witness, count: Self.witnessBytes, .learning),
+            found.size == UInt64(found.bytes.count)
+        else {
+            return nil
+        }
+        let refusal = found.bytes.withUnsafeBytes { bytes -> S3Failure? in
+            do throws(S3Failure) { try put(witness, bytes, condition: true) } catch { return error }
+            return nil
+        }
+        switch refusal?.kind {
+        case .taken: return .hold
+        case .unknownFeature: return .unknown
+        case .away: return nil
+        default: return .ignored
+        }
+    }
+
+    private static let witnessBytes = 64 << 10
 
     private func sizeIfThere(_ name: ObjectName) throws(ObjectStoreError) -> UInt64? {
         do throws(ObjectStoreError) {
@@ -82,7 +122,8 @@ public final class S3Store: ObjectStore {
                 S3Call(
                     method: .get, key: key(name),
                     headers: ["range": "bytes=\(range.lowerBound)-\(range.upperBound)"], target: buffer,
-                    permission: "s3:GetObject", check: { RangeCheck(range: range).fault($0) }))
+                    permission: "s3:GetObject", inBackground: runsInBackground,
+                    check: { RangeCheck(range: range).fault($0) }))
         }
     }
 
@@ -122,11 +163,17 @@ public final class S3Store: ObjectStore {
     }
 
     public func tail(_ name: ObjectName, count: Int) throws(ObjectStoreError) -> ObjectTail {
+        try tail(name, count: count, .transfer)
+    }
+
+    private func tail(
+        _ name: ObjectName, count: Int, _ budget: RetryBudget
+    ) throws(ObjectStoreError) -> ObjectTail {
         let reply = try translating(name, "cannot be read") { () throws(S3Failure) in
             try client.send(
                 S3Call(
                     method: .get, key: key(name), headers: ["range": "bytes=-\(count)"], permission: "s3:GetObject",
-                    check: { TailCheck(count: count).fault($0) }))
+                    budget: budget, inBackground: runsInBackground, check: { TailCheck(count: count).fault($0) }))
         }
         guard let size = TailCheck(count: count).size(reply) else { throw .short }
         return ObjectTail(bytes: reply.body, size: size)
@@ -143,16 +190,31 @@ public final class S3Store: ObjectStore {
 
     public func list() throws(ObjectStoreError) -> [ObjectName] {
         var names: [ObjectName] = []
+        try allPages { page in names += page.keys.compactMap(name) }
+        return names
+    }
+
+    public func objects() throws(ObjectStoreError) -> [ObjectInfo] {
+        var found: [ObjectInfo] = []
+        try allPages { page in
+            for (key, detail) in zip(page.keys, page.details) {
+                guard let name = name(key) else { continue }
+                found.append(ObjectInfo(name: name, size: detail.size ?? 0, modified: detail.modified))
+            }
+        }
+        return found
+    }
+
+    private func allPages(_ take: (ListingPage) -> Void) throws(ObjectStoreError) {
         var token: String?
         repeat {
             let page = try page(after: token, limit: Self.pageKeys, budget: .transfer)
-            names += page.keys.compactMap(name)
+            take(page)
             guard page.next == nil || page.next != token else {
                 throw .failed(.io, "store \(url) cannot be listed: it gives the same page again and again")
             }
             token = page.next
         } while token != nil
-        return names
     }
 
     public func capacity() -> (total: UInt64, free: UInt64)? { nil }

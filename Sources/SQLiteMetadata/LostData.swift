@@ -31,12 +31,14 @@ public struct LostData: Sendable {
         }
     }
 
-    /// A path that leads to the inode. Names have no index: each step reads all entries.
+    /// A path that leads to the inode. Each step reads the names of one directory: that where the inode counts.
     private static func path(of inode: Int64, _ connection: SQLiteConnection) throws(SQLiteFailure) -> String {
         var path = ""
         var current = inode
         for _ in 0..<4096 where current != 1 {
-            let statement = try connection.prepare("SELECT parent, name FROM entry WHERE inode = ? LIMIT 1")
+            let statement = try connection.prepare(
+                "SELECT e.parent, e.name FROM inode i JOIN entry e ON e.parent = i.parent AND e.inode = i.id "
+                    + "WHERE i.id = ? LIMIT 1")
             statement.bind(1, current)
             guard statement.step() == SQLITE_ROW else { return "inode \(inode)" }
             path = "/" + String(decoding: statement.bytes(1), as: UTF8.self) + path

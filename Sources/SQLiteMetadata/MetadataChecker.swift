@@ -19,40 +19,68 @@ public struct MetadataReport: Sendable {
     public var extents: UInt64 = 0
     public var bytes: UInt64 = 0
     public var packs: [NeededPack] = []
+    public var snapshots = 0
+    public var clones = 0
+    public var foreignObjects: [(object: ForeignObject, source: ForeignSource)] = []
+    /// The numbers of those, in their order.
+    var foreignIDs: [PackID] = []
 }
 
 /// Verifies a database that nobody has open: every reference, every count. Changes nothing.
 ///
 /// The rules are SQL, so that a volume of a hundred million files is checked in sorted passes and little memory.
 public struct MetadataChecker {
-    private let connection: SQLiteConnection
-    private var report = MetadataReport()
+    let connection: SQLiteConnection
+    var report = MetadataReport()
 
-    /// Checks the database at `path`. Throws where it cannot be opened at all.
-    public static func check(path: String) throws(MetadataOpenFailure) -> MetadataReport {
+    /// Checks the database at `path`, and the snapshots whose copies are in the directory `snapshots`. Throws where it
+    /// cannot be opened at all.
+    public static func check(path: String, snapshots: String? = nil) throws(MetadataOpenFailure) -> MetadataReport {
         do throws(SQLiteFailure) {
             var checker = MetadataChecker(connection: try SQLiteMetadataStore.openForCheck(path))
             try checker.run()
+            if let snapshots { try checker.checkSnapshots(snapshots) }
             return checker.report
         } catch {
             throw SQLiteMetadataStore.openFailure(error, path)
         }
     }
 
-    private init(connection: SQLiteConnection) {
+    init(connection: SQLiteConnection) {
         self.connection = connection
     }
 
-    private mutating func run() throws(SQLiteFailure) {
+    mutating func run() throws(SQLiteFailure) {
         report.isReadable = try isWhole()
-        guard report.isReadable else { return }
+        guard report.isReadable, try connection.text("SELECT 1 FROM sqlite_master LIMIT 1") != nil else { return }
         report.inodes = try number("SELECT COUNT(*) FROM inode")
         report.entries = try number("SELECT COUNT(*) FROM entry")
         report.extents = try number("SELECT COUNT(*) FROM extent")
         report.bytes = try number("SELECT COALESCE(SUM(length), 0) FROM extent")
-        for rule in Self.rules { try apply(rule) }
+        for rule in Self.rules + Self.spaceRules { try apply(rule) }
         try checkReachability()
         try collectPacks()
+        try collectForeign()
+    }
+
+    private mutating func collectForeign() throws(SQLiteFailure) {
+        let statement = try connection.prepare(
+            "SELECT f.source, f.key, f.size, f.tag, f.mtime, s.url, s.options, f.id FROM foreign_object f "
+                + "JOIN source s ON s.id = f.source ORDER BY f.id")
+        while true {
+            switch statement.step() {
+            case SQLITE_ROW:
+                let object = ForeignObject(
+                    source: statement.integer(0), key: statement.bytes(1), size: statement.unsigned(2),
+                    tag: statement.text(3) ?? "", modified: Timestamp(nanoseconds: statement.integer(4)))
+                let source = ForeignSource(
+                    id: object.source, url: statement.text(5) ?? "", options: statement.text(6) ?? "")
+                report.foreignObjects.append((object, source))
+                report.foreignIDs.append(PackID(packed: statement.integer(7)))
+            case SQLITE_DONE: return
+            case let code: throw connection.failure(code)
+            }
+        }
     }
 
     /// The database's own structure. Where that is broken, rules about rows mean nothing.
@@ -85,11 +113,14 @@ public struct MetadataChecker {
         }
     }
 
-    private static let directory = 0o040000
-    private static let typeBits = 0o170000
+    static let directory = 0o040000
+    static let typeBits = 0o170000
+    static let firstForeign = Int64(PackID.firstForeignEpoch) << 32
 
     private static let rules = [
-        "SELECT 'the root directory is missing' WHERE NOT EXISTS (SELECT 1 FROM inode WHERE id = 1 AND mode & \(typeBits) = \(directory))",
+        // A database whose first opening was cut short has handed out no number yet: a new volume.
+        "SELECT 'the root directory is missing' WHERE NOT EXISTS (SELECT 1 FROM inode WHERE id = 1 AND mode & \(typeBits) = \(directory)) "
+            + "AND EXISTS (SELECT 1 FROM setting WHERE key = 'next_inode' AND value <> '1' UNION ALL SELECT 1 FROM inode)",
         "SELECT 'entry ' || e.parent || '/' || quote(e.name) || ' names inode ' || e.inode || ', which is not there' "
             + "FROM entry e LEFT JOIN inode i ON i.id = e.inode WHERE i.id IS NULL",
         "SELECT 'entry ' || quote(e.name) || ' lies in inode ' || e.parent || ', which is no directory' "
@@ -108,8 +139,6 @@ public struct MetadataChecker {
             + "AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.parent = d.parent AND e.inode = d.id)",
         "SELECT 'directory ' || e.inode || ' has ' || COUNT(*) || ' names' FROM entry e JOIN inode i ON i.id = e.inode "
             + "WHERE i.mode & \(typeBits) = \(directory) GROUP BY e.inode HAVING COUNT(*) > 1",
-        "SELECT 'inode ' || i.id || ' has no name and is not marked as an orphan' FROM inode i "
-            + "LEFT JOIN orphan o ON o.inode = i.id WHERE i.nlink = 0 AND o.inode IS NULL",
         "SELECT 'orphan ' || o.inode || ' has a name or no record' FROM orphan o LEFT JOIN inode i ON i.id = o.inode "
             + "WHERE i.id IS NULL OR i.nlink <> 0",
         // Data
@@ -123,10 +152,29 @@ public struct MetadataChecker {
             + "FROM inode i LEFT JOIN (SELECT inode, SUM(length) AS bytes FROM extent GROUP BY inode) n ON n.inode = i.id "
             + "WHERE i.mode & \(typeBits) = \(0o100000) AND COALESCE(i.allocated, i.size) <> COALESCE(n.bytes, 0)",
         "SELECT 'inode ' || x.inode || ' names pack ' || printf('%08x-%08x', x.pack >> 32, x.pack & 4294967295) || ', which is not recorded' "
-            + "FROM extent x LEFT JOIN pack p ON p.id = x.pack WHERE p.id IS NULL",
+            + "FROM extent x LEFT JOIN pack p ON p.id = x.pack WHERE p.id IS NULL AND x.pack < \(firstForeign)",
+        // What was imported
+        "SELECT 'inode ' || x.inode || ' names foreign object ' || x.pack || ', which is not recorded' FROM extent x "
+            + "LEFT JOIN foreign_object f ON f.id = x.pack WHERE f.id IS NULL AND x.pack >= \(firstForeign)",
+        "SELECT 'foreign object ' || quote(f.key) || ' has ' || f.size || ' bytes, and inode ' || x.inode "
+            + "|| ' names bytes up to ' || (x.start + x.length) FROM extent x JOIN foreign_object f ON f.id = x.pack "
+            + "WHERE x.pack >= \(firstForeign) AND x.start + x.length > f.size",
+        "SELECT 'foreign object ' || quote(f.key) || ' counts ' || f.live || ' live bytes and has ' || COALESCE(n.bytes, 0) "
+            + "FROM foreign_object f LEFT JOIN (SELECT pack, SUM(length) AS bytes FROM extent WHERE pack >= \(firstForeign) "
+            + "GROUP BY pack) n ON n.pack = f.id WHERE f.live <> COALESCE(n.bytes, 0) OR f.live = 0",
+        "SELECT 'foreign object ' || quote(f.key) || ' is of source ' || f.source || ', which is not recorded' "
+            + "FROM foreign_object f LEFT JOIN source s ON s.id = f.source WHERE s.id IS NULL",
+        "SELECT 'foreign object ' || MAX(id) || ' is past the next number to be given' FROM foreign_object "
+            + "HAVING (MAX(id) >> 24) & \(PackID.foreignLimit - 1) >= COALESCE((SELECT CAST(value AS INTEGER) FROM setting "
+            + "WHERE key = 'next_foreign'), 1)",
         "SELECT 'pack ' || printf('%08x-%08x', p.id >> 32, p.id & 4294967295) || ' counts ' || p.live || ' live bytes and has ' || COALESCE(n.bytes, 0) "
             + "FROM pack p LEFT JOIN (SELECT pack, SUM(length) AS bytes FROM extent GROUP BY pack) n ON n.pack = p.id "
             + "WHERE p.live <> COALESCE(n.bytes, 0)",
+        "SELECT 'pack ' || printf('%08x-%08x', h.pack >> 32, h.pack & 4294967295) || ' is held and not recorded' "
+            + "FROM held h LEFT JOIN pack p ON p.id = h.pack WHERE p.id IS NULL",
+        "SELECT 'pack ' || printf('%08x-%08x', p.id >> 32, p.id & 4294967295) || ' is to be deleted and is needed' "
+            + "FROM pack p WHERE p.state = \(PackState.doomed.rawValue) AND (p.live > 0 OR p.id IN (SELECT pack FROM held))",
+        "SELECT 'hold ' || hold || ' is that of nobody' FROM held WHERE hold NOT IN (SELECT id FROM hold) GROUP BY hold",
         // What belongs to an inode
         "SELECT 'attribute ' || quote(x.name) || ' belongs to inode ' || x.inode || ', which is not there' FROM xattr x "
             + "LEFT JOIN inode i ON i.id = x.inode WHERE i.id IS NULL",

@@ -7,9 +7,9 @@ import FileModel
 /// order in which no step undoes an earlier one: first what names nothing goes, then what nothing names is given a name in
 /// `lost+found`, then what can be counted is counted again. Bytes are never invented: data that is nowhere stays an error.
 public struct MetadataRepairer {
-    private let connection: SQLiteConnection
+    let connection: SQLiteConnection
 
-    private struct Step {
+    struct Step {
         /// What was mended, after a number.
         var words: String
         var sql: String
@@ -32,9 +32,10 @@ public struct MetadataRepairer {
         try connection.execute("BEGIN IMMEDIATE")
         do {
             var mended: [String] = []
-            for step in [root(now)] + Self.removals + Self.links { try apply(step, &mended) }
+            for step in [root(now)] + Self.removals + Self.links + Self.trash { try apply(step, &mended) }
             try adopt(now, &mended)
-            for step in Self.counts { try apply(step, &mended) }
+            for step in Self.counts + Self.holds + Self.imports { try apply(step, &mended) }
+            try recount(&mended)
             try connection.execute("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")
             return mended
         } catch {
@@ -43,14 +44,14 @@ public struct MetadataRepairer {
         }
     }
 
-    private func apply(_ step: Step, _ mended: inout [String]) throws(SQLiteFailure) {
+    func apply(_ step: Step, _ mended: inout [String]) throws(SQLiteFailure) {
         try connection.execute(step.sql)
         let count = sqlite3_changes64(connection.handle)
         if count > 0 { mended.append("\(count) \(step.words)") }
     }
 
-    private static let typeBits = 0o170000
-    private static let isDirectory = "mode & \(typeBits) = \(0o040000)"
+    private static let typeBits = MetadataChecker.typeBits
+    static let isDirectory = MetadataChecker.isDirectory
     private static let isFile = "mode & \(typeBits) = \(0o100000)"
     private static let isLink = "mode & \(typeBits) = \(0o120000)"
 
@@ -135,7 +136,7 @@ public struct MetadataRepairer {
     /// Gives what nothing names a name in `lost+found`.
     private func adopt(_ now: Timestamp, _ mended: inout [String]) throws(SQLiteFailure) {
         let lost =
-            "SELECT i.id FROM inode i LEFT JOIN orphan o ON o.inode = i.id WHERE o.inode IS NULL AND i.id <> 1 "
+            "SELECT i.id FROM inode i LEFT JOIN \(Self.kept) o ON o.inode = i.id WHERE o.inode IS NULL AND i.id <> 1 "
             + "AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.inode = i.id)"
         guard try connection.text(lost + " LIMIT 1") != nil else { return }
         let name = "x'\("lost+found".utf8.map { String($0, radix: 16) }.joined())'"
@@ -167,9 +168,9 @@ public struct MetadataRepairer {
             words: "link counts of directories",
             sql:
                 "UPDATE inode SET nlink = 2 + (SELECT COUNT(*) FROM inode c WHERE c.\(isDirectory) AND c.parent = inode.id "
-                + "AND c.id <> 1 AND c.id NOT IN (SELECT inode FROM orphan)) WHERE \(isDirectory) AND id NOT IN (SELECT inode FROM orphan) "
+                + "AND c.id <> 1 AND c.id NOT IN (SELECT inode FROM \(kept))) WHERE \(isDirectory) AND id NOT IN (SELECT inode FROM \(kept)) "
                 + "AND nlink <> 2 + (SELECT COUNT(*) FROM inode c WHERE c.\(isDirectory) AND c.parent = inode.id AND c.id <> 1 "
-                + "AND c.id NOT IN (SELECT inode FROM orphan))"),
+                + "AND c.id NOT IN (SELECT inode FROM \(kept)))"),
         Step(
             words: "counts of bytes of files",
             sql:
@@ -180,7 +181,7 @@ public struct MetadataRepairer {
         Step(
             words: "packs that were not recorded",
             sql: "INSERT INTO pack (id, state, raw, stored, live) SELECT pack, 0, 0, 0, 0 FROM extent "
-                + "WHERE pack NOT IN (SELECT id FROM pack) GROUP BY pack"),
+                + "WHERE pack NOT IN (SELECT id FROM pack) AND pack < \(MetadataChecker.firstForeign) GROUP BY pack"),
         Step(
             words: "counts of live bytes of packs",
             sql: "UPDATE pack SET live = COALESCE((SELECT SUM(length) FROM extent x WHERE x.pack = pack.id), 0) "

@@ -1,4 +1,5 @@
 import FileModel
+import Metadata
 
 /// One change of the records, as a primitive of `MetadataTransaction` makes it: done again after the same changes it
 /// gives the same tables.
@@ -14,8 +15,19 @@ enum Redo {
     case removeAttribute([UInt8], of: InodeID)
     case addOrphan(InodeID)
     case removeOrphan(InodeID)
+    /// With the id it got.
+    case addToTrash(TrashRecord)
+    case removeFromTrash(TrashRecord)
+    case setQuota(QuotaLimits?, of: InodeID)
+    case setHardLinks(of: InodeID, in: InodeID, to: UInt64)
     case putPack(PackRecord)
     case removePack(PackID)
+    case addHold(Hold.Kind, String, created: Timestamp, like: Hold.ID?)
+    case completeHold(Hold.ID)
+    case removeHold(Hold.ID)
+    case addSource(String, options: String)
+    /// With the number it got.
+    case addForeignObject(ForeignObject, number: UInt64)
     case setSetting(String, to: String)
     /// A change that has no form here. Nothing after it can be done again until the next commit.
     case unlogged
@@ -48,8 +60,22 @@ extension SQLiteTransaction {
         case .removeAttribute(let name, let inode): try removeAttribute(name, of: inode)
         case .addOrphan(let inode): try addOrphan(inode)
         case .removeOrphan(let inode): try removeOrphan(inode)
+        case .addToTrash(let record):
+            nextTrash = record.id
+            try addToTrash(record)
+        case .removeFromTrash(let record): try removeFromTrash(record)
+        case .setQuota(let limits, let directory): try setQuota(limits, of: directory)
+        case .setHardLinks(let inode, let directory, let names): try setHardLinks(of: inode, in: directory, to: names)
         case .putPack(let record): try putPack(record)
         case .removePack(let id): try removePack(id)
+        case .addHold(let kind, let name, let created, let like):
+            _ = try addHold(kind, name, created: created, like: like)
+        case .completeHold(let id): try completeHold(id)
+        case .removeHold(let id): try removeHold(id)
+        case .addSource(let url, let options): _ = try addSource(url, options: options)
+        case .addForeignObject(let object, let number):
+            nextForeign = number
+            _ = try addForeignObject(object)
         case .setSetting(let key, let value): try setSetting(key, to: value)
         case .unlogged: break
         }

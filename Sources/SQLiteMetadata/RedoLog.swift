@@ -13,7 +13,7 @@ import Metadata
 /// - Only the holder of the store's lock touches it.
 public final class RedoLog {
     /// Of the layout here and in `RedoWriter`.
-    public static let version: UInt64 = 1
+    public static let version: UInt64 = 2
     /// Virtual: what is not written takes none. Far more than a commit interval holds; a disk that takes seconds for a
     /// commit needs some.
     public static let byteCount = 256 << 20
@@ -100,7 +100,8 @@ public final class RedoLog {
         if !isPaused { position = Self.start + length }
     }
 
-    private func truncate() {
+    /// What is changed from here on cannot be done again.
+    func truncate() {
         memory.store(1, at: Self.truncatedAt)
         isPaused = true
     }
@@ -124,6 +125,9 @@ public final class RedoLog {
         position = Self.start
         isPaused = false
     }
+
+    /// File data that the log's records name may be lost: none of them is done again.
+    func abandon() { begin(generation: generation) }
 
     // MARK: Doing it again
 

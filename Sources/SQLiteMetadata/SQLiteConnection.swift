@@ -62,6 +62,11 @@ final class SQLiteConnection {
         }
     }
 
+    /// The first column of every row.
+    func texts(_ sql: String) throws(SQLiteFailure) -> [String] {
+        try prepare(sql).texts(self)
+    }
+
     /// Moves what the write-ahead log holds into the database file.
     func checkpoint() throws(SQLiteFailure) {
         let code = sqlite3_wal_checkpoint_v2(handle, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil)

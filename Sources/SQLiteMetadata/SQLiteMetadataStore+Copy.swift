@@ -1,64 +1,151 @@
 import CSQLite
 import FileModel
 import Glibc
+import LinuxSystem
+import Metadata
 
-/// A copy of the database while it is in use.
-///
-/// SQLite's backup copies pages between two transactions only, and hears of those that this connection changes meanwhile.
-/// So the copy is made in slices, each right after a commit; the last one finds it whole.
+/// Copies of the whole database, between two commits.
 extension SQLiteMetadataStore {
-    /// Pages that one slice copies, 4 MiB: bodies wait for some milliseconds.
-    private static let slicePages: Int32 = 1024
-    /// Between two slices, so that bodies get their turn.
-    private static let pause: UInt32 = 2_000
+    /// Between two steps others get the lock for this long at least.
+    private static let pauseMicroseconds: UInt32 = 2_000
 
     public func copy(to path: String, prepare: () throws(Errno) -> Void) throws(Errno) {
-        let target = try Self.newDatabase(path)
-        defer { target.close() }
-        lock.lock()
-        let started = sqlite3_backup_init(target.handle, "main", connection.handle, "main")
-        lock.unlock()
-        guard let backup = started else { throw .io }
-        var code = SQLITE_OK
-        do throws(Errno) {
-            while code == SQLITE_OK {
-                try copySlice(backup, prepare, &code)
-                if code == SQLITE_OK { usleep(Self.pause) }
-            }
-        } catch {
-            finish(backup)
-            throw error
-        }
-        finish(backup)
-        guard code == SQLITE_DONE else { throw code & 0xFF == SQLITE_FULL ? .noSpace : .io }
+        try copy(to: path, asSnapshot: false, prepare) { _ in }
     }
 
-    private func copySlice(
-        _ backup: OpaquePointer, _ prepare: () throws(Errno) -> Void, _ code: inout Int32
+    public func copy(
+        to path: String, prepare: () throws(Errno) -> Void,
+        change: (any MetadataTransaction) throws(Errno) -> Void
+    ) throws(Errno) {
+        try copy(to: path, asSnapshot: true, prepare, change)
+    }
+
+    private func copy(
+        to path: String, asSnapshot: Bool, _ prepare: () throws(Errno) -> Void,
+        _ change: (any MetadataTransaction) throws(Errno) -> Void
+    ) throws(Errno) {
+        let copy = DatabaseCopy(path: path)
+        if sharesBlocks(copy) {
+            // The log goes into the file first, while others need not wait for all of it.
+            try betweenCommits(prepare) { () throws(SQLiteFailure) in try connection.checkpoint() }
+            try betweenCommits(prepare, change) { () throws(SQLiteFailure) in
+                try connection.checkpoint()
+                try copying { () throws(Errno) in try copy.clone(file) }
+            }
+        } else {
+            try betweenCommits(prepare) { () throws(SQLiteFailure) in
+                try copy.begin(from: connection)
+                _ = try copy.step(all: false)
+            }
+            while !copy.isNearEnd {
+                usleep(Self.pauseMicroseconds)
+                try betweenCommits(prepare) { () throws(SQLiteFailure) in _ = try copy.step(all: false) }
+            }
+            try betweenCommits(prepare, change) { () throws(SQLiteFailure) in _ = try copy.step(all: true) }
+        }
+        do {
+            try copy.finish(asSnapshot: asSnapshot)
+        } catch {
+            throw Self.errno(of: error)
+        }
+    }
+
+    /// Whether the file system can share the database's blocks: found out by doing it. What is copied means nothing yet.
+    private func sharesBlocks(_ copy: DatabaseCopy) -> Bool {
+        do {
+            try copy.clone(file)
+            return true
+        } catch {
+            return false
+        }
+    }
+
+    private func copying(_ body: () throws(Errno) -> Void) throws(SQLiteFailure) {
+        do {
+            try body()
+        } catch {
+            throw SQLiteFailure(
+                code: error == .noSpace ? SQLITE_FULL : SQLITE_IOERR, message: "the copy cannot be made: \(error)")
+        }
+    }
+
+    private static func errno(of failure: SQLiteFailure) -> Errno {
+        failure.code & 0xFF == SQLITE_FULL ? .noSpace : .io
+    }
+
+    /// Runs `change` as the last body before a commit, and `body` right after it, with no transaction open. What `body`
+    /// cannot do is the copy's trouble, and not the volume's.
+    private func betweenCommits(
+        _ prepare: () throws(Errno) -> Void,
+        _ change: (any MetadataTransaction) throws(Errno) -> Void = { _ in },
+        _ body: () throws(SQLiteFailure) -> Void
     ) throws(Errno) {
         lock.lock()
         defer { lock.unlock() }
         guard !isClosed, current.fault == nil else { throw .io }
-        var result = SQLITE_OK
-        try endTransaction(prepare) { result = sqlite3_backup_step(backup, Self.slicePages) }
-        code = result
-    }
-
-    /// Under the lock: it touches the source's connection.
-    private func finish(_ backup: OpaquePointer) {
-        lock.withLock { _ = sqlite3_backup_finish(backup) }
-    }
-
-    private static func newDatabase(_ path: String) throws(Errno) -> SQLiteConnection {
-        let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard descriptor >= 0 else { throw .current }
-        Glibc.close(descriptor)
+        current.changesOfBody = 0
+        // Refused before it changed anything: nothing is to be taken back.
+        try change(current)
+        // Nobody is told of it before it is committed.
+        current.log?.dropBody()
+        try endTransaction(prepare)
+        var failure: SQLiteFailure?
         do {
-            let target = try SQLiteConnection(path: path, flags: SQLITE_OPEN_READWRITE)
-            try target.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE")
-            return target
+            try body()
         } catch {
-            throw .io
+            failure = error
+        }
+        try beginTransaction()
+        if let failure { throw Self.errno(of: failure) }
+    }
+
+    public func replaceContent(withCopyAt path: String, prepare: () throws(Errno) -> Void) throws(Errno) {
+        lock.lock()
+        defer { lock.unlock() }
+        guard !isClosed, current.fault == nil else { throw .io }
+        try endTransaction(prepare)
+        var failure: SQLiteFailure?
+        do {
+            try SQLiteSnapshot.migrate(path)
+            try replaceTables(path)
+            try current.reload()
+        } catch {
+            failure = error
+        }
+        try beginTransaction()
+        if let failure { throw Self.errno(of: failure) }
+    }
+
+    /// Every table of the copy but those that say what is stored and who needs it: so tables that are added later come
+    /// along, and counters stay right. Sources keep the numbers that they were given: other snapshots name them, too.
+    private func replaceTables(_ path: String) throws(SQLiteFailure) {
+        let attach = try connection.prepare("ATTACH DATABASE ? AS copy")
+        attach.bind(1, path)
+        let code = attach.step()
+        attach.reset()
+        guard code == SQLITE_DONE else { throw connection.failure(code) }
+        defer { try? connection.execute("DETACH DATABASE copy") }
+        let names = try connection.texts(
+            "SELECT name FROM copy.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' "
+                + "AND name NOT IN ('hold', 'held', 'pack', 'setting', 'source')")
+        do {
+            try connection.execute("BEGIN IMMEDIATE")
+            for name in names {
+                try connection.execute(
+                    "DELETE FROM main.\"\(name)\"; INSERT INTO main.\"\(name)\" SELECT * FROM copy.\"\(name)\"")
+            }
+            try connection.execute(
+                """
+                INSERT OR IGNORE INTO main.setting SELECT * FROM copy.setting;
+                INSERT OR IGNORE INTO main.source SELECT * FROM copy.source;
+                UPDATE main.pack SET live = 0;
+                UPDATE main.pack SET live = n.bytes FROM
+                    (SELECT pack, SUM(length) AS bytes FROM main.extent GROUP BY pack) n WHERE n.pack = main.pack.id;
+                COMMIT
+                """)
+        } catch {
+            if sqlite3_get_autocommit(connection.handle) == 0 { try? connection.execute("ROLLBACK") }
+            throw error
         }
     }
 }

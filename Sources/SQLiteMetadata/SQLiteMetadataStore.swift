@@ -27,21 +27,25 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     let connection: SQLiteConnection
     let current: SQLiteTransaction
     private let log: FileDescriptorBox
+    /// The database file, for copies of it. Open as long as the connection, or closing it would drop SQLite's locks.
+    let file: FileDescriptorBox
     private(set) var isClosed = false
     /// After a fault: the caches hold what the last good commit holds.
     private var isSettled = false
 
     /// What an earlier process had not committed is done again, where it left a log.
     public let redone: RedoOutcome
-    private static let generationKey = "generation"
+    private static let generationKey = "redo_generation"
 
     /// Opens or makes the database at `path`. The caller has made sure that the file system supports locks, and that
     /// the file data which `redo` names is durable.
     public init(path: String, redo: RedoLog? = nil) throws(MetadataOpenFailure) {
         do {
+            // 0600 before SQLite writes a byte: names are the user's own business.
+            file = try FileDescriptorBox(path)
             connection = try Self.open(path)
             current = try SQLiteTransaction(connection: connection)
-            log = try FileDescriptorBox(writeAheadLogOf: path)
+            log = try FileDescriptorBox(path + "-wal")
             try connection.execute("BEGIN IMMEDIATE")
             redone = try Self.redo(redo, connection, current)
         } catch {
@@ -50,12 +54,6 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     }
 
     private static func open(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
-        // 0600 before SQLite writes a byte: names are the user's own business.
-        let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard descriptor >= 0 else {
-            throw SQLiteFailure(code: SQLITE_CANTOPEN, message: Errno.current.description)
-        }
-        Glibc.close(descriptor)
         let connection = try connect(path)
         try connection.execute(
             """
@@ -71,7 +69,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         return connection
     }
 
-    /// Where the log cannot be done again the volume is what the last commit left: a prefix of the operations.
+    /// Where the log cannot be done again it stays: another try may find what it needs.
     private static func redo(
         _ log: RedoLog?, _ connection: SQLiteConnection, _ current: SQLiteTransaction
     ) throws(SQLiteFailure) -> RedoOutcome {
@@ -82,22 +80,23 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         do {
             return try log.replay(into: current, generation: generation)
         } catch {
-            try connection.execute("ROLLBACK; BEGIN IMMEDIATE")
-            try current.reload()
-            current.fault = nil
-            log.begin(generation: generation)
-            return RedoOutcome(bodies: 0, isWhole: false)
+            throw SQLiteFailure(
+                code: SQLITE_IOERR,
+                message: "what an earlier server had not committed cannot be done again: \(current.fault ?? "\(error)")"
+            )
         }
     }
 
     /// The inodes that were changed last, of which other sessions may not have been told when a process died.
     public func recentInodes() -> Set<InodeID> { lock.withLock { current.log?.recentInodes() ?? [] } }
 
-    /// Opens an existing database for a look; nobody else can open it meanwhile.
+    /// Opens an existing database for a look; nobody else can open it meanwhile. It may have no tables yet: the first
+    /// opening was cut short then, and the next begins with a new volume.
     static func openForCheck(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
         let connection = try connect(path)
+        let isEmpty = try connection.text("SELECT 1 FROM sqlite_master LIMIT 1") == nil
         let found = try connection.text("PRAGMA user_version").flatMap { Int($0) } ?? 0
-        guard found == Schema.version else {
+        guard isEmpty || found == Schema.version else {
             throw SQLiteFailure(code: SQLITE_MISMATCH, message: "its schema is version \(found), not \(Schema.version)")
         }
         try connection.execute("BEGIN EXCLUSIVE; COMMIT; PRAGMA mmap_size = 2147418112; PRAGMA temp_store = FILE")
@@ -105,7 +104,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     }
 
     /// Opens a database and makes sure that it is ours before anything is changed in it.
-    private static func connect(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
+    static func connect(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
         let connection = try SQLiteConnection(path: path, flags: SQLITE_OPEN_READWRITE)
         berth_sqlite_defensive(connection.handle)
         try connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -117,7 +116,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         return connection
     }
 
-    private static func migrate(_ connection: SQLiteConnection) throws(SQLiteFailure) {
+    static func migrate(_ connection: SQLiteConnection) throws(SQLiteFailure) {
         try connection.execute("BEGIN EXCLUSIVE")
         let found = try connection.text("PRAGMA user_version").flatMap { Int($0) } ?? 0
         guard found <= Schema.version else {
@@ -181,28 +180,44 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         guard !isClosed else { return }
         guard current.fault == nil else { throw .io }
         guard current.isDirty else { return }
-        try endTransaction(prepare) {}
+        try endTransaction(prepare)
+        do {
+            if log.size >= Self.checkpointBytes { try checkpoint() }
+        } catch {
+            if current.fault == nil { current.fault = error.message }
+            throw .io
+        }
+        try beginTransaction()
     }
 
-    /// Under the lock: commits, runs `between` while no transaction is open, and begins the next one.
-    func endTransaction(
-        _ prepare: () throws(Errno) -> Void, between: () -> Void
-    ) throws(Errno) {
-        do {
-            if current.isDirty { try prepare() }
-        } catch {
-            // Committed records would name bytes that may be lost.
-            current.fault = "file data could not be written: \(error)"
-            throw error
+    /// Under the lock: commits what bodies have changed. No transaction is open then.
+    func endTransaction(_ prepare: () throws(Errno) -> Void) throws(Errno) {
+        var generation: UInt64?
+        if current.isDirty {
+            do {
+                try prepare()
+            } catch {
+                // Committed records would name bytes that may be lost: also those that a later process would commit.
+                current.log?.abandon()
+                current.fault = "file data could not be written: \(error)"
+                throw error
+            }
+            try current.flush()
+            generation = try countGeneration()
         }
-        try current.flush()
-        let generation = try countGeneration()
         do {
             try connection.execute("COMMIT")
             current.isDirty = false
             if let generation { current.log?.begin(generation: generation) }
-            if log.size >= Self.checkpointBytes { try checkpoint() }
-            between()
+        } catch {
+            if current.fault == nil { current.fault = error.message }
+            throw .io
+        }
+    }
+
+    /// Under the lock.
+    func beginTransaction() throws(Errno) {
+        do {
             try connection.execute("BEGIN IMMEDIATE")
         } catch {
             if current.fault == nil { current.fault = error.message }
@@ -240,6 +255,8 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         } catch {
             throw .io
         }
+        // The bodies in it were acknowledged; what comes now knows nothing of them.
+        current.log?.truncate()
         isSettled = true
     }
 
@@ -281,26 +298,29 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         defer { lock.unlock() }
         try current.flush()
         let saved = (current.used, current.nextInode, current.packRecords, current.isDirty)
+        let space = (current.trashed, current.nextTrash, current.quotaRecords)
         do { try connection.execute("SAVEPOINT rehearsal") } catch { throw .io }
         defer {
+            current.log?.dropBody()
             try? connection.execute("ROLLBACK TO rehearsal")
             try? connection.execute("RELEASE rehearsal")
             (current.used, current.nextInode, current.packRecords, current.isDirty) = saved
+            (current.trashed, current.nextTrash, current.quotaRecords) = space
             current.forgetCache()
         }
         return try body(current)
     }
 }
 
-/// The write-ahead log's own descriptor, for fdatasync outside the lock.
+/// A descriptor of our own for the write-ahead log, for fdatasync outside the lock, or for the database, for copies.
 ///
-/// SQLite takes its POSIX locks on the database file, never on the log, so closing this descriptor
-/// drops none of them.
+/// SQLite takes its POSIX locks on the database file, never on the log, so closing the log's descriptor drops none of
+/// them; the database's lives as long as the connection.
 final class FileDescriptorBox: Sendable {
-    private let descriptor: Int32
+    let descriptor: Int32
 
-    init(writeAheadLogOf path: String) throws(SQLiteFailure) {
-        descriptor = Glibc.open(path + "-wal", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    init(_ path: String) throws(SQLiteFailure) {
+        descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else {
             throw SQLiteFailure(code: SQLITE_CANTOPEN, message: Errno.current.description)
         }

@@ -50,6 +50,7 @@ extension SQLiteTransaction {
         statements.putEntry.bind(2, name.bytes)
         statements.putEntry.bind(3, target.rawValue)
         try run(statements.putEntry)
+        if try inode(target)?.isDirectory == true { try noteName(name, of: target) }
     }
 
     func unlink(_ name: FileName, in directory: InodeID) throws(Errno) {

@@ -94,6 +94,10 @@ extension SQLiteTransaction {
     // MARK: Packs
 
     private func account(_ pack: PackID, _ difference: Int64) {
+        if pack.isForeign {
+            foreignChanges[pack, default: 0] += difference
+            return
+        }
         var record = packRecords[pack] ?? PackRecord(id: pack, state: .staged)
         // Clamped: a damaged count is the checker's to report, not a reason to trap.
         record.liveBytes = UInt64(max(0, Int64(record.liveBytes) + difference))
@@ -109,6 +113,7 @@ extension SQLiteTransaction {
         changed(.putPack(record))
         var kept = record
         kept.liveBytes = packRecords[record.id]?.liveBytes ?? 0
+        kept.isHeld = packRecords[record.id]?.isHeld ?? false
         packRecords[record.id] = kept
         dirtyPacks.insert(record.id)
     }
@@ -116,6 +121,7 @@ extension SQLiteTransaction {
     func removePack(_ id: PackID) throws(Errno) {
         changed(.removePack(id))
         packRecords[id] = nil
+        dirtyPacks.remove(id)
         statements.deletePack.bind(1, id.packed)
         try run(statements.deletePack)
     }

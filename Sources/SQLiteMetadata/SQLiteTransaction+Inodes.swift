@@ -37,11 +37,17 @@ extension SQLiteTransaction {
         used.files += 1
         isCounterDirty = true
         try remember(inode, as: .dirty)
+        try account(from: nil, to: inode)
     }
 
     func update(_ inode: Inode) throws(Errno) {
         changed(.update(inode))
+        let old = try self.inode(inode.id)
+        if inode.isDirectory, inode.linkCount > 0, let from = old?.parent, let to = inode.parent, from != to {
+            try moveUsage(of: inode.id, from: from, to: to)
+        }
         try remember(inode, as: .dirty)
+        try account(from: old, to: inode)
     }
 
     func remove(_ id: InodeID) throws(Errno) {
@@ -57,6 +63,7 @@ extension SQLiteTransaction {
             try run(statements.deleteTarget)
         }
         if inode.linkCount == 0 { unmarkOrphan(id) }
+        try account(from: inode, to: nil)
         cache[id] = nil
         used.files -= 1
         isCounterDirty = true
@@ -106,6 +113,8 @@ extension SQLiteTransaction {
 
     /// Writes what is dirty into the tables, and some of what is touched, or all. The caller commits.
     func flush(all: Bool = false) throws(Errno) {
+        try foldUsage()
+        try writeUsage()
         try writeInodes(all: all)
         try flushOrphans()
         for id in dirtyPacks {
@@ -113,8 +122,14 @@ extension SQLiteTransaction {
             try write(record)
         }
         dirtyPacks.removeAll(keepingCapacity: true)
+        try flushForeign()
         guard isCounterDirty else { return }
-        for (name, value) in [("files", used.files), ("bytes", used.bytes)] {
+        let inTrash = trashed.usage
+        let counters = [
+            ("files", used.files), ("bytes", used.bytes), ("trash-files", inTrash.files),
+            ("trash-bytes", inTrash.bytes),
+        ]
+        for (name, value) in counters {
             statements.putQuota.bind(1, name)
             statements.putQuota.bind(2, value)
             try run(statements.putQuota)

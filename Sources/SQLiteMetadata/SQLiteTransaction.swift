@@ -52,8 +52,22 @@ final class SQLiteTransaction: MetadataTransaction {
     var pendingOrphans: [InodeID: OrphanMark] = [:]
     var packRecords: [PackID: PackRecord] = [:]
     var dirtyPacks: Set<PackID> = []
+    /// By how much the live bytes of foreign objects differ from the table's.
+    var foreignChanges: [PackID: Int64] = [:]
+    /// Nil until it was read.
+    var nextForeign: UInt64?
     var used: Usage
     var nextInode: UInt64
+    var trashed = UsageDelta()
+    var nextTrash: UInt64 = 1
+    /// Differences of usage by the directory they happened in, not yet added to those above.
+    var ownDeltas: [InodeID: UsageDelta] = [:]
+    /// Rows of the directory table that were looked at; dirty ones are written by `flush`.
+    var usageRows: [InodeID: CachedUsage] = [:]
+    /// Every quota, exact after each change.
+    var quotaRecords: [InodeID: QuotaState] = [:]
+    /// The quotas above each directory that was asked about, while no directory moves.
+    var governingCache: [InodeID: [InodeID]] = [:]
     var isCounterDirty = false
     /// Changes made by the body that runs now. A body that throws must have made none.
     var changesOfBody = 0
@@ -69,6 +83,8 @@ final class SQLiteTransaction: MetadataTransaction {
         statements = try Statements(connection)
         (used, nextInode) = try Self.counters(connection)
         try loadPacks()
+        try loadHeld()
+        try loadSpace()
     }
 
     /// Forgets everything that is not in the tables, for good.
@@ -77,7 +93,17 @@ final class SQLiteTransaction: MetadataTransaction {
         (used, nextInode) = try Self.counters(connection)
         packRecords.removeAll()
         try loadPacks()
+        try loadHeld()
+        try loadSpace()
         isDirty = false
+    }
+
+    private func loadSpace() throws(SQLiteFailure) {
+        let files = try connection.text("SELECT used FROM quota WHERE name = 'trash-files'").flatMap { Int64($0) }
+        let bytes = try connection.text("SELECT used FROM quota WHERE name = 'trash-bytes'").flatMap { Int64($0) }
+        trashed = UsageDelta(files: files ?? 0, bytes: bytes ?? 0)
+        nextTrash = (try connection.text("SELECT MAX(id) FROM trash").flatMap { UInt64($0) } ?? 0) + 1
+        try loadQuotas()
     }
 
     private static func counters(_ connection: SQLiteConnection) throws(SQLiteFailure) -> (Usage, UInt64) {
@@ -160,7 +186,12 @@ final class SQLiteTransaction: MetadataTransaction {
         absentNames.removeAll()
         touchedInodes.removeAll()
         dirtyPacks.removeAll()
+        foreignChanges.removeAll()
+        nextForeign = nil
         pendingOrphans.removeAll()
+        ownDeltas.removeAll()
+        usageRows.removeAll()
+        governingCache.removeAll()
     }
 
     // MARK: The volume

@@ -8,10 +8,10 @@ enum Schema {
     static let applicationID: Int32 = 0x4274_6831
 
     /// `PRAGMA user_version` of what this program writes.
-    static let version = 1
+    static let version = migrations.count
 
     /// `migrations[n]` leads from version n to n + 1.
-    static let migrations = [first]
+    static let migrations = [first, snapshots, space, foreignObjects]
 
     private static let first = """
         CREATE TABLE inode (
@@ -26,7 +26,7 @@ enum Schema {
             atime     INTEGER,           -- NULL: as mtime
             ctime     INTEGER,           -- NULL: as mtime
             rdev      INTEGER,           -- device nodes only
-            parent    INTEGER            -- directories only
+            parent    INTEGER            -- the directory it is in; see `space`
         );
         CREATE TABLE entry (
             parent INTEGER NOT NULL,

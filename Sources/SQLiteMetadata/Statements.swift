@@ -31,8 +31,27 @@ final class Statements {
     let putPack: SQLiteStatement
     let deletePack: SQLiteStatement
     let putQuota: SQLiteStatement
+    let selectUsage: SQLiteStatement
+    let putUsage: SQLiteStatement
+    let putDirectoryName: SQLiteStatement
+    let selectDirectoryName: SQLiteStatement
+    let selectNameOfFile: SQLiteStatement
+    let deleteDirectory: SQLiteStatement
+    let putDirectoryQuota: SQLiteStatement
+    let deleteDirectoryQuota: SQLiteStatement
+    let selectHardLinks: SQLiteStatement
+    let putHardLink: SQLiteStatement
+    let deleteHardLink: SQLiteStatement
+    let putTrash: SQLiteStatement
+    let deleteTrash: SQLiteStatement
+    let selectTrash: SQLiteStatement
+    let listTrash: SQLiteStatement
+    let selectTrashNamed: SQLiteStatement
+    let listTrashedNames: SQLiteStatement
+    let selectTrashedDirectory: SQLiteStatement
     let selectSetting: SQLiteStatement
     let putSetting: SQLiteStatement
+    let foreign: ForeignStatements
 
     init(_ c: SQLiteConnection) throws(SQLiteFailure) {
         selectInode = try c.prepare("SELECT \(Self.inodeColumns) FROM inode i WHERE i.id = ?")
@@ -73,7 +92,55 @@ final class Statements {
         putPack = try c.prepare("REPLACE INTO pack (id, state, raw, stored, live) VALUES (?, ?, ?, ?, ?)")
         deletePack = try c.prepare("DELETE FROM pack WHERE id = ?")
         putQuota = try c.prepare("REPLACE INTO quota (name, used) VALUES (?, ?)")
+        selectUsage = try c.prepare("SELECT bytes, inodes FROM directory WHERE id = ?")
+        putUsage = try c.prepare(
+            "INSERT INTO directory (id, bytes, inodes) VALUES (?1, ?2, ?3) "
+                + "ON CONFLICT (id) DO UPDATE SET bytes = ?2, inodes = ?3")
+        putDirectoryName = try c.prepare(
+            "INSERT INTO directory (id, name, bytes, inodes) VALUES (?1, ?2, 0, 0) "
+                + "ON CONFLICT (id) DO UPDATE SET name = ?2")
+        selectDirectoryName = try c.prepare("SELECT name FROM directory WHERE id = ?")
+        selectNameOfFile = try c.prepare("SELECT name FROM entry WHERE parent = ? AND inode = ? LIMIT 1")
+        deleteDirectory = try c.prepare("DELETE FROM directory WHERE id = ?")
+        putDirectoryQuota = try c.prepare("REPLACE INTO directory_quota (directory, bytes, inodes) VALUES (?, ?, ?)")
+        deleteDirectoryQuota = try c.prepare("DELETE FROM directory_quota WHERE directory = ?")
+        selectHardLinks = try c.prepare("SELECT directory, names FROM hardlink WHERE inode = ? ORDER BY directory")
+        putHardLink = try c.prepare("REPLACE INTO hardlink (inode, directory, names) VALUES (?, ?, ?)")
+        deleteHardLink = try c.prepare("DELETE FROM hardlink WHERE inode = ? AND directory = ?")
+        putTrash = try c.prepare(
+            "INSERT INTO trash (id, inode, parent, name, deleted, uid, directory) VALUES (?, ?, ?, ?, ?, ?, ?)")
+        deleteTrash = try c.prepare("DELETE FROM trash WHERE id = ?")
+        let trash = "SELECT id, inode, parent, name, deleted, uid, directory FROM trash "
+        selectTrash = try c.prepare(trash + "WHERE id = ?")
+        listTrash = try c.prepare(trash + "WHERE id > ? ORDER BY id LIMIT ?")
+        selectTrashNamed = try c.prepare(trash + "WHERE parent = ? AND name = ? ORDER BY id")
+        listTrashedNames = try c.prepare(
+            "SELECT DISTINCT name FROM trash WHERE parent = ? AND name > ? ORDER BY name LIMIT ?")
+        selectTrashedDirectory = try c.prepare(trash + "WHERE inode = ? AND directory = 1")
         selectSetting = try c.prepare("SELECT value FROM setting WHERE key = ?")
         putSetting = try c.prepare("REPLACE INTO setting (key, value) VALUES (?, ?)")
+        foreign = try ForeignStatements(c)
+    }
+}
+
+/// Statements about what was imported.
+final class ForeignStatements {
+    let listSources: SQLiteStatement
+    let putSource: SQLiteStatement
+    let selectForeign: SQLiteStatement
+    let listForeign: SQLiteStatement
+    let putForeign: SQLiteStatement
+    let changeForeign: SQLiteStatement
+    let deleteForeign: SQLiteStatement
+
+    init(_ c: SQLiteConnection) throws(SQLiteFailure) {
+        listSources = try c.prepare("SELECT id, url, options FROM source ORDER BY id")
+        putSource = try c.prepare("INSERT INTO source (url, options) VALUES (?, ?)")
+        let columns = "source, key, size, tag, mtime"
+        selectForeign = try c.prepare("SELECT \(columns) FROM foreign_object WHERE id = ?")
+        listForeign = try c.prepare("SELECT \(columns), id FROM foreign_object WHERE id > ? ORDER BY id LIMIT ?")
+        putForeign = try c.prepare("INSERT INTO foreign_object (id, \(columns), live) VALUES (?, ?, ?, ?, ?, ?, 0)")
+        changeForeign = try c.prepare("UPDATE foreign_object SET live = MAX(0, live + ?2) WHERE id = ?1")
+        deleteForeign = try c.prepare("DELETE FROM foreign_object WHERE id = ? AND live = 0")
     }
 }

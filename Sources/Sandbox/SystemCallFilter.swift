@@ -45,6 +45,7 @@ public enum SystemCallFilter {
     private static let cloneThread: UInt64 = 0x10000
     private static let terminalAttributes: UInt64 = 0x5401
     private static let setName: UInt64 = 15
+    private static let cloneFile: UInt64 = 0x4004_9409
 
     private static let restricted = [
         // Threads, never processes.
@@ -56,8 +57,16 @@ public enum SystemCallFilter {
         // isatty
         Rule(
             name: "ioctl", conditions: [scmp_arg_cmp(arg: 1, op: SCMP_CMP_EQ, datum_a: terminalAttributes, datum_b: 0)]),
+        // A snapshot's copy that shares blocks (FICLONE)
+        Rule(name: "ioctl", conditions: [scmp_arg_cmp(arg: 1, op: SCMP_CMP_EQ, datum_a: cloneFile, datum_b: 0)]),
         // Names of threads
         Rule(name: "prctl", conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: setName, datum_b: 0)]),
+        // A fifo of an export, no device.
+        Rule(
+            name: "mknodat",
+            conditions: [
+                scmp_arg_cmp(arg: 2, op: SCMP_CMP_MASKED_EQ, datum_a: UInt64(S_IFMT), datum_b: UInt64(S_IFIFO))
+            ]),
         // Signals to ourselves: abort.
         Rule(
             name: "tgkill", conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: UInt64(getpid()), datum_b: 0)]),
@@ -102,12 +111,13 @@ public enum SystemCallFilter {
         "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "open",
         "openat", "close", "close_range", "fstat", "stat", "lstat", "newfstatat", "statx", "lseek", "fsync",
         "fdatasync", "sync_file_range", "ftruncate", "fallocate", "fadvise64", "readahead", "copy_file_range", "fcntl",
-        "flock", "dup", "dup2", "dup3", "fchmod", "fstatfs", "statfs", "utimensat", "getxattr", "lgetxattr",
+        "flock", "dup", "dup2", "dup3", "fchmod", "fchown", "fstatfs", "statfs", "utimensat", "getxattr", "lgetxattr",
+        "fsetxattr",
     ]
 
     private static let directories = [
         "getdents64", "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2", "link",
-        "linkat", "readlink", "readlinkat", "access", "faccessat", "faccessat2",
+        "linkat", "symlinkat", "readlink", "readlinkat", "access", "faccessat", "faccessat2",
     ]
 
     private static let memory = ["mmap", "munmap", "mprotect", "mremap", "madvise", "brk", "mincore", "msync"]

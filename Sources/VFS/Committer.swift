@@ -23,10 +23,8 @@ final class Committer: @unchecked Sendable {
     private var thread: WorkerThread?
 
     /// `commit(mustBeDurable)` makes all that happened before it one step.
-    func start(
-        commit: @escaping @Sendable (_ mustBeDurable: Bool) -> Errno?, idle: @escaping @Sendable () -> Void
-    ) {
-        thread = WorkerThread(name: "berth-commit") { self.run(commit, idle) }
+    func start(commit: @escaping @Sendable (_ mustBeDurable: Bool) -> Errno?) {
+        thread = WorkerThread(name: "berth-commit") { self.run(commit) }
     }
 
     /// Grows with every change.
@@ -63,9 +61,7 @@ final class Committer: @unchecked Sendable {
         thread = nil
     }
 
-    private func run(
-        _ commit: @Sendable (_ mustBeDurable: Bool) -> Errno?, _ idle: @Sendable () -> Void
-    ) {
+    private func run(_ commit: @Sendable (_ mustBeDurable: Bool) -> Errno?) {
         var isLast = false
         while !isLast {
             monitor.lock()
@@ -80,7 +76,6 @@ final class Committer: @unchecked Sendable {
             if let failure { self.failure = failure } else if mustBeDurable { durable = max(durable, reached) }
             monitor.signalAll()
             monitor.unlock()
-            idle()
         }
     }
 

@@ -58,6 +58,9 @@ extension FileSystem {
         _ inode: inout Inode, to size: UInt64, _ caller: Caller, _ now: Timestamp,
         _ transaction: any MetadataTransaction
     ) throws(Errno) {
+        if size == 0 && inode.allocated > 0 && configuration.trash.isOn && configuration.trash.keepsTruncated {
+            try keepContent(of: inode, caller, now, transaction)
+        }
         if size < inode.size {
             let growth = try transaction.replaceExtents(of: inode.id, in: size..<Self.maximumFileSize, with: [])
             inode.grow(by: growth)

@@ -10,10 +10,7 @@ extension FileSystem {
     /// meanwhile. The data that it names is in the store or in staging.
     public func copyMetadata(to path: String) throws(Errno) {
         do throws(Errno) {
-            try metadata.copy(to: path) { () throws(Errno) in
-                packs.freezeAll()
-                try packs.synchronize()
-            }
+            try metadata.copy(to: path) { () throws(Errno) in try packs.prepareCommit() }
         } catch {
             Glibc.unlink(path)
             noteFailure()

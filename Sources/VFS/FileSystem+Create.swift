@@ -32,10 +32,12 @@ extension FileSystem {
         try requireRoom()
         let now = configuration.now()
         let mayInherit = hasAttributes.load(ordering: .relaxed)
-        let inode = try beforeOthersReap { () throws(Errno) in
-            let inode = try make(name, parent, new, caller, mayInherit, now)
-            caller.session.retain(inode.id)
-            return inode
+        let inode = try makingRoom { () throws(Errno) in
+            try beforeOthersReap { () throws(Errno) in
+                let inode = try make(name, parent, new, caller, mayInherit, now)
+                caller.session.retain(inode.id)
+                return inode
+            }
         }
         announce(caller.session, [.entry(parent: parent, name: name), .attributes(parent)])
         return inode
@@ -49,6 +51,7 @@ extension FileSystem {
             guard try transaction.entry(name, in: parent) == nil else { throw .alreadyExists }
             if new.kind == .directory && directory.linkCount >= Self.maximumLinks { throw .tooManyLinks }
             try checkRoom(forInodes: 1, transaction)
+            try transaction.requireQuota([.init(bytes: 0, inodes: 1, place: parent)])
             let inode = try insert(new, in: directory, caller, mayInherit, now, transaction)
             try transaction.link(name, in: parent, to: inode.id)
             directory.touchEntries(now)
@@ -64,14 +67,17 @@ extension FileSystem {
         let mayInherit = hasAttributes.load(ordering: .relaxed)
         let new = NewInode(kind: .regular, permissions: permissions)
         try requireRoom()
-        let inode = try write(caller.session) { transaction throws(Errno) in
-            let directory = try transaction.liveDirectory(parent)
-            try checkRoom(forInodes: 1, transaction)
-            var inode = try insert(new, in: directory, caller, mayInherit, now, transaction)
-            inode.linkCount = 0
-            try transaction.update(inode)
-            try transaction.addOrphan(inode.id)
-            return inode
+        let inode = try makingRoom { () throws(Errno) in
+            try write(caller.session) { transaction throws(Errno) in
+                let directory = try transaction.liveDirectory(parent)
+                try checkRoom(forInodes: 1, transaction)
+                var inode = try insert(new, in: directory, caller, mayInherit, now, transaction)
+                inode.linkCount = 0
+                inode.parent = nil
+                try transaction.update(inode)
+                try transaction.addOrphan(inode.id)
+                return inode
+            }
         }
         caller.session.retain(inode.id)
         orphaned(inode.id)
@@ -103,7 +109,7 @@ extension FileSystem {
         let inode = Inode(
             id: id, kind: new.kind, permissions: permissions & 0o7777, userID: caller.userID, groupID: groupID,
             linkCount: new.kind == .directory ? 2 : 1, size: UInt64(new.target.count), time: now, device: new.device,
-            parent: new.kind == .directory ? directory.id : nil)
+            parent: directory.id)
         try transaction.insert(inode)
         if new.kind == .symbolicLink { try transaction.setLinkTarget(new.target, of: id) }
         if let access { try transaction.setAttribute(AccessControlList.accessAttribute, to: access.encoded(), of: id) }
@@ -111,18 +117,6 @@ extension FileSystem {
             try transaction.setAttribute(AccessControlList.defaultAttribute, to: inherited, of: id)
         }
         return inode
-    }
-
-    /// Answers ENOSPC when the volume's inode limit is reached.
-    func checkRoom(forInodes count: UInt64, _ transaction: any MetadataTransaction) throws(Errno) {
-        guard let limit = configuration.inodeLimit else { return }
-        guard try transaction.usage().files + count <= limit else { throw .noSpace }
-    }
-
-    /// Answers ENOSPC when `bytes` more do not fit into the volume's size.
-    func checkRoom(forBytes bytes: UInt64, _ transaction: any MetadataTransaction) throws(Errno) {
-        guard let limit = configuration.sizeLimit, bytes > 0 else { return }
-        guard try transaction.usage().bytes + bytes <= limit else { throw .noSpace }
     }
 
     /// Gives an inode one more name. Answers EPERM for a directory.
@@ -137,7 +131,16 @@ extension FileSystem {
             guard var inode = try transaction.inode(id) else { throw .stale }
             guard !inode.isDirectory else { throw .notPermitted }
             guard inode.linkCount < Self.maximumLinks else { throw .tooManyLinks }
+            guard !inode.isInTrash else { throw .noEntry }
             let wasOrphan = inode.linkCount == 0
+            if wasOrphan {
+                try transaction.requireQuota([
+                    .init(bytes: Int64(clamping: inode.allocated), inodes: 1, place: parent)
+                ])
+            } else if let place = inode.parent {
+                try transaction.requireSameQuotas(place, parent)
+            }
+            try transaction.nameAdded(to: &inode, in: parent)
             inode.linkCount += 1
             inode.changed = now
             try transaction.update(inode)

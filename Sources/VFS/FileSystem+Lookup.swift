@@ -26,7 +26,9 @@ extension FileSystem {
     /// The parent of a directory, held by the session: what the kernel asks for as "..".
     public func parent(of id: InodeID, session: Session) throws(Errno) -> Inode {
         let inode = try read { transaction throws(Errno) in
-            guard let parent = try transaction.inode(id)?.parent else { throw .noEntry }
+            guard let inode = try transaction.inode(id), inode.linkCount > 0, let parent = inode.parent else {
+                throw .noEntry
+            }
             return try transaction.required(parent)
         }
         session.retain(inode.id)
@@ -41,9 +43,23 @@ extension FileSystem {
         }
     }
 
-    /// `statfs`: bytes and inodes, of the limits where there are any, else of the store's room.
-    public func statistics() throws(Errno) -> FileSystemStatistics {
-        let used = try usage()
+    /// `statfs`: bytes and inodes, of the limits where there are any, else of the store's room. In a directory with a
+    /// quota, and below it, what that leaves.
+    public func statistics(at id: InodeID = .root) throws(Errno) -> FileSystemStatistics {
+        let (used, quotas) = try read { transaction throws(Errno) in
+            let inode = try transaction.inode(id)
+            let place = inode?.isDirectory == true ? id : inode?.parent ?? .root
+            return (
+                try self.counted(transaction),
+                transaction.hasQuotas ? try transaction.quotas(governing: place) : []
+            )
+        }
+        var statistics = volumeStatistics(used)
+        for quota in quotas { statistics.limit(to: quota) }
+        return statistics
+    }
+
+    private func volumeStatistics(_ used: Usage) -> FileSystemStatistics {
         let room = packs.capacity() ?? (total: Self.unknownCapacity, free: Self.unknownCapacity)
         let total = configuration.sizeLimit ?? max(room.total, used.bytes)
         let free = configuration.sizeLimit.map { $0 > used.bytes ? min($0 - used.bytes, room.free) : 0 } ?? room.free
@@ -65,6 +81,16 @@ public struct FileSystemStatistics: Sendable {
     public var freeBytes: UInt64
     public var totalInodes: UInt64
     public var freeInodes: UInt64
+
+    /// The quota of the directory with the least room is shown, as its total and what is left of it.
+    mutating func limit(to quota: Quota) {
+        if let limit = quota.limits.bytes, limit - min(limit, quota.used.bytes) <= freeBytes {
+            (totalBytes, freeBytes) = (limit, limit - min(limit, quota.used.bytes))
+        }
+        if let limit = quota.limits.inodes, limit - min(limit, quota.used.files) <= freeInodes {
+            (totalInodes, freeInodes) = (limit, limit - min(limit, quota.used.files))
+        }
+    }
 }
 
 extension MetadataTransaction {

@@ -7,13 +7,11 @@ extension FileSystem {
     /// Names of one page: a few milliseconds of the metadata's lock.
     private static let pageEntries = 500
 
-    /// The packs in the store that hold the data of everything at and below a path of the volume (its names from the root
-    /// on). Links are not followed. Answers ENOENT for a path that is not there.
-    public func storedPacks(below path: [FileName]) throws(Errno) -> Set<PackID> {
-        let stored = try read { transaction throws(Errno) in
-            Set(try transaction.packs().filter { $0.state == .stored && $0.liveBytes > 0 }.map(\.id))
-        }
-        if path.isEmpty { return stored }
+    /// The packs, staged ones too, and the parts of foreign objects that hold the data of everything at and below a path
+    /// of the volume (its names from the root on). Links are not followed. Answers ENOENT for a path that is not there.
+    public func needed(below path: [FileName]) throws(Errno) -> (packs: [PackRecord], foreign: Set<PackID>) {
+        let live = try read { transaction throws(Errno) in try transaction.packs().filter { $0.liveBytes > 0 } }
+        if path.isEmpty { return (live, try foreignParts()) }
         var found: Set<PackID> = []
         let top = try read { transaction throws(Errno) in
             var id = InodeID.root
@@ -29,7 +27,21 @@ extension FileSystem {
         while let directory = directories.popLast() {
             try collect(directory, &found, &directories)
         }
-        return found.intersection(stored)
+        return (live.filter { found.contains($0.id) }, found.filter(\.isForeign))
+    }
+
+    /// The parts of all foreign objects.
+    private func foreignParts() throws(Errno) -> Set<PackID> {
+        var found: Set<PackID> = []
+        var last: PackID?
+        repeat {
+            let page = try read { transaction throws(Errno) in
+                try transaction.foreignObjects(after: last, limit: Self.pageEntries)
+            }
+            for (id, object) in page { found.formUnion(id.foreignParts(0..<object.size)) }
+            last = page.count < Self.pageEntries ? nil : page.last?.id
+        } while last != nil
+        return found
     }
 
     private func collect(
@@ -53,6 +65,13 @@ extension FileSystem {
         _ inode: Inode, _ transaction: any MetadataTransaction, _ found: inout Set<PackID>
     ) throws(Errno) {
         guard inode.kind == .regular, inode.size > 0 else { return }
-        for extent in try transaction.extents(of: inode.id, overlapping: 0..<inode.size) { found.insert(extent.pack) }
+        for extent in try transaction.extents(of: inode.id, overlapping: 0..<inode.size) {
+            guard extent.pack.isForeign else {
+                found.insert(extent.pack)
+                continue
+            }
+            // Of a large object what the file is of.
+            found.formUnion(extent.pack.foreignParts(extent.packOffset..<extent.packOffset + extent.length))
+        }
     }
 }

@@ -40,8 +40,9 @@ extension FileSystem {
     ) throws(ReadProblem) -> Int {
         let count: Int
         let extents: [Extent]
+        let size: UInt64
         do {
-            (count, extents) = try plan(id, offset, buffer.count, session)
+            (count, extents, size) = try plan(id, offset, buffer.count, session)
         } catch {
             throw .refused(error)
         }
@@ -53,7 +54,9 @@ extension FileSystem {
             let target = UnsafeMutableRawBufferPointer(
                 rebasing: buffer[Int(part.fileOffset - offset)..<Int(part.end - offset)])
             do {
-                try packs.read(part.pack, at: part.packOffset, into: target, beforeWaiting: session.willWait)
+                let sign = try packs.read(
+                    part.pack, at: part.packOffset, into: target, beforeWaiting: session.willWait)
+                if sign != .nothing { readAhead(of: id, after: part, size: size, sign) }
             } catch {
                 throw .failed(error)
             }
@@ -65,13 +68,13 @@ extension FileSystem {
 
     private func plan(
         _ id: InodeID, _ offset: UInt64, _ wanted: Int, _ session: Session
-    ) throws(Errno) -> (Int, [Extent]) {
+    ) throws(Errno) -> (count: Int, extents: [Extent], size: UInt64) {
         let now = configuration.now()
         let mayTouch = !session.isReadOnly
         var touched = false
         let plan = try read { transaction throws(Errno) in
             guard let inode = try transaction.inode(id) else { throw .stale }
-            guard offset < inode.size else { return (0, [Extent]()) }
+            guard offset < inode.size else { return (0, [Extent](), inode.size) }
             let end = min(offset + UInt64(wanted), inode.size)
             let extents = try transaction.extents(of: id, overlapping: offset..<end)
             let isOld =
@@ -79,7 +82,7 @@ extension FileSystem {
                 && (inode.accessed <= inode.modified || inode.accessed <= inode.changed
                     || now.nanoseconds - inode.accessed.nanoseconds > Self.accessTimeAge)
             if isOld { touched = try transaction.touch(id, accessed: now) }
-            return (Int(end - offset), extents)
+            return (Int(end - offset), extents, inode.size)
         }
         if touched { committer.noteChange() }
         return plan
@@ -91,7 +94,7 @@ extension FileSystem {
     }
 
     /// Writes `bytes` at `offset`, or at the end of the file when `appends`. Answers EFBIG past the largest
-    /// file and ENOSPC past the volume's size. Returns where the bytes went.
+    /// file, ENOSPC past the volume's size, and EDQUOT past a quota. Returns where the bytes went.
     @discardableResult
     public func write(
         _ bytes: UnsafeRawBufferPointer, to id: InodeID, at offset: UInt64, appends: Bool, caller: Caller
@@ -99,9 +102,11 @@ extension FileSystem {
         guard !bytes.isEmpty else { return offset }
         try requireRoom()
         // The kernel lets one append at a time into a file, of its own session only.
-        guard appends && isShared else { return try place(bytes, id, offset, appends, caller) }
+        guard appends && isShared else {
+            return try makingRoom { () throws(Errno) in try place(bytes, id, offset, appends, caller) }
+        }
         return try appendLock.withLock(beforeWaiting: caller.session.willWait) { () throws(Errno) in
-            try place(bytes, id, offset, appends, caller)
+            try makingRoom { () throws(Errno) in try place(bytes, id, offset, appends, caller) }
         }
     }
 
@@ -136,12 +141,12 @@ extension FileSystem {
         let (end, overflow) = start.addingReportingOverflow(UInt64(count))
         guard !overflow, end <= Self.maximumFileSize else { throw .fileTooLarge }
         guard start < inode.size else {
-            try checkRoom(forBytes: UInt64(count), transaction)
+            try checkGrowth(of: inode, by: UInt64(count), transaction)
             return (start, nil)
         }
         let overlapping = try transaction.extents(of: id, overlapping: start..<end)
         let present = overlapping.reduce(0) { $0 + ($1.clipped(to: start..<end)?.length ?? 0) }
-        try checkRoom(forBytes: UInt64(count) - present, transaction)
+        try checkGrowth(of: inode, by: UInt64(count) - present, transaction)
         guard overlapping.count == 1, present == UInt64(count) else { return (start, nil) }
         return (start, overlapping[0].clipped(to: start..<end))
     }
@@ -163,6 +168,12 @@ extension FileSystem {
         let now = configuration.now()
         try write(caller.session) { transaction throws(Errno) in
             guard var inode = try transaction.inode(id) else { throw .stale }
+            // Again: since the look another write may have taken the room.
+            if self.hasLimits(transaction) {
+                let bytes = extents.reduce(0) { $0 + $1.length }
+                let more = try self.growth(of: id, in: range, holding: bytes, transaction)
+                try self.checkGrowth(of: inode, by: more, transaction)
+            }
             let growth = try transaction.replaceExtents(of: id, in: range, with: extents)
             inode.grow(by: growth)
             inode.size = max(inode.size, range.upperBound)

@@ -5,7 +5,7 @@ import Packs
 import Synchronization
 
 /// Keeps the packs' part of the metadata for the pack store.
-final class PacksInMetadata: PackLedger {
+final class PacksInMetadata: PackLedger, ForeignCatalog {
     private let metadata: any MetadataStore
     private let committer: Committer
 
@@ -31,6 +31,15 @@ final class PacksInMetadata: PackLedger {
         committer.noteChange()
         try committer.synchronize()
     }
+
+    func foreignObject(_ id: PackID) throws(Errno) -> (object: ForeignObject, source: ForeignSource)? {
+        try metadata.transaction { transaction throws(Errno) in
+            guard let object = try transaction.foreignObject(id),
+                let source = try transaction.sources().first(where: { $0.id == object.source })
+            else { return nil }
+            return (object, source)
+        }
+    }
 }
 
 extension FileSystem {
@@ -46,6 +55,7 @@ extension FileSystem {
                     id: id, kind: .directory, permissions: 0o755, userID: 0, groupID: 0, linkCount: 2, time: now,
                     parent: id))
         }
+        try removeHalfMadeHolds()
         let hasAny = try metadata.transaction { transaction throws(Errno) in
             try transaction.setting(SettingKey.hasAttributes) != nil
         }
@@ -77,7 +87,7 @@ extension FileSystem {
     func settleLostPacks() throws(Errno) {
         let records = try metadata.transaction { transaction throws(Errno) in try transaction.packs() }
         for record in records where record.state == .staged && !packs.isStaged(record.id) {
-            if record.liveBytes == 0 {
+            if !record.isNeeded {
                 try metadata.transaction { transaction throws(Errno) in try transaction.removePack(record.id) }
                 continue
             }
@@ -94,52 +104,6 @@ extension FileSystem {
                         + "\(record.liveBytes) bytes will fail; bring back the staging directory or the store")
             }
         }
-    }
-
-    /// What the commit thread does beside committing: packs without live bytes leave the store.
-    func housekeep() {
-        // Not the wall clock: it may jump back by years, and nothing would be looked after until it is there again.
-        let now = ContinuousClock.now
-        guard lastHousekeeping.duration(to: now) > Self.housekeepingInterval else { return }
-        lastHousekeeping = now
-        packs.sealIdleStreams()
-        deleteEmptyPacks()
-    }
-
-    /// A pack is deleted only when it was empty at two looks, so that no reader that found it is under way.
-    private func deleteEmptyPacks() {
-        do {
-            let empty = Set(
-                try metadata.transaction { transaction throws(Errno) in
-                    try transaction.packs().filter { $0.state == .stored && $0.liveBytes == 0 }.map(\.id)
-                })
-            for id in empty where emptyPacks.contains(id) {
-                try metadata.transaction { transaction throws(Errno) in
-                    guard let record = try transaction.pack(id), record.liveBytes == 0 else { return }
-                    try transaction.removePack(id)
-                }
-                removedPacks.insert(id)
-            }
-            emptyPacks = empty.subtracting(removedPacks)
-            try deleteRemovedPacks()
-        } catch {
-            noteFailure()
-        }
-    }
-
-    /// Objects go after the commit that forgot them: a crash must not bring back a record without its object.
-    private func deleteRemovedPacks() throws(Errno) {
-        guard !removedPacks.isEmpty else { return }
-        try metadata.commit { () throws(Errno) in try packs.synchronize() }
-        try metadata.synchronize()
-        for id in removedPacks {
-            do {
-                try packs.delete(id)
-            } catch {
-                configuration.report("pack \(id) is empty and could not be deleted: \(error)")
-            }
-        }
-        removedPacks.removeAll()
     }
 }
 

@@ -29,13 +29,17 @@ extension FileSystem {
     /// Moves a name, in one step. What had the new name loses it, or gets the old one in an exchange.
     public func rename(_ names: RenameNames, mode: RenameMode, caller: Caller) throws(Errno) {
         let now = configuration.now()
-        let (moved, orphan) = try write(caller.session) { transaction throws(Errno) in
+        let (moved, replaced) = try write(caller.session) { transaction throws(Errno) in
             let move = try Move(names, mode, transaction)
             guard !move.isNothing else { return ([InodeID](), Inode?.none) }
             // What was renamed has a new time of change, what was replaced fewer links: other names show both.
-            return ([move.source.id] + (move.target.map { [$0.id] } ?? []), try self.carryOut(move, now, transaction))
+            try move.requireQuota(transaction)
+            return (
+                [move.source.id] + (move.target.map { [$0.id] } ?? []),
+                try self.carryOut(move, caller, now, transaction)
+            )
         }
-        if let orphan { orphaned(orphan.id) }
+        if let replaced { unnamed(replaced) }
         announce(
             caller.session,
             [
@@ -44,39 +48,39 @@ extension FileSystem {
             ] + moved.map { .attributes($0) })
     }
 
-    /// Answers the inode that lost its last name.
+    /// Answers the inode that lost a name.
     private func carryOut(
-        _ move: Move, _ now: Timestamp, _ transaction: any MetadataTransaction
+        _ move: Move, _ caller: Caller, _ now: Timestamp, _ transaction: any MetadataTransaction
     ) throws(Errno) -> Inode? {
         let names = move.names
-        var orphan: Inode?
+        var replaced: Inode?
         if let target = move.target, move.mode != .exchange {
-            let left = try dropLink(target, now, transaction)
-            if left.linkCount == 0 { orphan = left }
+            replaced = try dropLink(
+                target, named: names.newName, in: names.newParent, .kept(as: nil), caller, now, transaction)
         }
         try transaction.link(names.newName, in: names.newParent, to: move.source.id)
         if let target = move.target, move.mode == .exchange {
             try transaction.link(names.oldName, in: names.oldParent, to: target.id)
-            try settle(target, under: names.oldParent, now, transaction)
+            try settle(target, from: names.newParent, to: names.oldParent, now, transaction)
         } else {
             try transaction.unlink(names.oldName, in: names.oldParent)
         }
-        try settle(move.source, under: names.newParent, now, transaction)
+        try settle(move.source, from: names.oldParent, to: names.newParent, now, transaction)
         for (id, difference) in move.linkDifferences {
             guard var directory = try transaction.inode(id) else { throw .io }
             directory.changeLinks(by: difference)
             directory.touchEntries(now)
             try transaction.update(directory)
         }
-        return orphan
+        return replaced
     }
 
     private func settle(
-        _ moved: Inode, under parent: InodeID, _ now: Timestamp, _ transaction: any MetadataTransaction
+        _ moved: Inode, from old: InodeID, to new: InodeID, _ now: Timestamp, _ transaction: any MetadataTransaction
     ) throws(Errno) {
         // Read again: the moved directory may be the parent of the other name, too.
         var inode = try transaction.required(moved.id)
-        if inode.isDirectory { inode.parent = parent }
+        if inode.isDirectory { inode.parent = new } else { try transaction.nameMoved(of: &inode, from: old, to: new) }
         inode.changed = now
         try transaction.update(inode)
     }
@@ -127,6 +131,36 @@ private struct Move {
             guard step != .root, let parent = try transaction.inode(step)?.parent else { return }
             step = parent
         }
+    }
+
+    /// What moves must have room in the quotas it comes to, less what is moved away or replaced there.
+    func requireQuota(_ transaction: any MetadataTransaction) throws(Errno) {
+        guard transaction.hasQuotas else { return }
+        let (old, new) = (names.oldParent, names.newParent)
+        var changes: [QuotaChange] = []
+        try add(source, from: old, to: new, &changes, transaction)
+        if let target {
+            if mode == .exchange {
+                try add(target, from: new, to: old, &changes, transaction)
+            } else if target.isDirectory || target.linkCount == 1 {
+                changes.append(.init(bytes: -Int64(clamping: target.allocated), inodes: -1, place: new))
+            }
+        }
+        try transaction.requireQuota(changes)
+    }
+
+    private func add(
+        _ moved: Inode, from old: InodeID, to new: InodeID, _ changes: inout [QuotaChange],
+        _ transaction: any MetadataTransaction
+    ) throws(Errno) {
+        guard old != new else { return }
+        // Its other names stay where they are.
+        if !moved.isDirectory && moved.linkCount > 1 { return try transaction.requireSameQuotas(old, new) }
+        let usage =
+            moved.isDirectory ? try transaction.usage(below: moved.id) : Usage(files: 1, bytes: moved.allocated)
+        let (bytes, inodes) = (Int64(clamping: usage.bytes), Int64(clamping: usage.files))
+        changes.append(.init(bytes: bytes, inodes: inodes, place: new))
+        changes.append(.init(bytes: -bytes, inodes: -inodes, place: old))
     }
 
     /// By how much the link counts of both parents change: each subdirectory's ".." is a link.

@@ -22,14 +22,20 @@ extension FileSystem {
         guard !range.isEmpty else { throw .invalidArgument }
         guard range.upperBound <= Self.maximumFileSize else { throw .fileTooLarge }
         let now = configuration.now()
+        try makingRoom { () throws(Errno) in try allocateOnce(request, range, id, now, caller) }
+        announce(caller.session, [.data(id)])
+    }
+
+    private func allocateOnce(
+        _ request: SpaceRequest, _ range: Range<UInt64>, _ id: InodeID, _ now: Timestamp, _ caller: Caller
+    ) throws(Errno) {
         try write(caller.session) { transaction throws(Errno) in
             guard var inode = try transaction.inode(id) else { throw .stale }
             guard inode.kind == .regular else { throw inode.isDirectory ? .isDirectory : .invalidArgument }
             switch request {
             case .allocate, .allocateKeepingSize:
-                let present = try transaction.extents(of: id, overlapping: range)
-                    .reduce(0) { $0 + ($1.clipped(to: range)?.length ?? 0) }
-                try self.checkRoom(forBytes: UInt64(range.count) - present, transaction)
+                let more = try self.growth(of: id, in: range, holding: UInt64(range.count), transaction)
+                try self.checkGrowth(of: inode, by: more, transaction)
             case .punchHole, .zero, .zeroKeepingSize:
                 let growth = try transaction.replaceExtents(of: id, in: range, with: [])
                 inode.grow(by: growth)
@@ -39,7 +45,6 @@ extension FileSystem {
             try transaction.update(inode)
             try self.dropCapabilities(inode, transaction)
         }
-        announce(caller.session, [.data(id)])
     }
 
     /// SEEK_DATA (`data` true) or SEEK_HOLE from `offset` on. The end of the file is a hole.
@@ -78,7 +83,21 @@ extension FileSystem {
         caller: Caller
     ) throws(Errno) -> UInt64 {
         let now = configuration.now()
-        let length = try write(caller.session) { transaction throws(Errno) in
+        let length = try makingRoom { () throws(Errno) in
+            try copyOnce((source, sourceOffset), (target, targetOffset), count, now, caller)
+        }
+        guard length > 0 else { return 0 }
+        announce(caller.session, [.data(target)])
+        return length
+    }
+
+    private func copyOnce(
+        _ from: (inode: InodeID, offset: UInt64), _ to: (inode: InodeID, offset: UInt64), _ count: UInt64,
+        _ now: Timestamp, _ caller: Caller
+    ) throws(Errno) -> UInt64 {
+        let (source, sourceOffset) = from
+        let (target, targetOffset) = to
+        return try write(caller.session) { transaction throws(Errno) in
             let (length, extents) = try Self.sourceExtents(source, sourceOffset, count, transaction)
             guard length > 0 else { return length }
             guard targetOffset <= Self.maximumFileSize - length else { throw .fileTooLarge }
@@ -90,10 +109,9 @@ extension FileSystem {
                 copy.fileOffset = extent.fileOffset - sourceOffset + targetOffset
                 return copy
             }
-            let replaced = try transaction.extents(of: target, overlapping: range)
-                .reduce(0) { $0 + ($1.clipped(to: range)?.length ?? 0) }
             let added = moved.reduce(0) { $0 + $1.length }
-            try self.checkRoom(forBytes: added > replaced ? added - replaced : 0, transaction)
+            let more = try self.growth(of: target, in: range, holding: added, transaction)
+            try self.checkGrowth(of: inode, by: more, transaction)
             // Here, because only here no write can come between the look and the copy. These bytes have two owners
             // from now on. A body that runs again freezes them again.
             self.packs.freeze(Set(extents.map(\.pack)))
@@ -105,9 +123,6 @@ extension FileSystem {
             try self.dropCapabilities(inode, transaction)
             return length
         }
-        guard length > 0 else { return 0 }
-        announce(caller.session, [.data(target)])
-        return length
     }
 
     private static func sourceExtents(

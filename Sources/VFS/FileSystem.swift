@@ -1,6 +1,7 @@
 import FileModel
 import LinuxSystem
 import Metadata
+import Metrics
 import Packs
 import Synchronization
 
@@ -10,22 +11,39 @@ public struct FileSystemConfiguration: Sendable {
     public var sizeLimit: UInt64?
     /// Inodes at most, or nil.
     public var inodeLimit: UInt64?
+    /// What is kept of what is deleted.
+    public var trash: TrashSettings
     /// The wall clock; a test hands in its own.
     public var now: @Sendable () -> Timestamp
     /// Whether the disk of the metadata and of staging has room for more. Asked with every commit.
     public var hasRoom: @Sendable () -> Bool
+    /// What fsync and close wait for.
+    public var durability: Durability
     /// Takes faults, one line each: what the administrator of the volume must know.
     public var report: @Sendable (String) -> Void
+    /// Counts and times commits, of one kind.
+    public var commits: OperationMeter
+
+    /// Where the copies of the metadata are that snapshots are made of; nil: there are no snapshots.
+    public var snapshotDirectory: String?
+    /// How room comes back.
+    public var space = SpacePolicy()
 
     public init(
-        sizeLimit: UInt64? = nil, inodeLimit: UInt64? = nil, now: @escaping @Sendable () -> Timestamp = Timestamp.now,
-        hasRoom: @escaping @Sendable () -> Bool = { true }, report: @escaping @Sendable (String) -> Void
+        sizeLimit: UInt64? = nil, inodeLimit: UInt64? = nil, trash: TrashSettings = .off,
+        durability: Durability = .local,
+        now: @escaping @Sendable () -> Timestamp = Timestamp.now,
+        hasRoom: @escaping @Sendable () -> Bool = { true }, report: @escaping @Sendable (String) -> Void,
+        commits: OperationMeter = OperationMeter(kinds: 1)
     ) {
         self.sizeLimit = sizeLimit
         self.inodeLimit = inodeLimit
+        self.trash = trash
+        self.durability = durability
         self.now = now
         self.hasRoom = hasRoom
         self.report = report
+        self.commits = commits
     }
 }
 
@@ -33,7 +51,8 @@ public struct FileSystemConfiguration: Sendable {
 ///
 /// Invariants
 /// - Every verb is one metadata transaction, or a read-only one and one that checks again.
-/// - An inode without a name is an orphan until no session holds it; then it is removed.
+/// - An inode without a name is in the trash, with a parent, or an orphan, without one. An orphan is removed when no
+///   session holds it.
 /// - Bytes are in a pack before the extent that names them is recorded, and durable before it is committed.
 /// - Locks are taken in the order of `docs/LOCKING.md`; no lock is held while the store is waited for.
 // SAFETY: `sessions` and `orphans` are guarded by `monitor`; flags are atomic; the rest is constant.
@@ -43,6 +62,7 @@ public final class FileSystem: @unchecked Sendable {
     let configuration: FileSystemConfiguration
     let committer = Committer()
     let cursors = DirectoryCursors()
+    let ahead = ReadAhead()
     /// Held by a write with O_APPEND while more than one session is there.
     let appendLock = Monitor()
     /// Held while a file is made until its session holds it, while more than one session is there: another may remove
@@ -55,11 +75,14 @@ public final class FileSystem: @unchecked Sendable {
     /// Whether any inode ever had an extended attribute: most volumes never do, and the kernel asks for
     /// security.capability before the first write to every file.
     let hasAttributes = Atomic<Bool>(false)
-    /// The looks of the commit thread, which alone touches these three.
-    static let housekeepingInterval = Duration.seconds(5)
-    var lastHousekeeping = ContinuousClock.now
-    var emptyPacks: Set<PackID> = []
-    var removedPacks: Set<PackID> = []
+    /// What gives room back, and its thread; nil for a snapshot, which is never changed.
+    private(set) var collector: Collector?
+    private let keeper = SpaceKeeper()
+    /// Held while a snapshot or a clone is made or removed, or a volume is restored: one at a time.
+    let snapshotLock = Monitor()
+    let isSnapshot: Bool
+    /// Tells packs what foreign objects are: theirs as long as this lives.
+    private var catalog: PacksInMetadata?
     private let hasReportedFailure = Atomic<Bool>(false)
     /// The disk was short of room at the last look.
     private let isDiskShort = Atomic<Bool>(false)
@@ -73,10 +96,14 @@ public final class FileSystem: @unchecked Sendable {
         self.metadata = metadata
         self.packs = packs
         self.configuration = configuration
+        isSnapshot = false
         do {
             try prepareVolume()
             if isTakenOver { orphans = try allOrphans() } else { try removeAllOrphans() }
-            try packs.start(PacksInMetadata(metadata, committer), report: configuration.report)
+            let ledger = PacksInMetadata(metadata, committer)
+            catalog = ledger
+            packs.connect(ledger)
+            try packs.start(ledger, report: configuration.report)
             try settleLostPacks()
         } catch let error as PackRecoveryFailure {
             throw VolumeOpenFailure(description: error.description)
@@ -85,8 +112,33 @@ public final class FileSystem: @unchecked Sendable {
                 description: "metadata: \(metadata.failure ?? "\(error)"); check the volume's database")
         }
         committer.start(
-            commit: { [unowned self] mustBeDurable in self.commit(mustBeDurable) },
-            idle: { [unowned self] in self.housekeep() })
+            commit: { [unowned self] mustBeDurable in self.commit(mustBeDurable) })
+        collector = Collector(metadata, packs, committer, configuration)
+        keeper.start { [unowned self] in self.housekeep() }
+    }
+
+    /// Serves a snapshot: `metadata` is its copy, `packs` are those of its volume, which is in service.
+    public init(snapshot metadata: any MetadataStore, packs: PackStore, configuration: FileSystemConfiguration) {
+        self.metadata = metadata
+        self.packs = packs
+        self.configuration = configuration
+        isSnapshot = true
+        // Whether there are any is not worth finding out.
+        hasAttributes.store(true, ordering: .relaxed)
+        let catalog = PacksInMetadata(metadata, committer)
+        self.catalog = catalog
+        packs.connect(catalog)
+    }
+
+    /// What is done now and then, on a thread of its own: what nobody writes to is sealed, what was long enough in the
+    /// trash leaves it, and room comes back.
+    func housekeep() {
+        packs.sealIdleStreams()
+        guard metadata.failure == nil, let collector else { return }
+        let now = configuration.now()
+        while !collector.isOver(), discardExpired(now) {}
+        guard configuration.space.isAutomatic else { return }
+        collector.collectInBackground()
     }
 
     // MARK: Sessions
@@ -120,6 +172,12 @@ public final class FileSystem: @unchecked Sendable {
         for other in others { other.invalidate(changes, session.willWait) }
     }
 
+    /// Tells every session what changed past them all.
+    func announceToAll(_ changes: [Invalidation]) {
+        let all = monitor.withLock { sessions }
+        for session in all { session.invalidate(changes, {}) }
+    }
+
     // MARK: Transactions
 
     func read<Result>(
@@ -132,7 +190,7 @@ public final class FileSystem: @unchecked Sendable {
     func write<Result>(
         _ session: Session, _ body: (any MetadataTransaction) throws(Errno) -> Result
     ) throws(Errno) -> Result {
-        guard !session.isReadOnly else { throw .readOnly }
+        guard !session.isReadOnly, !isSnapshot else { throw .readOnly }
         if hasReportedFailure.load(ordering: .relaxed) { throw .readOnly }
         do {
             let result = try metadata.transaction(body)
@@ -202,14 +260,25 @@ public final class FileSystem: @unchecked Sendable {
     }
 
     private func reap(_ id: InodeID) {
+        // A failure is noted, and the next opening removes it.
+        try? maintain { transaction throws(Errno) in
+            guard let inode = try transaction.inode(id), inode.linkCount == 0, !inode.isInTrash else { return }
+            try transaction.remove(id)
+        }
+    }
+
+    /// A transaction that changes something on nobody's behalf: of the volume itself, or of its user past any session.
+    func maintain<Result>(
+        _ body: (any MetadataTransaction) throws(Errno) -> Result
+    ) throws(Errno) -> Result {
+        guard !isSnapshot else { throw .readOnly }
         do {
-            try metadata.transaction { transaction throws(Errno) in
-                guard let inode = try transaction.inode(id), inode.linkCount == 0 else { return }
-                try transaction.remove(id)
-            }
+            let result = try metadata.transaction(body)
             committer.noteChange()
-        } catch {
+            return result
+        } catch .io {
             noteFailure()
+            throw .io
         }
     }
 
@@ -225,17 +294,19 @@ public final class FileSystem: @unchecked Sendable {
         }
     }
 
+    /// The end has begun: whoever waits for the store is let go. Before sessions are ended, which waits for them.
+    public func letGo() { packs.letGo() }
+
     private func commit(_ mustBeDurable: Bool) -> Errno? {
         if !configuration.hasRoom() { isDiskShort.store(true, ordering: .relaxed) }
-        do {
-            // Most bytes first, while requests go on; the rest inside, while none can. Where bytes are lost the
-            // failure shows inside again, and ends the metadata's life.
-            try? packs.synchronize()
-            try metadata.commit { () throws(Errno) in
-                packs.freezeAll()
-                try packs.synchronize()
+        do throws(Errno) {
+            try configuration.commits.measure(0) { () throws(Errno) in
+                // Most bytes first, while requests go on; the rest inside, while none can. Where bytes are lost the
+                // failure shows inside again, and ends the metadata's life.
+                try? packs.synchronize()
+                try metadata.commit { () throws(Errno) in try packs.prepareCommit() }
+                if mustBeDurable { try metadata.synchronize() }
             }
-            if mustBeDurable { try metadata.synchronize() }
             return nil
         } catch {
             noteFailure()
@@ -243,9 +314,12 @@ public final class FileSystem: @unchecked Sendable {
         }
     }
 
-    /// Ends the volume's service: stores what should be stored and commits. Answers what is not in the store.
-    public func close(storeSeconds: Double) -> String? {
-        let unstored = packs.close(seconds: storeSeconds)
+    /// Ends the volume's service: stores what should be stored, or with `storesAll` what there is, and commits. Answers
+    /// why it is not in the store.
+    public func close(storeSeconds: Double, storesAll: Bool = false) -> String? {
+        collector?.stop()
+        keeper.stop()
+        let unstored = packs.close(seconds: storeSeconds, all: storesAll)
         committer.stop()
         packs.giveBackRoom()
         do {
@@ -255,6 +329,9 @@ public final class FileSystem: @unchecked Sendable {
         }
         return unstored
     }
+
+    /// What it may hold; nil where there is no limit.
+    public var limits: (inodes: UInt64?, bytes: UInt64?) { (configuration.inodeLimit, configuration.sizeLimit) }
 
     /// What the volume holds.
     public func usage() throws(Errno) -> Usage {

@@ -78,16 +78,10 @@ public struct Salvage {
     /// A pack's record, and what was written into it. The store's is whole; staging has what is not there.
     private func contents(_ id: PackID) throws(PackReadFailure) -> (PackRecord, [PackRun]) {
         do throws(PackReadFailure) {
-            let index = try PackIndex(reading: id, from: store)
-            do throws(ObjectStoreError) {
-                let size = try store.size(ObjectName(pack: id))
-                return (
-                    PackRecord(id: id, state: .stored, rawLength: UInt64(index.rawLength), storedLength: size),
-                    index.runs
-                )
-            } catch {
-                throw .store(error)
-            }
+            let (index, size) = try PackIndex.stored(id, in: store)
+            return (
+                PackRecord(id: id, state: .stored, rawLength: UInt64(index.rawLength), storedLength: size), index.runs
+            )
         } catch {
             guard error == .store(.missing), let staging else { throw error }
             do throws(Errno) {
@@ -134,7 +128,8 @@ public struct Salvage {
             let id = try transaction.allocateInodeID()
             try transaction.insert(
                 Inode(
-                    id: id, kind: .regular, permissions: 0o600, userID: 0, groupID: 0, linkCount: 1, time: now))
+                    id: id, kind: .regular, permissions: 0o600, userID: 0, groupID: 0, linkCount: 1, time: now,
+                    parent: directory))
             var name = "inode-\(lost.rawValue)"
             var number = 1
             while try transaction.entry(try FileName(name), in: directory) != nil {

@@ -24,14 +24,15 @@ final class PluginHandler: ChannelInboundHandler, @unchecked Sendable {
         case refused
     }
 
-    private let router: PluginRouter
+    private let responder: any HTTPResponder
     private let pool: NIOThreadPool
-    private let userID: UInt32
+    /// Whose processes are answered; nil where that cannot be known.
+    private let userID: UInt32?
     private let logger: Logger
     private var state = State.idle
 
-    init(router: PluginRouter, pool: NIOThreadPool, userID: UInt32, logger: Logger) {
-        self.router = router
+    init(responder: any HTTPResponder, pool: NIOThreadPool, userID: UInt32?, logger: Logger) {
+        self.responder = responder
         self.pool = pool
         self.userID = userID
         self.logger = logger
@@ -58,19 +59,15 @@ final class PluginHandler: ChannelInboundHandler, @unchecked Sendable {
     }
 
     private func answer(_ context: ChannelHandlerContext, _ head: HTTPRequestHead, _ body: [UInt8]) {
-        guard let provider = context.channel as? any SocketOptionProvider else {
-            return refuse(context, 500, "the caller cannot be identified")
-        }
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        let found: EventLoopFuture<SocketPeer> = provider.unsafeGetSocketOption(level: .socket, name: .peerCredentials)
-        found.flatMap { [pool, router, userID, logger] peer -> EventLoopFuture<PluginResponse> in
-            guard peer.userID == userID else {
-                logger.warning("a stranger was turned away", metadata: ["uid": "\(peer.userID)"])
-                return bound.eventLoop.makeSucceededFuture(.refusal(403, "this plugin serves uid \(userID) only"))
+        guard let found = peer(context) else { return refuse(context, 500, "the caller cannot be identified") }
+        found.flatMap { [pool, responder, userID, logger] peer -> EventLoopFuture<PluginResponse> in
+            guard peer?.userID == userID else {
+                logger.warning("a stranger was turned away", metadata: ["uid": "\(peer?.userID ?? 0)"])
+                return bound.eventLoop.makeSucceededFuture(.refusal(403, "this socket serves its owner only"))
             }
-            let credentials = PeerCredentials(processID: peer.processID, userID: peer.userID, groupID: peer.groupID)
             return pool.runIfActive(eventLoop: bound.eventLoop) {
-                router.respond(method: head.method.rawValue, path: head.uri, body: body, peer: credentials)
+                responder.respond(method: head.method.rawValue, path: head.uri, body: body, peer: peer)
             }
         }.whenComplete { result in
             let (handler, context) = bound.value
@@ -79,6 +76,16 @@ final class PluginHandler: ChannelInboundHandler, @unchecked Sendable {
                 handler.send(response, context, keepAlive: head.isKeepAlive && response.status == 200)
             case .failure(let error): handler.refuse(context, 500, "the plugin is ending: \(error)")
             }
+        }
+    }
+
+    /// Who is at the other end, where anybody is to be told apart; nil where the kernel cannot be asked.
+    private func peer(_ context: ChannelHandlerContext) -> EventLoopFuture<PeerCredentials?>? {
+        guard userID != nil else { return context.eventLoop.makeSucceededFuture(nil) }
+        guard let provider = context.channel as? any SocketOptionProvider else { return nil }
+        let found: EventLoopFuture<SocketPeer> = provider.unsafeGetSocketOption(level: .socket, name: .peerCredentials)
+        return found.map {
+            PeerCredentials(processID: $0.processID, userID: $0.userID, groupID: $0.groupID)
         }
     }
 
@@ -97,7 +104,7 @@ final class PluginHandler: ChannelInboundHandler, @unchecked Sendable {
         }
         state = keepAlive ? .idle : .refused
         var headers = HTTPHeaders()
-        headers.add(name: "Content-Type", value: PluginResponse.contentType)
+        headers.add(name: "Content-Type", value: response.contentType)
         headers.add(name: "Content-Length", value: "\(response.body.count)")
         if !keepAlive { headers.add(name: "Connection", value: "close") }
         let head = HTTPResponseHead(version: .http1_1, status: .init(statusCode: response.status), headers: headers)

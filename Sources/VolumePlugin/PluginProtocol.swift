@@ -50,11 +50,12 @@ public struct PluginVolume: Encodable, Sendable, Equatable {
 
 /// A response: an HTTP status and JSON. Podman takes 200 with an error inside for success, so an error always
 /// has another status, too.
-struct PluginResponse: Sendable {
-    var status: Int
-    var body: [UInt8]
+package struct PluginResponse: Sendable {
+    package var status: Int
+    package var body: [UInt8]
+    var contentType = pluginType
 
-    static let contentType = "application/vnd.docker.plugins.v1.1+json"
+    private static let pluginType = "application/vnd.docker.plugins.v1.1+json"
 
     static let empty = PluginResponse(status: 200, body: Array("{}".utf8))
 

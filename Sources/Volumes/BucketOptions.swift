@@ -13,6 +13,9 @@ public struct BucketOptions: Equatable, Sendable, Codable {
     public var profile: String?
     /// A file of CAs to trust.
     public var certificates: String?
+    /// Bytes a second to the bucket and from it, over all connections; nil: all there is.
+    public var uploadLimit: UInt64?
+    public var downloadLimit: UInt64?
 
     public init() {}
 
@@ -38,6 +41,8 @@ public struct BucketOptions: Equatable, Sendable, Codable {
                 throw VolumeOptions.bad(key, value, "is not an absolute path")
             }
             certificates = value
+        case "upload-limit": uploadLimit = try Self.rate(key, value)
+        case "download-limit": downloadLimit = try Self.rate(key, value)
         default: return false
         }
         return true
@@ -50,7 +55,18 @@ public struct BucketOptions: Equatable, Sendable, Codable {
         words["path-style"] = isPathStyle.map { "\($0)" }
         words["profile"] = profile
         words["ca-file"] = certificates
+        words["upload-limit"] = uploadLimit.map(String.init)
+        words["download-limit"] = downloadLimit.map(String.init)
         return words
+    }
+
+    /// Less would let a request of one pack take a quarter of an hour.
+    private static let slowestRate: UInt64 = 64 << 10
+
+    private static func rate(_ key: String, _ value: String) throws(SystemFailure) -> UInt64 {
+        let rate = try VolumeOptions.bytes(value, key: key)
+        guard rate >= slowestRate else { throw VolumeOptions.bad(key, value, "is less than 64K a second") }
+        return rate
     }
 
     /// An `http` or `https` URL of a host. A slash at its end is dropped.
@@ -78,7 +94,7 @@ public struct BucketOptions: Equatable, Sendable, Codable {
     /// `s3://bucket` or `s3://bucket/prefix`, of letters that every service takes.
     static func checked(store value: String) throws(SystemFailure) -> String {
         let parts = value.dropFirst(scheme.utf8.count).split(separator: "/", omittingEmptySubsequences: false)
-        let isBucket = parts.first.map { (3...63).contains($0.count) && $0.allSatisfy(isKeyLetter) } ?? false
+        let isBucket = parts.first.map(isBucketName) ?? false
         // One slash at the end is how many write it.
         let names = parts.dropFirst().last == "" ? parts.dropFirst().dropLast() : parts.dropFirst()
         guard isBucket, names.allSatisfy({ !$0.isEmpty && $0 != "." && $0 != ".." && $0.allSatisfy(isKeyLetter) })
@@ -88,6 +104,10 @@ public struct BucketOptions: Equatable, Sendable, Codable {
                 "is not s3://bucket/prefix with a bucket of 3 to 63 characters, and letters, digits, . _ - only")
         }
         return value
+    }
+
+    static func isBucketName(_ text: Substring) -> Bool {
+        (3...63).contains(text.count) && text.allSatisfy(isKeyLetter)
     }
 
     private static func isKeyLetter(_ letter: Character) -> Bool {

@@ -16,20 +16,20 @@ extension MountService {
     /// Whether the volume is mounted there and alive.
     public func isPlaced(_ name: String) -> Bool {
         guard let found = MountInfo.at(hostPlace(name), in: (try? MountInfo.all()) ?? []),
-            Self.volume(of: found) == name
+            Self.volume(of: found) != nil, found.source == "berth:\(name)"
         else { return false }
         return (try? SessionMarker.session(at: hostPlace(name))) != nil
     }
 
     /// Has the volume mounted at its place: a living mount stays, a dead one is made again.
-    public func place(_ name: VolumeName) throws(SystemFailure) {
-        _ = try registry.record(name)
+    public func place(_ name: VolumeReference) throws(SystemFailure) {
+        _ = try registry.record(name.volume)
         try registry.paths.prepare()
         try SecureDirectory.make(registry.paths.hostMountpoints)
         try alone { () throws(SystemFailure) in try placeAlone(name) }
     }
 
-    private func placeAlone(_ name: VolumeName) throws(SystemFailure) {
+    private func placeAlone(_ name: VolumeReference) throws(SystemFailure) {
         if isPlaced(name.description) { return }
         let path = hostPlace(name.description)
         try takeAwayDeadMounts(path)

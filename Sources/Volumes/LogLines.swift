@@ -1,4 +1,5 @@
 import FileModel
+import FoundationEssentials
 import Glibc
 import LinuxSystem
 
@@ -6,7 +7,7 @@ import LinuxSystem
 public struct LogLine: Encodable, Sendable, Equatable {
     /// The file's name without its ending: `serve`, `hook`, or a volume.
     public var log: String
-    /// RFC 3339 without a colon in the zone, as written; empty for a line that has none.
+    /// RFC 3339, as written; empty for a line that has none.
     public var time: String
     public var level: String
     public var message: String
@@ -14,9 +15,12 @@ public struct LogLine: Encodable, Sendable, Equatable {
     /// The line as it is in the file.
     public var text: String
 
-    /// The form of swift-log's stream handler: `TIME LEVEL LABEL: key=value key=value [SOURCE] MESSAGE`. Anything
-    /// else is a line without a time.
+    /// Both forms of `LogFormat`; `text` is then what people read. Anything else is a line without a time.
     init(log: String, text: String) {
+        if let found = Self(log: log, json: text) {
+            self = found
+            return
+        }
         self.log = log
         self.text = text
         let words = text.split(separator: " ", maxSplits: 2, omittingEmptySubsequences: false)
@@ -36,6 +40,49 @@ public struct LogLine: Encodable, Sendable, Equatable {
         }
         message = said
         fields = parts
+    }
+
+    private init?(log: String, json: String) {
+        guard json.hasPrefix("{"),
+            var fields = try? JSONDecoder().decode([String: String].self, from: Data(json.utf8)),
+            let time = fields.removeValue(forKey: "time"), let level = fields.removeValue(forKey: "level"),
+            let message = fields.removeValue(forKey: "message")
+        else { return nil }
+        self.log = log
+        self.time = time
+        self.level = level
+        self.message = message
+        let program = fields.removeValue(forKey: "program") ?? log
+        self.fields = fields
+        text = LogRecord(program: program, level: level, message: message, fields: fields).text(time: time)
+    }
+
+    /// When it was written, in Unix time; nil for a line that does not say.
+    var instant: Double? {
+        let digits = time.utf8.map { (0x30...0x39).contains($0) ? Int($0) - 0x30 : -1 }
+        func number(_ range: Range<Int>) -> Int? {
+            guard range.upperBound <= digits.count, !digits[range].contains(-1) else { return nil }
+            return digits[range].reduce(0) { $0 * 10 + $1 }
+        }
+        var parts = tm()
+        guard let year = number(0..<4), let month = number(5..<7), let day = number(8..<10), let hour = number(11..<13),
+            let minute = number(14..<16), let second = number(17..<19)
+        else { return nil }
+        parts.tm_year = Int32(year) - 1900
+        parts.tm_mon = Int32(month) - 1
+        parts.tm_mday = Int32(day)
+        (parts.tm_hour, parts.tm_min, parts.tm_sec) = (Int32(hour), Int32(minute), Int32(second))
+        let rest = time.utf8.dropFirst(19)
+        let fraction = rest.first == 0x2E ? rest.dropFirst().prefix { (0x30...0x39).contains($0) } : rest.prefix(0)
+        let zone = time.utf8.suffix(5)
+        var offset = 0
+        if let sign = zone.first, sign == 0x2B || sign == 0x2D, let hours = number(digits.count - 4..<digits.count - 2),
+            let minutes = number(digits.count - 2..<digits.count)
+        {
+            offset = (hours * 3600 + minutes * 60) * (sign == 0x2D ? -1 : 1)
+        }
+        let part = Double("0." + String(decoding: fraction, as: UTF8.self)) ?? 0
+        return Double(timegm(&parts) - offset) + part
     }
 
     /// `key=value` words; a value may hold spaces, so it goes on until the next word that looks like a key.
@@ -68,18 +115,19 @@ public struct LogLines: Sendable {
 
     /// The last lines of all logs together, the oldest first; of one log where it is named.
     public func last(_ count: Int, of log: String? = nil) throws(SystemFailure) -> [LogLine] {
-        var lines: [(key: String, line: LogLine)] = []
+        var lines: [(key: Double, line: LogLine)] = []
         let names = try FileTree.names(in: directory).filter { $0.hasSuffix(".log") }.sorted()
             .map { String($0.dropLast(".log".count)) }.filter { log == nil || $0 == log }
         if let log, names.isEmpty {
             throw SystemFailure("log \"\(log)\"", "does not exist in \(directory)", status: .noInput)
         }
         for name in names {
-            // A line without a time belongs to the one before it.
-            var key = ""
+            // A line without a time belongs to the one before it. The order of a file stays, whatever its times say: text
+            // has no parts of seconds, and a clock may be set back.
+            var key = -Double.infinity
             for text in try tail("\(directory)/\(name).log") {
                 let line = LogLine(log: name, text: text)
-                if !line.time.isEmpty { key = line.time }
+                key = max(key, line.instant ?? key)
                 lines.append((key, line))
             }
         }

@@ -26,16 +26,24 @@ public struct MountService: Sendable {
 
     /// Mounts a volume at an empty directory of the caller. Returns the directory without links.
     public func mount(_ name: VolumeName, at directory: String, readOnly: Bool) throws(SystemFailure) -> String {
-        let record = try registry.record(name)
+        try mount(VolumeReference(name), at: directory, readOnly: readOnly)
+    }
+
+    /// As above; a snapshot is always read-only.
+    public func mount(
+        _ reference: VolumeReference, at directory: String, readOnly: Bool
+    ) throws(SystemFailure) -> String {
+        let record = try registry.record(reference.volume)
+        let readOnly = readOnly || reference.snapshot != nil
         let target = try Self.checkedMountpoint(directory)
         let client = try supervisor.client(for: registry.paths.volume(record.name))
         let fusermount = Fusermount(environment: environment)
         // Root's containers run as other users, too; for a user fuse.conf decides, and the plugin does not need it.
-        let device = try fusermount.mount(volume: record.name, at: target, readOnly: readOnly)
+        let device = try fusermount.mount(volume: reference.description, at: target, readOnly: readOnly)
         do throws(SystemFailure) {
             try attach(
                 client, registry.paths.volume(record.name), device, target, readOnly,
-                Identity.hostMount(userID: geteuid(), groupID: getegid()))
+                Identity.hostMount(userID: geteuid(), groupID: getegid()), reference.snapshot)
         } catch {
             try? fusermount.unmount(target, lazy: true)
             throw error
@@ -85,21 +93,22 @@ public struct MountService: Sendable {
     static let syncTimeout = Duration.seconds(60)
     private static let endTimeout = Duration.seconds(5)
 
-    /// The volume that a mount shows, or nil where it is none of ours.
+    /// The volume that a mount shows, or whose snapshot, or nil where it is none of ours.
     public static func volume(of mount: MountInfo) -> String? {
         guard mount.fileSystem == "fuse.berth", mount.source.hasPrefix("berth:") else { return nil }
-        return String(mount.source.dropFirst("berth:".count))
+        return mount.source.dropFirst("berth:".count).split(separator: "@").first.map(String.init)
     }
 
     func attach(
         _ client: ServerClient, _ volume: VolumePaths, _ device: borrowing FileDescriptor, _ target: String,
-        _ readOnly: Bool, _ identity: Identity
+        _ readOnly: Bool, _ identity: Identity, _ snapshot: SnapshotName?
     ) throws(SystemFailure) {
         let session = SessionMarker.newSession()
         let attachment = Attachment(
             session: session, mountpoint: target, readOnly: readOnly, identity: identity,
             origin: SessionOrigin(
-                runtime: .host, namespace: ProcessTable.namespace("mnt", of: "self"), environment: environment))
+                runtime: .host, namespace: ProcessTable.namespace("mnt", of: "self"), environment: environment),
+            snapshot: snapshot?.description)
         _ = try supervisor.attach(
             attachment, device.rawValue, to: client, of: volume, timeout: Self.attachTimeout)
         let found: String
@@ -152,7 +161,7 @@ public struct MountService: Sendable {
     }
 
     /// Without touching the path itself, which may be a dead mount: the parent's links are resolved.
-    private static func mountedPath(_ directory: String) -> String {
+    static func mountedPath(_ directory: String) -> String {
         var trimmed = Substring(directory)
         while trimmed.count > 1, trimmed.hasSuffix("/") { trimmed = trimmed.dropLast() }
         let parts = trimmed.split(separator: "/", omittingEmptySubsequences: false)

@@ -143,7 +143,7 @@ extension PathMap {
     private func change(_ body: (inout Overrides) throws(SystemFailure) -> Void) throws(SystemFailure) {
         try SecureDirectory.make(registry.paths.configuration)
         // Two commands at once must not lose each other's change.
-        try FileLock.holding("\(registry.paths.configuration)/paths.lock", within: .seconds(10)) {
+        try FileLock.holding(registry.recordLock, within: .seconds(10)) {
             () throws(SystemFailure) in try changeAlone(body)
         }
     }

@@ -26,10 +26,13 @@ extension ServerSupervisor {
 
     /// What a background process needs of the environment; secrets of the caller's shell stay out, but for those of a
     /// store where the process needs them.
-    static func inherited(_ environment: [String: String], withKeys: Bool) -> [String: String] {
+    static func inherited(
+        _ environment: [String: String], withKeys: Bool, names: Set<String> = []
+    ) -> [String: String] {
         environment.filter { key, _ in
-            ["HOME", "PATH", "TMPDIR", "LANG", "LD_LIBRARY_PATH"].contains(key) || key.hasPrefix("XDG_")
-                || key.hasPrefix("BERTH_") || (withKeys && isForStore(key))
+            names.contains(key)
+                || ["HOME", "PATH", "TMPDIR", "LANG", "LD_LIBRARY_PATH"].contains(key)
+                || key.hasPrefix("XDG_") || key.hasPrefix("BERTH_") || (withKeys && isForStore(key))
         }
     }
 
@@ -49,6 +52,6 @@ extension ServerSupervisor {
             return false
         }
         if case .bucket = record.place(volume) { return true }
-        return false
+        return record.reachesBuckets == true
     }
 }

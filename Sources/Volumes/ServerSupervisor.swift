@@ -21,6 +21,8 @@ public struct ServerSupervisor: Sendable {
         self.program = program
     }
 
+    private static let jobVariable = "SLURM_JOB_ID"
+
     /// A connection to the volume's server, which is started where none runs.
     public func client(for volume: VolumePaths) throws(SystemFailure) -> ServerClient {
         if let client = try running(volume) { return client }
@@ -138,11 +140,14 @@ extension ServerSupervisor {
         let readyNumber: Int32 = 3
         var command = Command(
             try Self.sibling(name, of: program, environment), words + ["--ready-fd", "\(readyNumber)"],
-            environment: Self.inherited(environment, withKeys: withKeys))
+            environment: Self.inherited(
+                environment, withKeys: withKeys, names: CachePlaces.variables(VolumeRegistry(paths: paths))))
         command.descriptors = [
             .init(from: null.rawValue, to: 0), .init(from: output.rawValue, to: 1), .init(from: output.rawValue, to: 2),
             .init(from: ready.childEnd, to: readyNumber),
         ]
+        // For its log. Not for the plugin, which is everybody's, whatever job started it.
+        if name == "berthfs" { command.environment[Self.jobVariable] = environment[Self.jobVariable] }
         command.newSession = true
         command.directory = "/"
         let child = try Spawn.start(command)

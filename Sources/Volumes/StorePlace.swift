@@ -23,11 +23,6 @@ extension VolumeRecord {
         return .directory("\(store.dropFirst("file://".utf8.count))/\(name)")
     }
 
-    /// Where copies of packs are on this machine.
-    public func cache(_ paths: VolumePaths) -> String {
-        options.cacheDirectory.map { "\($0)/\(name)" } ?? paths.cache
-    }
-
     /// How often the metadata is copied into the store while it changes; nil: never. A store inside the volume's own
     /// directory is lost with it.
     public var copyInterval: Duration? {

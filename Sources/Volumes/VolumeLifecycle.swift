@@ -12,7 +12,9 @@ extension MountService {
     public func create(
         _ name: VolumeName, _ options: VolumeOptions, now: String
     ) throws(SystemFailure) -> VolumeRecord {
-        try registry.create(name, options, now: now) { record throws(SystemFailure) in
+        let new = VolumeRecord(name: name, createdAt: now, options: options)
+        try cachePlaces(of: new).judge()
+        return try registry.create(name, options, now: now) { record throws(SystemFailure) in
             try supervisor.askBucket("claim", record)
         }
     }
@@ -37,6 +39,7 @@ extension MountService {
     public func remove(_ name: VolumeName, keepData: Bool = false) throws(SystemFailure) {
         let record = try registry.record(name)
         let volume = registry.paths.volume(record.name)
+        try refuseWhileCloned(name)
         endIdleHookMounts(volume)
         if let client = try supervisor.running(volume) {
             let sessions = try client.status().sessions
@@ -45,16 +48,19 @@ extension MountService {
         }
         // While the volume is still there: where the bucket cannot be had, nothing is lost track of.
         if case .bucket = record.place(volume), !keepData { try supervisor.askBucket("clear", volume.record) }
-        try registry.remove(record, keepData: keepData)
+        try registry.remove(record, caches: try cachePlaces(of: record).existing, keepData: keepData)
         try PathMap(registry).forget(record.name)
+        release(record)
     }
 
     /// Ends a volume's server and waits until it has closed the volume. Its mounts end with it.
-    public func stopServer(_ volume: VolumePaths) throws(SystemFailure) {
+    /// With `storeSeconds` it stores for so long at most, and all that is staged then.
+    public func stopServer(_ volume: VolumePaths, storeSeconds: Double? = nil) throws(SystemFailure) {
         guard let client = try supervisor.running(volume) else { return }
         let process = try client.status().lastProcessID
-        try client.ask(.stop, timeout: .seconds(5))
-        guard ProcessWatch.waitForEnd(of: process, timeout: Self.closeTimeout) else {
+        try client.ask(.stop(seconds: storeSeconds), timeout: .seconds(5))
+        let patience = Self.closeTimeout + .seconds(storeSeconds ?? 0)
+        guard ProcessWatch.waitForEnd(of: process, timeout: patience) else {
             throw SystemFailure(
                 "the server of volume \"\(volume.name)\"", "still stores data (pid \(process))",
                 fix: "wait, and try again", status: .temporaryFailure)

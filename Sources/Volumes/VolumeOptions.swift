@@ -9,6 +9,13 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         case none
     }
 
+    public enum Durability: String, Sendable, Codable, CaseIterable {
+        /// fsync waits for the disk.
+        case local
+        /// fsync and close wait for the store.
+        case store
+    }
+
     /// `file:///absolute/path` or `s3://bucket/prefix`; nil: below the user's data directory.
     public var store: String?
     /// How a bucket is asked; nil where the store is a directory.
@@ -16,34 +23,46 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     /// The container path the volume belongs at.
     public var path: String?
     public var compression: Compression = .zstd
+    /// What fsync and close wait for; nil: the disk.
+    public var durability: Durability?
     /// Bytes of file data at most.
     public var size: UInt64?
     /// Files and directories at most.
     public var inodes: UInt64?
-    /// Where copies of packs are kept, each volume's in a directory of its own; nil: the user's cache directory.
+    /// Where copies of packs are kept, each volume's in a directory of its own: places as `CachePlaces` reads them, after
+    /// colons, the first that can be used; nil: the user's setting.
     public var cacheDirectory: String?
-    /// Bytes of copies at most; nil: what suits the disk.
+    /// Bytes of copies at most; nil: the user's setting.
     public var cacheSize: UInt64?
+    /// What the cache leaves free of its file system; nil: the user's setting.
+    public var freeSpace: FreeSpace?
     /// How often the metadata is copied into the store, seconds; 0: never; nil: what suits the store.
     public var copySeconds: Int64?
+    /// Nil: as of a volume that says nothing of it.
+    public var trash: TrashOptions?
 
     public init() {}
 
     /// The words in the order in which messages list them.
     public static let known = [
         "store=file:///DIR|s3://BUCKET/PREFIX", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]",
-        "inodes=COUNT", "cache-dir=/DIR", "cache-size=BYTES[K|M|G|T]", "endpoint=URL", "region=NAME",
-        "path-style=true|false", "profile=NAME", "ca-file=/FILE", "metadata-copy=TIME[s|m|h]|off",
+        "inodes=COUNT", "cache-dir=/DIR[:/DIR…]", "cache-size=BYTES[K|M|G|T]", "free-space=BYTES[K|M|G|T]|PERCENT%",
+        "trash=TIME[s|m|h|d|w]|0", "trash-quota=on|off", "trash-truncate=on|off",
+        "endpoint=URL", "region=NAME", "path-style=true|false", "profile=NAME", "ca-file=/FILE",
+        "upload-limit=BYTES[K|M|G]", "download-limit=BYTES[K|M|G]", "durability=local|store",
+        "metadata-copy=TIME[s|m|h]|off",
     ]
 
     /// Reads `key=value` words. An unknown word is refused with the known ones.
     public init(words: [String]) throws(SystemFailure) {
-        for word in words {
-            let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-            guard parts.count == 2 else { throw Self.unknown(word) }
-            try set(parts[0], parts[1])
-        }
+        for word in words { try apply(word) }
         try checkBucket()
+    }
+
+    mutating func apply(_ word: String) throws(SystemFailure) {
+        let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2 else { throw Self.unknown(word) }
+        try set(parts[0], parts[1])
     }
 
     /// Reads the options of a plugin request. Podman adds `device`, `o` and `type` when a Kubernetes claim
@@ -60,9 +79,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
                 }
             case "o":
                 for word in value.split(separator: ",").map(String.init) where !word.hasPrefix("timeout=") {
-                    let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-                    guard parts.count == 2 else { throw Self.unknown(word) }
-                    try set(String(parts[0]), String(parts[1]))
+                    try apply(word)
                 }
             default:
                 try set(key, value)
@@ -80,31 +97,61 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
                 throw Self.bad(key, value, "is not one of zstd, none")
             }
             compression = found
+        case "durability":
+            guard let found = Durability(rawValue: value) else {
+                throw Self.bad(key, value, "is not one of local, store")
+            }
+            durability = found
         case "size": size = try Self.bytes(value)
         case "inodes":
             guard let count = UInt64(value), count > 0, count <= UInt64(Int64.max) else {
                 throw Self.bad(key, value, "is not a number above 0")
             }
             inodes = count
-        case "cache-dir":
-            guard value.hasPrefix("/"), value.count > 1, Self.isClean(Substring(value)) else {
-                throw Self.bad(key, value, "must name a directory below / without \"..\" or empty parts")
-            }
-            cacheDirectory = value
-        case "cache-size":
-            let bytes = try Self.bytes(value, key: key)
-            guard bytes >= Self.smallestCache else { throw Self.bad(key, value, "is less than two packs, 32M") }
-            cacheSize = bytes
+        case "cache-dir": cacheDirectory = try CachePlaces.checked(value)
+        case "cache-size": cacheSize = try Self.cacheBytes(value, key: key)
+        case "free-space": freeSpace = try FreeSpace(value)
         case "metadata-copy":
             copySeconds = value == "off" ? 0 : try UserSettings.duration(value[...], "option \(key)").components.seconds
         default:
+            var trash = trash ?? TrashOptions()
+            if try trash.set(key, value) {
+                self.trash = trash
+                return
+            }
             var bucket = bucket ?? BucketOptions()
             guard try bucket.set(key, value) else { throw Self.unknown("\(key)=\(value)") }
             self.bucket = bucket
         }
     }
 
+    /// What can be changed later, and how: an empty value takes an option back.
+    public static let changeable = ["cache-dir", "cache-size", "free-space", "trash", "trash-quota", "trash-truncate"]
+
+    /// Changes an option of a volume that is there, as `key=value`.
+    mutating func change(_ word: String) throws(SystemFailure) {
+        let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2, Self.changeable.contains(parts[0]) else {
+            throw SystemFailure(
+                "option \"\(word)\"", "is not one that can be changed",
+                fix: "write one of \(Self.changeable.map { "\($0)=…" }.joined(separator: ", "))", status: .usage)
+        }
+        if !parts[1].isEmpty { return try set(parts[0], parts[1]) }
+        switch parts[0] {
+        case "cache-dir": cacheDirectory = nil
+        case "cache-size": cacheSize = nil
+        case "free-space": freeSpace = nil
+        default: trash?.reset(parts[0])
+        }
+    }
+
     private static let smallestCache: UInt64 = 32 << 20
+
+    static func cacheBytes(_ value: String, key: String) throws(SystemFailure) -> UInt64 {
+        let bytes = try Self.bytes(value, key: key)
+        guard bytes >= smallestCache else { throw bad(key, value, "is less than two packs, 32M") }
+        return bytes
+    }
 
     static func isBucket(_ store: String) -> Bool { store.hasPrefix(BucketOptions.scheme) }
 
@@ -123,7 +170,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
             throw bad("store", value, "is not a file:///absolute/path or s3://bucket/prefix URL")
         }
         let path = value.dropFirst(scheme.utf8.count)
-        guard path.count > 1, isClean(path) else {
+        guard path.count > 1, PathBytes.isClean(path) else {
             throw bad("store", value, "must name a directory below / without \"..\", empty parts or control characters")
         }
         return value
@@ -137,14 +184,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         }
     }
 
-    private static func isClean(_ path: Substring) -> Bool {
-        path.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F }
-            && path.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
-                .allSatisfy { !$0.isEmpty && $0 != ".." && $0 != "." }
-    }
-
     /// Digits and one of K, M, G, T (each 1024 times the one before), with or without "iB".
-    static func bytes(_ value: String, key: String = "size") throws(SystemFailure) -> UInt64 {
+    public static func bytes(_ value: String, key: String = "size") throws(SystemFailure) -> UInt64 {
         let digits = value.prefix { $0.isASCII && $0.isNumber }
         var unit = value.dropFirst(digits.count)
         if unit.hasSuffix("iB") { unit = unit.dropLast(2) }
@@ -155,6 +196,17 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         let (bytes, overflow) = number.multipliedReportingOverflow(by: factor)
         guard !overflow, bytes <= UInt64(Int64.max) else { throw bad(key, value, "is too large") }
         return bytes
+    }
+
+    /// Digits, and K or M for thousands or millions.
+    public static func count(_ value: String) throws(SystemFailure) -> UInt64 {
+        let digits = value.prefix { $0.isASCII && $0.isNumber }
+        let factors: [String: UInt64] = ["": 1, "K": 1000, "M": 1_000_000]
+        guard let number = UInt64(digits), number > 0,
+            let factor = factors[value.dropFirst(digits.count).uppercased()],
+            case (let count, false) = number.multipliedReportingOverflow(by: factor), count <= UInt64(Int64.max)
+        else { throw bad("inodes", value, "is not a number above 0, such as 5000 or 2M") }
+        return count
     }
 
     static func bad(_ key: String, _ value: String, _ cause: String) -> SystemFailure {
@@ -173,9 +225,12 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         words["path"] = path
         words["size"] = size.map(String.init)
         words["inodes"] = inodes.map(String.init)
+        words["durability"] = durability?.rawValue
         words["cache-dir"] = cacheDirectory
         words["cache-size"] = cacheSize.map(String.init)
+        words["free-space"] = freeSpace?.description
         words["metadata-copy"] = copySeconds.map { $0 == 0 ? "off" : "\($0)s" }
+        words.merge(trash?.words ?? [:]) { own, _ in own }
         words.merge(bucket?.words ?? [:]) { own, _ in own }
         return words
     }

@@ -28,10 +28,7 @@ public struct VolumeRegistry: Sendable {
         let record = VolumeRecord(name: name, createdAt: now, options: options)
         do throws(SystemFailure) {
             try make(record) { path throws(SystemFailure) in
-                switch record.place(paths.volume(record.name)) {
-                case .bucket: try prepareBucket(path)
-                case .directory(let path): if options.store != nil { try makeStore(path) }
-                }
+                try preparePlace(of: record, path, prepareBucket)
             }
         } catch {
             // Another process was faster: then the volume is there.
@@ -55,8 +52,18 @@ public struct VolumeRegistry: Sendable {
         try make(VolumeRecord(name: name, createdAt: now, options: options), prepare: fill)
     }
 
-    /// Makes a volume's directory in one step. `prepare` gets the path of the new record.
-    private func make(
+    /// Makes the volume's place in its store. `path` is that of the record.
+    func preparePlace(
+        of record: VolumeRecord, _ path: String, _ prepareBucket: (String) throws(SystemFailure) -> Void
+    ) throws(SystemFailure) {
+        switch record.place(paths.volume(record.name)) {
+        case .bucket: try prepareBucket(path)
+        case .directory(let directory): if record.options.store != nil { try makeStore(directory) }
+        }
+    }
+
+    /// Makes a volume's directory in one step. `prepare` gets the path of the new record, and may write it anew.
+    func make(
         _ record: VolumeRecord, prepare: (String) throws(SystemFailure) -> Void
     ) throws(SystemFailure) {
         try paths.prepare()
@@ -107,6 +114,22 @@ public struct VolumeRegistry: Sendable {
         return record
     }
 
+    /// Changes a volume's record under the lock that all changes of records take.
+    func change(
+        _ name: VolumeName, _ body: (inout VolumeRecord) throws(SystemFailure) -> Void
+    ) throws(SystemFailure) -> VolumeRecord {
+        try paths.prepare()
+        return try FileLock.holding(recordLock, within: .seconds(10)) { () throws(SystemFailure) in
+            var record = try record(name)
+            try body(&record)
+            try replace(record)
+            return record
+        }
+    }
+
+    /// Guards the records of all volumes, and the user's paths of them.
+    var recordLock: String { "\(paths.configuration)/paths.lock" }
+
     /// Writes a volume's record anew. A reader sees the old one or the new.
     func replace(_ record: VolumeRecord) throws(SystemFailure) {
         try AtomicFile.replace(paths.volume(record.name).record, try Self.encode(record))
@@ -132,16 +155,16 @@ public struct VolumeRegistry: Sendable {
         throw SystemFailure(record, "is in a bucket, and nothing here can ask one", status: .software)
     }
 
-    /// Removes a volume: its metadata, its cache, and, but for `keepData`, its directory in the store. The caller has made
+    /// Removes a volume: its metadata, its caches, and, but for `keepData`, its directory in the store. The caller has made
     /// sure that nobody uses it, and has cleared its bucket.
-    public func remove(_ record: VolumeRecord, keepData: Bool = false) throws(SystemFailure) {
+    public func remove(_ record: VolumeRecord, caches: [String], keepData: Bool = false) throws(SystemFailure) {
         let volume = paths.volume(record.name)
         let doomed = "\(paths.volumes)/.old-\(record.name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
         guard rename(volume.directory, doomed) == 0 else {
             throw SystemFailure(volume.directory, "cannot be removed", .current)
         }
         FileTree.remove(doomed)
-        FileTree.remove(record.cache(volume))
+        for cache in caches { FileTree.remove(cache) }
         if record.options.store != nil, !keepData, case .directory(let path) = record.place(volume) {
             FileTree.remove(path)
         }
@@ -156,7 +179,7 @@ public struct VolumeRegistry: Sendable {
         }
     }
 
-    private func makeStore(_ directory: String) throws(SystemFailure) {
+    func makeStore(_ directory: String) throws(SystemFailure) {
         let fix = "make the store's directory first, writable for you, and free of another volume of this name"
         guard mkdir(directory, 0o700) == 0 else {
             throw SystemFailure("store \(directory)", "cannot be made", .current, fix: fix, status: .cannotCreate)
@@ -172,7 +195,8 @@ public struct VolumeRegistry: Sendable {
             fix: "use another name, or remove it first", errno: .alreadyExists, status: .cannotCreate)
     }
 
-    private static func encode(_ record: VolumeRecord) throws(SystemFailure) -> [UInt8] {
+    /// The bytes of a volume's record, for people, too.
+    public static func encode(_ record: VolumeRecord) throws(SystemFailure) -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         do {

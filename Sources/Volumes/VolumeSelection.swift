@@ -3,9 +3,13 @@ import LinuxSystem
 
 /// A volume, and where a program or a container is to see it.
 public struct PlacedVolume: Equatable, Sendable {
+    /// `NAME`, or `NAME@SNAPSHOT`.
     public var name: String
     public var path: ContainerPath
     public var readOnly: Bool
+
+    /// The volume, without a snapshot's name.
+    public var volume: String { name.split(separator: "@").first.map(String.init) ?? name }
 }
 
 extension PathMap {
@@ -21,14 +25,15 @@ extension PathMap {
         }
         for word in words {
             let request = try VolumeRequest(word)
-            let name = try VolumeName(request.name)
-            let own = try path(of: name)
+            let name = try VolumeReference(request.name)
+            let own = try path(of: name.volume)
             guard let path = request.path ?? own else {
                 throw SystemFailure(
                     "volume \"\(name)\"", "has no path",
                     fix: "give it one with `berth path set \(name) /PATH`, or write \(name):/PATH", status: .usage)
             }
-            result.append(PlacedVolume(name: name.description, path: path, readOnly: request.readOnly))
+            result.append(
+                PlacedVolume(name: name.description, path: path, readOnly: request.readOnly || name.snapshot != nil))
         }
         guard !result.isEmpty else {
             throw SystemFailure(

@@ -14,8 +14,10 @@ struct Berth: ParsableCommand {
             SetupCommand.self, ServeCommand.self, StatusCommand.self, StopCommand.self, RestartCommand.self,
             VolumeCommand.self,
             MountCommand.self, UmountCommand.self, PathCommand.self, RunCommand.self, EnvCommand.self,
-            DoctorCommand.self, LogCommand.self, WarmCommand.self, EvictCommand.self, SyncCommand.self,
-            Preparation.self,
+            DoctorCommand.self, LogCommand.self, StatsCommand.self, WarmCommand.self, EvictCommand.self,
+            CacheCommand.self,
+            SyncCommand.self, SnapshotCommand.self, CloneCommand.self, CollectCommand.self, TrashCommand.self,
+            QuotaCommand.self, UsageCommand.self, ImportCommand.self, ExportCommand.self, Preparation.self,
         ])
 }
 
@@ -26,8 +28,8 @@ struct Site {
     let program: String
     let mounts: MountService
 
-    init() throws(SystemFailure) {
-        environment = ProcessEnvironment.current()
+    init(environment: [String: String] = ProcessEnvironment.current()) throws(SystemFailure) {
+        self.environment = environment
         paths = SitePaths(environment: environment)
         guard let program = ProcessEnvironment.executablePath() else {
             throw SystemFailure("/proc/self/exe", "cannot be read", fix: "mount /proc", status: .unavailable)

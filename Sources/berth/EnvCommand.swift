@@ -40,7 +40,7 @@ struct EnvCommand: ParsableCommand {
             var mounted: [String] = []
             do throws(SystemFailure) {
                 for volume in volumes where !site.mounts.isPlaced(volume.name) {
-                    try site.mounts.place(try VolumeName(volume.name))
+                    try site.mounts.place(try VolumeReference(volume.name))
                     mounted.append(volume.name)
                 }
             } catch {
@@ -55,7 +55,7 @@ struct EnvCommand: ParsableCommand {
         var names = site.mounts.placed()
         if !volume.isEmpty {
             names = []
-            for word in volume { names.append(try VolumeName(try VolumeRequest(word).name).description) }
+            for word in volume { names.append(try VolumeReference(try VolumeRequest(word).name).description) }
         }
         // The shell's variables go in any case: a mount in use must not leave them behind.
         let lines = shell.lines(variables.removing(ours: prefix))

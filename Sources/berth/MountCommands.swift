@@ -6,7 +6,7 @@ struct MountCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mount", abstract: "Mount a volume at an empty directory of yours.")
 
-    @Argument(help: "The volume.")
+    @Argument(help: "The volume, or NAME@SNAPSHOT.")
     var name: String
 
     @Argument(help: "The directory.")
@@ -18,7 +18,7 @@ struct MountCommand: ParsableCommand {
     func run() throws {
         try berth.run { site throws(SystemFailure) in
             let target = try site.mounts.mount(
-                try VolumeName(name), at: directory, readOnly: option.last == .readOnly)
+                try VolumeReference(name), at: directory, readOnly: option.last == .readOnly)
             print("\(name) is mounted at \(target)")
         }
     }
@@ -42,17 +42,38 @@ struct UmountCommand: ParsableCommand {
     @Flag(help: "Also where programs use it still: they keep what they have open, and nobody else sees it.")
     var lazy = false
 
+    @Option(help: "Then send to the store what is staged, for so many seconds at most, and say what is left.")
+    var timeout: Double?
+
     func validate() throws {
         guard all != (directory != nil) else { throw ValidationError("give a directory, or --all") }
+        guard timeout ?? 0 >= 0 else { throw ValidationError("--timeout is a number of seconds") }
     }
 
     func run() throws {
         try berth.run { site throws(SystemFailure) in
-            if let directory { return try site.mounts.unmount(directory, lazy: lazy) }
-            let (ended, failures) = try site.mounts.unmountAll(lazy: lazy)
-            for mountpoint in ended { print("unmounted \(mountpoint)") }
+            let served = timeout == nil ? [] : try site.mounts.servedVolumes(mountedAt: directory)
+            var failures: [SystemFailure] = []
+            if let directory {
+                try site.mounts.unmount(directory, lazy: lazy)
+            } else {
+                let (ended, left) = try site.mounts.unmountAll(lazy: lazy)
+                for mountpoint in ended { print("unmounted \(mountpoint)") }
+                failures = left
+            }
+            try drain(served, site)
             for failure in failures.dropLast() { ProcessEnvironment.complain("berth: \(failure.message)") }
             if let failure = failures.last { throw failure }
+        }
+    }
+
+    private func drain(_ volumes: [VolumePaths], _ site: Site) throws(SystemFailure) {
+        let deadline = Deadline(after: .seconds(timeout ?? 0))
+        for volume in volumes {
+            // Nil: its server has ended meanwhile.
+            let total = try site.mounts.drain(volume, until: deadline)
+            let left = StagedData(volume)
+            print(StagedNote.text(volume.name, packs: total?.packs ?? left.packs, bytes: total?.bytes ?? left.bytes))
         }
     }
 }

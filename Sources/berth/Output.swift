@@ -6,25 +6,42 @@ import LinuxSystem
 /// What commands print.
 enum Output {
     /// Prints a value as JSON, keys sorted, for scripts.
-    static func json(_ value: some Encodable) throws(SystemFailure) {
+    static func json(_ value: some Encodable) throws(SystemFailure) { print(try encoded(value, .prettyPrinted)) }
+
+    /// As `json`, on one line: for lists that are printed as they come.
+    static func jsonLine(_ value: some Encodable) throws(SystemFailure) { print(try encoded(value)) }
+
+    static func encoded(
+        _ value: some Encodable, _ form: JSONEncoder.OutputFormatting = []
+    ) throws(SystemFailure) -> String {
         let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, form]
         do {
-            print(String(decoding: try encoder.encode(value), as: UTF8.self))
+            return String(decoding: try encoder.encode(value), as: UTF8.self)
         } catch {
             throw SystemFailure("the answer", "cannot be written as JSON: \(error)", status: .software)
         }
     }
 
     /// Prints rows in columns as wide as they need to be.
-    static func table(_ rows: [[String]]) {
+    static func table(_ rows: [[String]]) { print(columns(rows), terminator: "") }
+
+    /// Rows in columns as wide as they need to be, each with its newline.
+    static func columns(_ rows: [[String]]) -> String {
         let count = rows.map(\.count).max() ?? 0
         let widths = (0..<count).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
-        for row in rows {
+        return rows.map { row in
             let cells = row.enumerated().map { index, cell in
                 index == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[index] - cell.count)
             }
-            print(cells.joined(separator: "  "))
+            return cells.joined(separator: "  ") + "\n"
+        }.joined()
+    }
+
+    /// Writes all of it at once: `print` would keep it back where nobody looks at a terminal.
+    static func write(_ text: String) throws(SystemFailure) {
+        try explaining("standard output", "cannot be written") { () throws(Errno) in
+            try FileDescriptor.copy(of: 1).write(Array(text.utf8))
         }
     }
 
@@ -40,6 +57,14 @@ enum Output {
             value /= 1024
         }
         return "\(count) B"
+    }
+
+    /// A path for people, on one line whatever its bytes are.
+    static func name(_ bytes: [UInt8]) -> String {
+        String(
+            String(decoding: bytes, as: UTF8.self).map {
+                $0.isNewline || $0.asciiValue.map { $0 < 32 } == true ? "?" : $0
+            })
     }
 
     /// RFC 3339, UTC.

@@ -125,11 +125,11 @@ struct Preparation: ParsableCommand {
     func run() throws {
         try berth.run { site throws(SystemFailure) in
             for name in names {
-                let name = try VolumeName(name)
+                let name = try VolumeReference(name)
                 if onHost {
                     try site.mounts.place(name)
                 } else {
-                    _ = try site.mounts.supervisor.client(for: site.paths.volume(name.description))
+                    _ = try site.mounts.supervisor.client(for: site.paths.volume(name.volume.description))
                 }
             }
         }
@@ -152,7 +152,7 @@ struct Preparation: ParsableCommand {
     }
 
     private static func socket(_ site: Site, _ volume: PlacedVolume) throws(SystemFailure) -> String? {
-        try site.mounts.supervisor.running(site.paths.volume(volume.name))?.socket
+        try site.mounts.supervisor.running(site.paths.volume(volume.volume))?.socket
     }
 
     /// Runs it to its end. A failure has been told by the process that met it.

@@ -15,6 +15,9 @@ struct ServeCommand: ParsableCommand {
     @Flag(help: "Return when the plugin answers, and leave it running in the background.")
     var detach = false
 
+    @OptionGroup
+    var options: ServeOptions
+
     @Option(help: .hidden)
     var readyFd: Int32?
 
@@ -25,7 +28,7 @@ struct ServeCommand: ParsableCommand {
         umask(0o077)
         let service: ServedPlugin
         do throws(SystemFailure) {
-            service = try ServedPlugin(try Site())
+            service = try ServedPlugin(try Site(passingOn: options), options)
         } catch {
             ProcessEnvironment.complain("berth: \(error.message)")
             reporter.failed(error)
@@ -46,10 +49,38 @@ struct ServeCommand: ParsableCommand {
                 return print("the volume plugin answers at \(site.paths.pluginSocket) (by systemd, pid \(process))")
             }
             try site.mounts.supervisor.startDetached(
-                "berth", ["serve"], log: "\(site.paths.logs)/serve.log", as: "the volume plugin",
+                "berth", ["serve"] + options.words, log: "\(site.paths.logs)/serve.log", as: "the volume plugin",
                 withKeys: true)
             print("the volume plugin answers at \(site.paths.pluginSocket)")
         }
+    }
+}
+
+struct ServeOptions: ParsableArguments {
+    @Option(
+        help:
+            "Tell Prometheus on this address of the loopback, too, such as 127.0.0.1:9567; anybody on this machine can ask."
+    )
+    var metricsListen: String?
+
+    @Option(help: "The form of the logs, text or json; default: BERTH_LOG_FORMAT, your settings, text.")
+    var logFormat: LogFormat?
+
+    /// For the same process in the background.
+    var words: [String] {
+        (metricsListen.map { ["--metrics-listen", $0] } ?? [])
+            + (logFormat.map { ["--log-format", $0.rawValue] } ?? [])
+    }
+}
+
+extension LogFormat: ExpressibleByArgument {}
+
+extension Site {
+    /// As `init()`; the servers that are started get the form of logs that was asked for.
+    init(passingOn options: ServeOptions) throws(SystemFailure) {
+        var environment = ProcessEnvironment.current()
+        if let format = options.logFormat { environment[LogFormat.variable] = format.rawValue }
+        try self.init(environment: environment)
     }
 }
 

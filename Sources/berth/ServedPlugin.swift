@@ -3,6 +3,7 @@ import FileModel
 import Glibc
 import LinuxSystem
 import Logging
+import Metrics
 import VolumePlugin
 import Volumes
 
@@ -24,14 +25,17 @@ struct ServedPlugin {
     private let site: Site
     private let origin: Listener.Origin
     private let server: PluginServer
+    private let metrics: MetricsServer
     private let hooks: RequestListener<SupervisorRequest, SupervisorReply>
 
-    init(_ site: Site) throws(SystemFailure) {
+    init(_ site: Site, _ asked: ServeOptions) throws(SystemFailure) {
         self.site = site
         try site.paths.prepare()
         let settings = try UserSettings.load(site.paths)
-        LoggingSystem.bootstrap(StreamLogHandler.standardError)
-        let logger = Logger(label: "berth")
+        let logger = LogWriter.logger(
+            program: "berth", format: LogFormat.chosen(asked.logFormat, site.environment, settings))
+        // First, because it is what most likely cannot be had.
+        let loopback = try Self.loopback(asked, settings, logger)
         let listener = try Self.listen(site)
         origin = listener.origin
         // Before anything is taken over: nobody else can be there.
@@ -40,6 +44,7 @@ struct ServedPlugin {
         let driver = PluginDriver(site.mounts, logger: logger)
         driver.adopt()
         server = try PluginServer(listener.socket, driver: driver, userID: geteuid(), logger: logger)
+        metrics = try Self.metrics(site, loopback, logger)
         let supervisor = site.mounts.supervisor
         hooks = RequestListener(
             hookSocket, path: site.paths.supervisorSocket,
@@ -55,6 +60,8 @@ struct ServedPlugin {
     func stop() {
         hooks.close()
         server.stop()
+        metrics.stop()
+        unlink(site.paths.metricsSocket)
         switch origin {
         case .own: unlink(site.paths.pluginSocket)
         case .serviceManagers: break
@@ -73,6 +80,31 @@ struct ServedPlugin {
             throw SystemFailure(
                 "the volume plugin", "is running already\(process)", fix: "end it with `berth stop`",
                 errno: error.errno, status: .temporaryFailure)
+        }
+    }
+
+    /// A socket bound to the address where Prometheus may ask, if there is to be one.
+    private static func loopback(
+        _ asked: ServeOptions, _ settings: UserSettings, _ logger: Logger
+    ) throws(SystemFailure) -> FileDescriptor? {
+        var address = settings.metricsListen
+        if let text = asked.metricsListen { address = try LoopbackAddress(text, subject: "--metrics-listen") }
+        guard let address else { return nil }
+        let socket = try address.bind()
+        logger.info("telling Prometheus", metadata: ["address": "\(address)"])
+        return socket
+    }
+
+    private static func metrics(
+        _ site: Site, _ loopback: consuming FileDescriptor?, _ logger: Logger
+    ) throws(SystemFailure) -> MetricsServer {
+        let collector = StatisticsCollector(site.mounts)
+        return try MetricsServer(
+            try UnixSocket.listen(at: site.paths.metricsSocket), loopback: loopback,
+            contentType: Exposition.contentType, userID: geteuid(), logger: logger
+        ) {
+            let found = collector.all()
+            return Exposition.text(found.served, unserved: found.unserved, version: Release.version)
         }
     }
 

@@ -15,6 +15,20 @@ struct SetupCommand: ParsableCommand {
     @Flag(help: "Take back what setup did. Volumes and their data stay.")
     var undo = false
 
+    @Option(
+        help: "Where volumes keep copies of packs: directories after colons, with %u and $VARIABLES; \"\": the default."
+    )
+    var cacheDir: String?
+
+    @Option(help: "Bytes of copies of one volume at most, such as 20G; \"\": the default.")
+    var cacheSize: String?
+
+    @Option(help: "Bytes of copies of all volumes on a node at most; \"\": no bound.")
+    var cacheTotal: String?
+
+    @Option(help: "What caches leave free of their disk, such as 10% or 20G; \"\": the default.")
+    var freeSpace: String?
+
     func run() throws {
         try berth.run { site throws(SystemFailure) in
             if undo { return try takeBack(site) }
@@ -29,6 +43,7 @@ struct SetupCommand: ParsableCommand {
             tell(access(directory, F_OK) == 0 ? "close \(directory) to other users" : "make \(directory)")
             if !dryRun { try SecureDirectory.make(directory) }
         }
+        changes += try set(site)
         changes += try apply(try site.engineConfiguration().changesToRegister(), site)
         if changes == 0 { print("nothing to change: this account is set up") }
         let findings = try site.doctor().findings().filter {
@@ -43,6 +58,24 @@ struct SetupCommand: ParsableCommand {
                 fix: "do what stands there, then run `berth doctor`",
                 status: .unavailable)
         }
+    }
+
+    /// Writes what was given of the cache into the user's settings.
+    private func set(_ site: Site) throws(SystemFailure) -> Int {
+        var values: [String: String] = [:]
+        values["cache-dir"] = cacheDir
+        values["cache-size"] = cacheSize
+        values["cache-total"] = cacheTotal
+        values["free-space"] = freeSpace
+        let path = site.paths.settings
+        let old = String(decoding: try AtomicFile.read(path) ?? [], as: UTF8.self)
+        let new = values.isEmpty ? old : try UserSettings.changed(old, values, path: path)
+        guard new != old else { return 0 }
+        tell(
+            "set \(values.sorted { $0.key < $1.key }.map { "\($0.key) = \($0.value)" }.joined(separator: ", ")) in \(path)"
+        )
+        if !dryRun { try AtomicFile.replace(path, Array(new.utf8)) }
+        return 1
     }
 
     private func takeBack(_ site: Site) throws(SystemFailure) {

@@ -28,6 +28,8 @@ struct StatusCommand: ParsableCommand {
         var serverVersion: String?
         /// The pid of the process that holds the sessions while one server follows another.
         var keeper: Int32?
+        /// Why the mounts end with the server, should it die.
+        var irreplaceable: String?
         var sessions: [SessionView]
     }
 
@@ -40,7 +42,7 @@ struct StatusCommand: ParsableCommand {
                 volumes.append(
                     Entry(
                         name: record.name, server: status?.processID, serverVersion: status?.version,
-                        keeper: status?.keeperID,
+                        keeper: status?.keeperID, irreplaceable: status?.irreplaceable,
                         sessions: status.map { site.mounts.sessions($0, census) } ?? []))
             }
             let view = View(
@@ -69,7 +71,8 @@ struct StatusCommand: ParsableCommand {
         guard let process = volume.server else { return "no server" }
         let restart = volume.sessions.isEmpty ? "berth stop --all" : "berth restart \(volume.name)"
         let note = RunningVersion.note(volume.serverVersion, restart: restart)
-        return "pid \(process)" + (note.map { "  \($0)" } ?? "")
+        let warning = volume.irreplaceable.map { "should it die, its mounts end: \($0)" }
+        return (["pid \(process)"] + [note, warning].compactMap { $0 }).joined(separator: "  ")
     }
 }
 
@@ -85,8 +88,17 @@ struct StopCommand: ParsableCommand {
     @Flag(help: "With --all: end servers with mounts as well. Programs that use them get errors.")
     var force = false
 
+    @Option(help: "With --all: so many seconds at most for what is staged to reach the store.")
+    var timeout: Double?
+
+    func validate() throws {
+        guard all || timeout == nil else { throw ValidationError("--timeout goes with --all") }
+        guard timeout ?? 0 >= 0 else { throw ValidationError("--timeout is a number of seconds") }
+    }
+
     func run() throws {
         try berth.run { site throws(SystemFailure) in
+            let deadline = Deadline(after: timeout.map { .seconds($0) })
             try stopPlugin(site)
             guard all else { return }
             var busy: SystemFailure?
@@ -103,8 +115,12 @@ struct StopCommand: ParsableCommand {
                     busy = failure
                     continue
                 }
-                try site.mounts.stopServer(volume)
+                let left = deadline.remainingMilliseconds
+                try site.mounts.stopServer(volume, storeSeconds: left < 0 ? nil : Double(left) / 1000)
                 print("ended the server of \(record.name)")
+                guard timeout != nil else { continue }
+                let staged = StagedData(volume)
+                print(StagedNote.text(record.name, packs: staged.packs, bytes: staged.bytes))
             }
             if let busy { throw busy }
         }

@@ -7,9 +7,10 @@ import Volumes
 
 struct VolumeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "volume", abstract: "Make, list, show, check, copy, bring back and remove volumes.",
+        commandName: "volume", abstract: "Make, list, show, change, check, copy, bring back and remove volumes.",
         subcommands: [
-            Create.self, List.self, Inspect.self, Remove.self, Check.self, Dump.self, Load.self, Recover.self,
+            Create.self, List.self, Inspect.self, Change.self, Remove.self, Check.self, Dump.self, Load.self,
+            Recover.self,
         ])
 
     struct Create: ParsableCommand {
@@ -74,6 +75,34 @@ struct VolumeCommand: ParsableCommand {
                 let view = VolumeView(record, site, status: try site.mounts.status(of: site.paths.volume(record.name)))
                 if json { return try Output.json(view) }
                 Output.table(view.rows)
+            }
+        }
+    }
+
+    struct Change: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "set", abstract: "Change options of a volume, mounted or not; `cache-dir` while it is not.",
+            discussion:
+                "Options: \(VolumeOptions.changeable.joined(separator: ", ")). With an empty value, the default is back."
+        )
+
+        @Argument(help: "The volume.")
+        var name: String
+
+        @Argument(help: "key=value, several.")
+        var options: [String]
+
+        @Flag(help: "Print the volume as JSON.")
+        var json = false
+
+        func run() throws {
+            try berth.run { site throws(SystemFailure) in
+                let record = try site.mounts.change(try VolumeName(name), options)
+                if json { return try Output.json(VolumeView(record, site)) }
+                for (key, value) in record.options.words.sorted(by: { $0.key < $1.key })
+                where VolumeOptions.changeable.contains(key) {
+                    print("\(key)=\(value)")
+                }
             }
         }
     }
@@ -150,6 +179,8 @@ struct VolumeView: Encodable {
     var createdAt: String
     var options: [String: String]
     var store: String
+    /// The volume whose packs it shares.
+    var cloneOf: String?
     var metadata: String
     var cache: String
     var podmanMountpoint: String
@@ -166,8 +197,10 @@ struct VolumeView: Encodable {
         createdAt = record.createdAt
         options = record.options.words
         store = record.storeURL(volume)
+        cloneOf = record.bases?.last?.volume
         metadata = volume.database
-        cache = record.cache(volume)
+        let settings = (try? UserSettings.load(site.paths)) ?? UserSettings()
+        cache = site.mounts.cacheSite.places(record, settings).likely
         podmanMountpoint = volume.podmanMountpoint
         server = status?.processID
         keeper = status?.keeperID
@@ -183,6 +216,7 @@ struct VolumeView: Encodable {
         rows += [
             ["store", store], ["metadata", metadata], ["cache", cache], ["mount point for podman", podmanMountpoint],
         ]
+        if let cloneOf { rows.append(["shares packs with", cloneOf]) }
         rows.append(["server", server.map { "pid \($0)" } ?? "not running"])
         if let files, let bytes { rows.append(["holds", "\(files) inodes, \(Output.bytes(bytes)) of data"]) }
         rows += sessions.map { ["mounted at", $0.mountpoint + ($0.readOnly ? " (read-only)" : "")] }

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Control
 import FileModel
-import FoundationEssentials
 import Glibc
 import LinuxSystem
 import Volumes
@@ -15,12 +14,18 @@ struct DataPlace {
     init(_ text: String) throws(SystemFailure) {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         name = try VolumeName(parts[0])
-        let path = parts.count > 1 ? parts[1] : "/"
-        guard path.hasPrefix("/"), !path.split(separator: "/").contains(where: { $0 == "." || $0 == ".." }) else {
+        guard let path = Self.inner(parts.count > 1 ? parts[1] : "/") else {
             throw SystemFailure(
                 text, "names no path in the volume", fix: "write NAME:/path, from the volume's root", status: .usage)
         }
-        self.path = path.split(separator: "/").joined(separator: "/")
+        self.path = path
+    }
+
+    /// A path from the volume's root, without slashes at its ends; nil for what is none.
+    static func inner(_ text: String) -> String? {
+        let parts = text.utf8.split(separator: PathBytes.slash)
+        guard text.utf8.first == PathBytes.slash, !parts.contains(where: PathBytes.isDots) else { return nil }
+        return parts.map { String(decoding: $0, as: UTF8.self) }.joined(separator: "/")
     }
 
     /// Places of one volume, and what its server is to be told of them. With a list, a bare name says only which volume
@@ -33,7 +38,7 @@ struct DataPlace {
         guard let first = parsed.first, parsed.allSatisfy({ $0.name.description == first.name.description }) else {
             throw SystemFailure("the paths", "are of more than one volume", fix: "name one at a time", status: .usage)
         }
-        let paths = parsed.map { Array($0.path.utf8) }.filter { !hasList || !$0.isEmpty }
+        let paths = parsed.map(\.bytes).filter { !hasList || !$0.isEmpty }
         return (first.name, DataSelection(paths: paths, hasList: hasList))
     }
 
@@ -52,6 +57,8 @@ struct DataPlace {
 }
 
 extension DataPlace {
+    var bytes: [UInt8] { Array(path.utf8) }
+
     /// A connection to the volume's server, which is started where none runs.
     static func client(_ name: VolumeName, _ site: Site) throws(SystemFailure) -> ServerClient {
         let record = try site.registry.record(name)
@@ -67,9 +74,6 @@ struct WarmCommand: ParsableCommand {
             Exit status 0: all of it is here and verified; 75: not all. Progress is a bar on a terminal, and a line of
             JSON a second elsewhere.
             """)
-
-    private static let askTimeout = Duration.seconds(60)
-    private static let pollMicroseconds: UInt32 = 200_000
 
     @Argument(help: "NAME or NAME:/path, several of one volume.")
     var places: [String]
@@ -89,40 +93,90 @@ struct WarmCommand: ParsableCommand {
     @Flag(help: "Fetch nothing; say what share is here.")
     var check = false
 
+    @Flag(help: "Keep it here until `berth cache unpin`, also across restarts.")
+    var pin = false
+
     func validate() throws {
         guard (1...16).contains(threads) else { throw ValidationError("--threads is 1 to 16") }
         guard !background || !(wait || check) else {
             throw ValidationError("--background goes with neither --wait nor --check")
         }
+        guard !(pin && check) else { throw ValidationError("--pin does not go with --check") }
     }
 
     func run() throws {
+        let purpose: WarmOrder.Purpose = check ? .check : pin ? .pin : .fetch
         try berth.run { site throws(SystemFailure) in
-            let (name, selection) = try DataPlace.selection(places, hasList: fromFile != nil)
-            let client = try DataPlace.client(name, site)
-            let order = WarmOrder(
-                selection: selection, threads: threads, inBackground: background, isCheck: check)
-            var progress = try Self.progress(
-                try DataPlace.ask(.warm(order), of: client, list: fromFile), client)
-            if background { return print("warming \(progress.packs) packs of \(name)") }
-            let display = ProgressDisplay(what: "\(name)")
-            while !progress.isOver {
-                display.show(progress)
-                usleep(Self.pollMicroseconds)
-                progress = try Self.progress(
-                    try client.ask(.warming(job: progress.job), timeout: Self.askTimeout), client)
-            }
-            display.finish(progress)
-            guard progress.local < progress.packs else { return }
-            throw SystemFailure(
-                "volume \"\(name)\"", "\(progress.packs - progress.local) of \(progress.packs) packs are not here",
-                fix: check ? "run berth warm" : progress.failures.first ?? "run it again", status: .temporaryFailure)
+            try PackJob(places: places, list: fromFile, threads: threads, purpose: purpose).run(
+                site, inBackground: background)
         }
+    }
+}
+
+/// Work of a volume's server on packs, followed to its end.
+struct PackJob {
+    private static let askTimeout = Duration.seconds(60)
+    private static let pollMicroseconds: UInt32 = 200_000
+
+    /// `NAME` or `NAME:/path`.
+    var places: [String]
+    var list: String?
+    var threads: Int
+    var purpose: WarmOrder.Purpose
+
+    private static let tries = 5
+
+    /// A server that nobody uses may end just when it is asked: then another is. A list on standard input comes once.
+    func run(_ site: Site, inBackground: Bool) throws(SystemFailure) {
+        for _ in 1..<(list == nil ? Self.tries : 1) {
+            do throws(SystemFailure) {
+                return try runOnce(site, inBackground: inBackground)
+            } catch {
+                let isHangUp = [ECONNRESET, EPIPE, ENOTCONN].contains { error.errno == Errno($0) }
+                guard isHangUp else { throw error }
+                usleep(Self.pollMicroseconds)
+            }
+        }
+        try runOnce(site, inBackground: inBackground)
+    }
+
+    private func runOnce(_ site: Site, inBackground: Bool) throws(SystemFailure) {
+        let (name, selection) = try DataPlace.selection(places, hasList: list != nil)
+        let client = try DataPlace.client(name, site)
+        let order = WarmOrder(selection: selection, threads: threads, inBackground: inBackground, purpose: purpose)
+        var progress = try Self.progress(try DataPlace.ask(.warm(order), of: client, list: list), client)
+        if inBackground { return print("warming \(progress.packs) packs of \(name)") }
+        let display = ProgressDisplay(what: "\(name)")
+        while !progress.isOver {
+            display.show(progress)
+            usleep(Self.pollMicroseconds)
+            progress = try Self.progress(
+                try client.ask(.warming(job: progress.job), timeout: Self.askTimeout), client)
+        }
+        display.finish(progress)
+        try judge(progress, name)
+    }
+
+    private func judge(_ progress: WarmProgress, _ name: VolumeName) throws(SystemFailure) {
+        if purpose == .verify {
+            guard progress.damaged > 0 || !progress.failures.isEmpty else { return }
+            let isDamaged = progress.damaged > 0
+            throw SystemFailure(
+                "volume \"\(name)\"",
+                isDamaged
+                    ? "\(progress.damaged) copies were damaged, and are dropped" : "not all copies could be proved",
+                fix: progress.failures.joined(separator: ", "), status: isDamaged ? .dataError : .temporaryFailure)
+        }
+        guard progress.local < progress.packs else { return }
+        throw SystemFailure(
+            "volume \"\(name)\"", "\(progress.packs - progress.local) of \(progress.packs) packs are not here",
+            fix: purpose == .check ? "run berth warm" : progress.failures.first ?? "run it again",
+            status: .temporaryFailure)
     }
 
     private static func progress(_ reply: ServerReply, _ client: ServerClient) throws(SystemFailure) -> WarmProgress {
         guard case .warming(let progress) = reply else {
-            throw SystemFailure(client.socket, "answered with something else", status: .dataError)
+            throw client.confused
         }
         return progress
     }
@@ -130,70 +184,55 @@ struct WarmCommand: ParsableCommand {
 
 /// Shows how far a warm-up is: a bar for people, lines for programs.
 final class ProgressDisplay {
-    private static let width = 30
-    private static let lineInterval = Duration.seconds(1)
-
     private struct Line: Encodable {
         var packs: Int
         var done: Int
         var local: Int
         var fetchedBytes: UInt64
+        var provedFrames: UInt64
+        var damaged: Int
         var seconds: Double
         var isOver: Bool
         var failures: [String]
     }
 
     private let what: String
-    private let isTerminal = isatty(1) == 1
-    private let start = ContinuousClock.now
-    private var lastLine: ContinuousClock.Instant?
+    private var output = ProgressOutput()
 
     init(what: String) {
         self.what = what
     }
 
-    private var seconds: Double { (start.duration(to: .now) / .milliseconds(1)).rounded() / 1000 }
-
     func show(_ progress: WarmProgress) {
-        if isTerminal { return draw(progress) }
-        if let lastLine, lastLine.duration(to: .now) < Self.lineInterval { return }
-        lastLine = .now
-        printLine(progress)
+        if output.isTerminal { draw(progress) } else if output.isDue() { printLine(progress) }
     }
 
     func finish(_ progress: WarmProgress) {
-        guard isTerminal else { return printLine(progress) }
+        guard output.isTerminal else { return printLine(progress) }
         draw(progress)
-        print("")
+        output.endLine()
     }
 
     private func draw(_ progress: WarmProgress) {
         let share = progress.packs == 0 ? 1 : Double(progress.done) / Double(progress.packs)
-        let filled = Int(share * Double(Self.width))
-        let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: Self.width - filled)
-        let rate = UInt64(Double(progress.fetchedBytes) / max(seconds, 0.001))
-        let left = share > 0 ? Int(seconds / share - seconds) : 0
-        let text =
-            "\r\(what) [\(bar)] \(progress.done)/\(progress.packs) packs, \(Output.bytes(progress.fetchedBytes)) fetched, "
-            + "\(Output.bytes(rate))/s, \(left) s left\u{1B}[K"
-        Array(text.utf8).withUnsafeBytes { _ = write(1, $0.baseAddress, $0.count) }
+        output.draw(
+            "\(what) \(ProgressOutput.bar(share)) \(progress.done)/\(progress.packs) packs, "
+                + "\(Output.bytes(progress.fetchedBytes)) fetched, \(output.rate(progress.fetchedBytes)), "
+                + "\(output.secondsLeft(after: share)) s left")
     }
 
     private func printLine(_ progress: WarmProgress) {
-        let line = Line(
-            packs: progress.packs, done: progress.done, local: progress.local, fetchedBytes: progress.fetchedBytes,
-            seconds: seconds, isOver: progress.isOver, failures: progress.failures)
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        guard let data = try? encoder.encode(line) else { return }
-        let bytes = Array(data) + [0x0A]
-        bytes.withUnsafeBytes { _ = write(1, $0.baseAddress, $0.count) }
+        output.line(
+            Line(
+                packs: progress.packs, done: progress.done, local: progress.local, fetchedBytes: progress.fetchedBytes,
+                provedFrames: progress.provedFrames, damaged: progress.damaged, seconds: output.seconds,
+                isOver: progress.isOver, failures: progress.failures))
     }
 }
 
 struct EvictCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "evict", abstract: "Drop copies from the cache; the store keeps the data.")
+        commandName: "evict", abstract: "Drop copies from the cache; the store keeps the data. Pinned ones stay.")
 
     @Argument(help: "NAME or NAME:/path, several of one volume.")
     var places: [String]
@@ -205,50 +244,11 @@ struct EvictCommand: ParsableCommand {
         try berth.run { site throws(SystemFailure) in
             let (name, selection) = try DataPlace.selection(places, hasList: fromFile != nil)
             let client = try DataPlace.client(name, site)
-            let reply = try DataPlace.ask(.evict(selection), of: client, list: fromFile)
-            guard case .evicted(let packs, let bytes) = reply else {
-                throw SystemFailure(client.socket, "answered with something else", status: .dataError)
+            let reply = try DataPlace.ask(.evict(selection, pinnedToo: false), of: client, list: fromFile)
+            guard case .evicted(let packs, let bytes, let pinned) = reply else {
+                throw client.confused
             }
-            print("dropped \(packs) packs, \(Output.bytes(bytes))")
-        }
-    }
-}
-
-struct SyncCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "sync",
-        abstract: "Send what is written to the store.",
-        discussion: "Exit status 0 with --wait: the store has it all. What it has not is safe in staging.")
-
-    private static let stepSeconds = 2.0
-
-    @Argument(help: "The volume.")
-    var name: String
-
-    @Flag(help: "Wait until the store has it all.")
-    var wait = false
-
-    @Option(help: "With --wait: so many seconds at most.")
-    var timeout: Double?
-
-    func run() throws {
-        try berth.run { site throws(SystemFailure) in
-            let client = try DataPlace.client(try VolumeName(name), site)
-            let deadline = Deadline(after: timeout.map { .seconds($0) })
-            while true {
-                let seconds = wait ? Self.stepSeconds : 0
-                guard case .staged(let total) = try client.ask(.store(seconds: seconds), timeout: .seconds(60)) else {
-                    throw SystemFailure(client.socket, "answered with something else", status: .dataError)
-                }
-                let left = "\(total.packs) packs (\(Output.bytes(total.bytes)))"
-                if total.packs == 0 { return print("all of \(name) is in the store") }
-                guard wait else { return print("\(left) of \(name) are on their way to the store") }
-                if isatty(1) == 1 { print("\(left) to go") }
-                guard deadline.hasPassed else { continue }
-                throw SystemFailure(
-                    "volume \"\(name)\"", "\(left) are not in the store yet, and safe in staging",
-                    fix: total.failure ?? "wait longer", status: .temporaryFailure)
-            }
+            CacheCommand.tell("\(name)", packs, bytes, pinned)
         }
     }
 }

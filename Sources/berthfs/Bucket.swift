@@ -2,6 +2,7 @@ import FileModel
 import Glibc
 import LinuxSystem
 import Logging
+import Metrics
 import ObjectStorage
 import S3Storage
 import Sandbox
@@ -16,31 +17,18 @@ struct Bucket {
     private let subject: String
 
     /// Finds the keys; the store is asked nothing yet.
-    init(_ record: VolumeRecord) throws(SystemFailure) {
-        let environment = ProcessEnvironment.current()
-        let site = SitePaths(environment: environment)
+    init(_ record: VolumeRecord, meter: StoreMeter = StoreMeter()) throws(SystemFailure) {
         let options = record.options.bucket ?? BucketOptions()
-        let finder = S3CredentialFinder(
-            environment: environment, home: site.home, ownFile: site.credentials, profile: options.profile)
-        let region = try finder.setting(options.region, ["AWS_REGION", "AWS_DEFAULT_REGION"], key: "region")
-        let endpoint = try finder.setting(
-            options.endpoint, ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"], key: "endpoint_url")
-        let certificates = try finder.setting(
-            options.certificates, ["AWS_CA_BUNDLE", "SSL_CERT_FILE"], key: "ca_bundle")
+        let paths = SitePaths(environment: ProcessEnvironment.current()).volume(record.name)
         subject = "volume \"\(record.name)\""
-        let url = record.storeURL(site.volume(record.name))
-        let location = S3Location(
-            store: url, endpoint: endpoint.map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 },
-            region: region ?? "us-east-1", isPathStyle: options.isPathStyle)
-        guard let location else {
-            throw SystemFailure(
-                "store \(url)", "cannot be asked at \(endpoint ?? "its endpoint")",
-                fix: "correct the endpoint: an http:// or https:// URL of a host", status: .configuration)
-        }
+        let connection = try BucketConnection(record.storeURL(paths), options, subject: "store")
+        let finder = connection.finder
         store = try S3Store(
-            location, certificates: certificates,
-            surroundings: S3Surroundings(
-                now: { time(nil) }, chance: { Double.random(in: 0..<1) }, sleep: { usleep(UInt32($0 * 1e6)) }),
+            connection.location, certificates: connection.certificates, witness: Self.marker,
+            limits: S3Limits(
+                upload: options.uploadLimit.map { Int(clamping: $0) },
+                download: options.downloadLimit.map { Int(clamping: $0) }),
+            surroundings: BucketConnection.surroundings, meter: meter,
             credentials: { () throws(SystemFailure) in try finder.credentials() })
     }
 
@@ -116,7 +104,7 @@ extension VolumeRecord {
     /// What the volume's server must reach.
     func reach(_ paths: VolumePaths) -> SystemCallFilter.Reach {
         switch place(paths) {
-        case .directory: .files
+        case .directory: reachesBuckets == true ? .network : .files
         case .bucket: .network
         }
     }

@@ -3,6 +3,7 @@ import FileModel
 import FoundationEssentials
 import Glibc
 import LinuxSystem
+import ObjectStorage
 import Packs
 import SQLiteMetadata
 import Volumes
@@ -36,8 +37,12 @@ struct CheckCommand: ParsableCommand {
         var bytes: UInt64 = 0
         var packs = 0
         var stagedPacks = 0
+        var snapshots = 0
+        var clones = 0
         /// Raw bytes whose checksums were verified; 0 without --data.
         var provedBytes: UInt64 = 0
+        /// Imported, and not copied. With --data each was looked for.
+        var foreignObjects = 0
         /// Objects in the store that nothing names: a crash left them between a put and its commit. Harmless.
         var leftoverObjects = 0
         /// What --repair did, one line each.
@@ -83,16 +88,18 @@ struct CheckCommand: ParsableCommand {
         guard access(database, F_OK) == 0 else { return }
         let metadata: MetadataReport
         do {
-            metadata = try MetadataChecker.check(path: database)
+            metadata = try MetadataChecker.check(path: database, snapshots: paths.snapshots)
         } catch {
             throw SystemFailure("volume \"\(record.name)\"", error.description, status: .dataError)
         }
         let store = try OpenVolume.store(record, paths, logger: nil)
         let checker = PackChecker(store: store, stagingDirectory: paths.staging)
         var problems = metadata.problems
-        for pack in metadata.packs {
+        for pack in metadata.packs where pack.record.state != .doomed {
             report.provedBytes += checker.check(pack.record, rawEnd: pack.rawEnd, data: data, &problems)
         }
+        if data { try Self.check(metadata.foreignObjects, &problems) }
+        report.foreignObjects = metadata.foreignObjects.count
         do {
             report.leftoverObjects = try checker.leftovers(beside: Set(metadata.packs.map(\.record.id))).count
         } catch {
@@ -104,9 +111,30 @@ struct CheckCommand: ParsableCommand {
         report.bytes = metadata.bytes
         report.packs = metadata.packs.count
         report.stagedPacks = metadata.packs.count { $0.record.state == .staged }
+        report.snapshots = metadata.snapshots
+        report.clones = metadata.clones
         report.isWhole = problems.count == 0
         report.problemCount = problems.count
         report.problems = problems.lines
+    }
+
+    /// Makes sure that each imported object is still what it was.
+    private static func check(
+        _ objects: [(object: ForeignObject, source: ForeignSource)], _ problems: inout Problems
+    ) throws(SystemFailure) {
+        // No server, and so in no filter.
+        let opener = ForeignStores(reach: .network)
+        var stores: [Int64: any ForeignStore] = [:]
+        for (object, source) in objects {
+            let store: any ForeignStore
+            if let known = stores[source.id] { store = known } else { store = try opener.open(source) }
+            stores[source.id] = store
+            do {
+                try store.prove(object, source.url)
+            } catch {
+                problems.add("\(error)")
+            }
+        }
     }
 
     private func print(_ report: Report) throws(SystemFailure) {
@@ -122,10 +150,13 @@ struct CheckCommand: ParsableCommand {
         }
         for line in report.repairs { Swift.print("mended: \(line)") }
         for line in report.problems { Swift.print("damage: \(line)") }
+        let foreign = report.foreignObjects > 0 ? ", \(report.foreignObjects) imported objects" : ""
         let proved = data ? ", \(report.provedBytes) bytes proved against their checksums" : ""
+        let kept =
+            report.snapshots + report.clones == 0 ? "" : ", \(report.snapshots) snapshots, \(report.clones) clones"
         Swift.print(
             "\(report.volume): \(report.isWhole ? "whole" : "DAMAGED, \(report.problemCount) problems"); "
                 + "\(report.inodes) inodes, \(report.entries) entries, \(report.extents) extents, \(report.bytes) bytes, "
-                + "\(report.packs) packs (\(report.stagedPacks) staged)\(proved)")
+                + "\(report.packs) packs (\(report.stagedPacks) staged)\(foreign)\(kept)\(proved)")
     }
 }

@@ -127,12 +127,10 @@ struct DescriptorMount {
         guard (try? SecureDirectory.make(site.logs)) != nil,
             let log = try? FileDescriptor.open(file, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW)
         else { return }
-        var now = time(nil)
-        var parts = tm()
-        gmtime_r(&now, &parts)
-        var buffer = [CChar](repeating: 0, count: 32)
-        let count = strftime(&buffer, buffer.count, "%Y-%m-%dT%H:%M:%SZ", &parts)
-        let stamp = String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        try? log.write(Array("\(stamp) error berthfs: not mounted for a container: \(failure.message)\n".utf8))
+        let record = LogRecord(
+            program: "berthfs", level: "error", message: "not mounted for a container",
+            fields: [LogField.volume.rawValue: name, LogField.cause.rawValue: failure.message])
+        let format = LogFormat.chosen(nil, ProcessEnvironment.current(), try? UserSettings.load(site))
+        try? log.write(Array(record.line(format).utf8))
     }
 }

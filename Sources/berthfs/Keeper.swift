@@ -15,9 +15,6 @@ import Logging
 /// - At most one server runs. It has ended, with all its threads, before the next one starts.
 /// - `kept` holds each name once.
 struct Keeper: ~Copyable {
-    /// A server that dies so soon after its start, so often in a row, has a reason that starting it does not mend.
-    private static let soon = Duration.seconds(1)
-    private static let attempts = 3
     private static let restMicroseconds: UInt32 = 1_000_000
     private static let messageTimeout = Duration.seconds(10)
     /// Sessions, sockets and memory of one server are fewer.
@@ -52,27 +49,30 @@ struct Keeper: ~Copyable {
     /// is closed once that has been started.
     mutating func run(ready: Int32?) throws(SystemFailure) -> Int32 {
         var ready = ready
-        var deaths = 0
+        var deaths = Deaths()
+        var afterFault = false
         while true {
             let started = ContinuousClock.now
-            let end = try serve(ready)
+            let end = try serve(ready, afterFault)
             ready = nil
             if end == .exited(Handover.restartStatus) {
                 logger.info("the server is replaced", metadata: metadata)
+                afterFault = false
                 continue
             }
             if case .exited(let status) = end, status == 0 || !hasSessions { return status }
             guard hasSessions else { return 1 }
-            deaths = started.duration(to: .now) < Self.soon ? deaths + 1 : 1
-            logger.error("the server died and is started again", metadata: metadata.merging(["end": "\(end)"]) { $1 })
-            guard deaths < Self.attempts else {
+            afterFault = end.isFault
+            let mayStart = deaths.note(end, after: started.duration(to: .now))
+            logger.error("the server died", metadata: metadata.merging(["cause": "\(end)"]) { $1 })
+            guard mayStart else {
                 logger.critical(
                     "it dies too often: its mounts end, and programs get ENOTCONN; unmount and mount again",
                     metadata: metadata)
                 return 1
             }
             // What keeps it from starting may pass.
-            if deaths > 1 { usleep(Self.restMicroseconds) }
+            if deaths.isRepeated { usleep(Self.restMicroseconds) }
         }
     }
 
@@ -81,12 +81,13 @@ struct Keeper: ~Copyable {
     private var metadata: Logger.Metadata { ["volume": "\(volume)"] }
 
     /// Starts a server and answers it until it ends.
-    private mutating func serve(_ ready: Int32?) throws(SystemFailure) -> ChildEnd {
+    private mutating func serve(_ ready: Int32?, _ afterFault: Bool) throws(SystemFailure) -> ChildEnd {
         let keeperNumber: Int32 = 3
         let readyNumber: Int32 = 4
         let pair = try explaining("berthfs", "cannot make a socket") { () throws(Errno) in try UnixSocket.pair() }
         var command = Command(
             program, ["serve", volume, "--keeper-fd", "\(keeperNumber)"], environment: ProcessEnvironment.current())
+        if afterFault { command.arguments.append("--after-fault") }
         command.descriptors = [.init(from: pair.second.rawValue, to: keeperNumber)]
         if let ready {
             command.arguments += ["--ready-fd", "\(readyNumber)"]

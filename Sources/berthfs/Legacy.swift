@@ -7,10 +7,11 @@ import LinuxSystem
 import Logging
 import Packs
 import SQLiteMetadata
+import Synchronization
 
 /// What one server of a volume leaves to the next, should it die or be replaced: the sessions, and memory with what was
 /// acknowledged and is not in the database yet.
-// SAFETY: all members are constant; `redo` is used under the metadata store's lock only, from its opening on.
+// SAFETY: all members but `hasReported`, an atomic, are constant; `redo` is used under the metadata store's lock only, from its opening on.
 final class Legacy: @unchecked Sendable {
     /// What is noted of a session's descriptor.
     struct SessionNote: Codable {
@@ -27,14 +28,18 @@ final class Legacy: @unchecked Sendable {
     let isTakenOver: Bool
     /// The buffers are an earlier server's.
     let hasBuffers: Bool
+    private let afterFault: Bool
     private let logger: Logger
     private let parent = getppid()
+    private let hasReported = Atomic<Bool>(false)
 
     /// The keeper's process; nil where it has ended.
     var keeperID: Int32? { getppid() == parent ? parent : nil }
 
-    init(_ link: KeeperLink, logger: Logger) {
+    /// `afterFault`: the server before died of a fault of its own.
+    init(_ link: KeeperLink, afterFault: Bool, logger: Logger) {
         self.link = link
+        self.afterFault = afterFault
         self.logger = logger
         isTakenOver = link.names.contains { $0.hasPrefix(Handover.sessionPrefix) }
         hasBuffers = link.names.contains("buffers")
@@ -45,6 +50,18 @@ final class Legacy: @unchecked Sendable {
             logger.error(
                 "there is no memory that outlives the server: should it die, what was not committed is lost")
         }
+    }
+
+    /// Why nothing can be left to another server; nil where all can.
+    var trouble: String? {
+        if keeperID == nil { return "the process that would start another, its keeper, is gone" }
+        return slots == nil || buffers == nil || redo == nil ? "there is no memory that outlives it" : nil
+    }
+
+    /// Says once that the keeper has ended.
+    func lookAfterKeeper() {
+        guard keeperID == nil, !hasReported.exchange(true, ordering: .relaxed) else { return }
+        logger.error("should this server die, its mounts end", metadata: ["cause": "\(trouble ?? "")"])
     }
 
     private static func redoLog(_ link: KeeperLink, _ slots: RequestSlots?) -> RedoLog? {
@@ -67,6 +84,16 @@ final class Legacy: @unchecked Sendable {
         guard let memory = try? SharedMemory("berth-\(name)", byteCount: byteCount) else { return nil }
         link.keep(name, memory.number)
         return memory
+    }
+
+    /// Once the redo log has said what was done.
+    func settle() {
+        guard let slots else { return }
+        slots.settle(afterFault: afterFault)
+        guard !slots.refused.isEmpty else { return }
+        logger.error(
+            "requests that servers died of are answered with EIO from now on",
+            metadata: ["cause": "\(slots.refused.count) of them"])
     }
 
     // MARK: Sessions

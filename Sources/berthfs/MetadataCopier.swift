@@ -44,17 +44,23 @@ final class MetadataCopier: @unchecked Sendable {
             unlink(paths.copiedMark)
             copied = volume.fileSystem.changeCount
         }
+        volume.fileSystem.noteCopied(copied ?? 0)
     }
 
     func start() {
         thread = WorkerThread(name: "berth-copy") { self.run() }
     }
 
-    func stop() {
+    /// Begins no copy any more: before those who wait for the store are let go.
+    func prepareToStop() {
         monitor.lock()
         isStopping = true
         monitor.signalAll()
         monitor.unlock()
+    }
+
+    func stop() {
+        prepareToStop()
         thread?.join()
         thread = nil
     }
@@ -69,11 +75,13 @@ final class MetadataCopier: @unchecked Sendable {
             if isOver { return }
             let reached = volume.fileSystem.changeCount
             guard reached != copied else { continue }
+            // What cannot be stored now is in the copy as staged, and is missed if this node is lost.
+            if let failure = volume.packs.flush(seconds: Self.storeSeconds) {
+                logger.debug("copied before all data is stored", metadata: ["cause": "\(failure)"])
+            }
+            // One that was let go at the end must not wait for the store once more.
+            if monitor.withLock({ isStopping }) { return }
             attempt(reached) {
-                // What cannot be stored now is in the copy as staged, and is missed if this node is lost.
-                if let failure = volume.packs.flush(seconds: Self.storeSeconds) {
-                    logger.debug("copied before all data is stored", metadata: ["cause": "\(failure)"])
-                }
                 unlink(paths.copy)
                 try volume.fileSystem.copyMetadata(to: paths.copy)
                 defer { unlink(paths.copy) }
@@ -95,6 +103,7 @@ final class MetadataCopier: @unchecked Sendable {
         do {
             try copy()
             copied = reached
+            volume.fileSystem.noteCopied(reached)
             if hasFailed { logger.info("the metadata is copied into the store again") }
             hasFailed = false
         } catch {

@@ -42,7 +42,7 @@ struct MountCommand: ParsableCommand {
             if let descriptor { return try descriptor.run(foreground: foreground) }
             let service = MountService(
                 paths: SitePaths(environment: environment), environment: environment, program: program)
-            let target = try service.mount(try VolumeName(name), at: directory, readOnly: option.last == .readOnly)
+            let target = try service.mount(try VolumeReference(name), at: directory, readOnly: option.last == .readOnly)
             guard foreground else { return }
             ProcessEnvironment.complain("\(name) is mounted at \(target); interrupt to unmount")
             try Self.holdUntilUnmounted(target, service)

@@ -4,9 +4,11 @@ import Glibc
 import LinuxSystem
 import Logging
 import Metadata
+import Metrics
 import ObjectStorage
 import Packs
 import SQLiteMetadata
+import Sandbox
 import VFS
 import Volumes
 
@@ -16,41 +18,58 @@ struct OpenVolume {
     let metadata: SQLiteMetadataStore
     let packs: PackStore
     let fileSystem: FileSystem
+    let meter = VolumeMeter()
+    let keeper: CacheKeeper
+    let configuration: FileSystemConfiguration
+    /// What the server must get at.
+    let reach: SystemCallFilter.Reach
 
     /// With a legacy, what an earlier server had not committed is done again.
     init(
-        _ record: VolumeRecord, _ paths: VolumePaths, legacy: Legacy? = nil, logger: Logger
+        _ record: VolumeRecord, _ paths: VolumePaths, _ caches: CacheSite, _ settings: UserSettings,
+        legacy: Legacy? = nil, logger: Logger
     ) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
         // Programs wait while a session is taken over, and the store was looked at when it began.
-        store = try Self.store(record, paths, isKnown: legacy?.isTakenOver ?? false, logger: logger)
-        let cache = record.cache(paths)
+        store = try Self.store(
+            record, paths, isKnown: legacy?.isTakenOver ?? false, logger: logger, meter: meter.store)
         // Copies are proved before use, but they can be read: nobody else may enter, or have made it.
-        try SecureDirectory.make(cache)
+        let cache = try caches.places(record, settings).choose()
+        let quarter = CacheShare.usual(in: cache)
+        let share = caches.share(of: record, in: cache, quarter: quarter, settings)
         try Self.rescue(legacy, paths)
         metadata = try Self.metadata(paths, legacy?.redo)
-        legacy?.slots?.settle()
+        legacy?.settle()
+        reach = try Self.reach(record, paths, metadata)
+        let opener = ForeignStores(reach: reach, meter: meter.store).opener
         do throws(Errno) {
             packs = try PackStore(
                 PackStoreConfiguration(
                     stagingDirectory: paths.staging, cacheDirectory: cache,
-                    cacheLimit: Self.cacheLimit(cache, record.options.cacheSize),
-                    compression: record.packCompression, epoch: try Self.nextEpoch(metadata),
-                    bufferMemory: legacy?.buffers),
+                    cacheLimit: Int(clamping: share.bytes), cacheFloor: Int(clamping: share.free),
+                    compression: record.packCompression, epoch: try metadata.nextEpoch(),
+                    baseEpoch: record.bases?.map(\.lastEpoch).max() ?? 0, bufferMemory: legacy?.buffers,
+                    meter: meter.packs, foreignOpener: opener,
+                    reportCache: { logger.warning("cache", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }),
                 store: store)
         } catch {
             throw SystemFailure(
                 subject, "staging \(paths.staging) or cache \(cache) cannot be used", error,
                 fix: "make room, and make sure both are yours")
         }
+        keeper = CacheKeeper(record.name, caches, packs, quarter: quarter)
+        var configuration = FileSystemConfiguration(
+            sizeLimit: record.options.size, inodeLimit: record.options.inodes, trash: record.trashSettings(),
+            durability: record.options.durability == .store ? .store(seconds: Self.storeSeconds) : .local,
+            hasRoom: { Self.hasRoom(directory) },
+            report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) },
+            commits: meter.commits)
+        configuration.snapshotDirectory = paths.snapshots
+        self.configuration = configuration
         do {
             fileSystem = try FileSystem(
-                metadata: metadata, packs: packs,
-                configuration: FileSystemConfiguration(
-                    sizeLimit: record.options.size, inodeLimit: record.options.inodes,
-                    hasRoom: { Self.hasRoom(directory) },
-                    report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }),
+                metadata: metadata, packs: packs, configuration: configuration,
                 isTakenOver: legacy?.isTakenOver ?? false)
         } catch {
             throw SystemFailure(subject, error.description, status: .dataError)
@@ -59,18 +78,39 @@ struct OpenVolume {
 
     /// The volume's store, looked at now, and not at the first read that misses the cache.
     static func store(
-        _ record: VolumeRecord, _ paths: VolumePaths, isKnown: Bool = false, logger: Logger?
+        _ record: VolumeRecord, _ paths: VolumePaths, isKnown: Bool = false, logger: Logger?,
+        meter: StoreMeter = StoreMeter()
+    ) throws(SystemFailure) -> any ObjectStore {
+        let own = try ownStore(record, paths, isKnown, logger, meter)
+        guard let bases = record.bases, !bases.isEmpty else { return own }
+        var layers: [LayeredStore.Base] = []
+        for base in bases {
+            let store = try ownStore(
+                VolumeRecord(name: try VolumeName(base.volume), createdAt: "", options: base.options),
+                paths.sibling(base.volume), isKnown, logger, meter)
+            layers.append(LayeredStore.Base(store: store, lastEpoch: base.lastEpoch))
+        }
+        return LayeredStore(own: own, bases: layers)
+    }
+
+    private static func ownStore(
+        _ record: VolumeRecord, _ paths: VolumePaths, _ isKnown: Bool, _ logger: Logger?, _ meter: StoreMeter
     ) throws(SystemFailure) -> any ObjectStore {
         switch record.place(paths) {
-        case .directory(let root): try directoryStore(root)
-        case .bucket: isKnown ? try Bucket(record).store : try Bucket(record).open(logger: logger)
+        case .directory(let root): return try directoryStore(root, isKnown, meter)
+        case .bucket:
+            let bucket = try Bucket(record, meter: meter)
+            return isKnown ? bucket.store : try bucket.open(logger: logger)
         }
     }
 
-    private static func directoryStore(_ root: String) throws(SystemFailure) -> DirectoryStore {
+    private static func directoryStore(
+        _ root: String, _ isKnown: Bool, _ meter: StoreMeter
+    ) throws(SystemFailure) -> DirectoryStore {
+        if isKnown { return DirectoryStore(knownRoot: root, meter: meter) }
         let fix = "mount its file system, or make it yours again"
         do {
-            let store = try DirectoryStore(root: root)
+            let store = try DirectoryStore(root: root, meter: meter)
             guard access(root, R_OK | W_OK | X_OK) == 0 else {
                 throw SystemFailure("store \(root)", "cannot be used", .current, fix: fix, status: .unavailable)
             }
@@ -98,6 +138,22 @@ struct OpenVolume {
         }
     }
 
+    /// A volume whose metadata came from elsewhere may have imported from buckets; its next server gets keys, too.
+    private static func reach(
+        _ record: VolumeRecord, _ paths: VolumePaths, _ metadata: SQLiteMetadataStore
+    ) throws(SystemFailure) -> SystemCallFilter.Reach {
+        guard record.reach(paths) == .files else { return .network }
+        let sources: [ForeignSource]
+        do {
+            sources = try metadata.transaction { transaction throws(Errno) in try transaction.sources() }
+        } catch {
+            throw SystemFailure("volume \"\(record.name)\"", "its metadata cannot be read", error, status: .dataError)
+        }
+        guard sources.contains(where: { !$0.url.hasPrefix(ForeignStores.fileScheme) }) else { return .files }
+        try VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current())).noteBuckets(record)
+        return .network
+    }
+
     static func metadata(_ paths: VolumePaths, _ redo: RedoLog? = nil) throws(SystemFailure) -> SQLiteMetadataStore {
         do {
             return try SQLiteMetadataStore(path: paths.database, redo: redo)
@@ -106,19 +162,9 @@ struct OpenVolume {
         }
     }
 
-    /// A number that no earlier opening had, durable before the first pack carries it.
-    private static func nextEpoch(_ metadata: SQLiteMetadataStore) throws(Errno) -> UInt32 {
-        let epoch = try metadata.transaction { transaction throws(Errno) in
-            let epoch = (try transaction.setting(epochKey).flatMap { UInt32($0) } ?? 0) + 1
-            try transaction.setSetting(epochKey, to: "\(epoch)")
-            return epoch
-        }
-        try metadata.commit(prepare: {})
-        try metadata.synchronize()
-        return epoch
-    }
+    /// What fsync and close wait for the store at most, where they do.
+    private static let storeSeconds = 120.0
 
-    static let epochKey = "epoch"
     /// How often the volume was recovered from its store.
     static let generationKey = "generation"
 
@@ -140,11 +186,11 @@ struct OpenVolume {
     static func passOver(_ database: String, generation: UInt32? = nil) throws(SystemFailure) {
         do {
             let metadata = try SQLiteMetadataStore(path: database)
-            try metadata.transaction { transaction throws(Errno) in
-                let epochs = try transaction.packs().map(\.id.epoch)
-                let epoch = max(epochs.max() ?? 0, try transaction.setting(epochKey).flatMap { UInt32($0) } ?? 0)
-                try transaction.setSetting(epochKey, to: "\(epoch + epochDistance)")
-                if let generation { try transaction.setSetting(generationKey, to: "\(generation)") }
+            try metadata.passOverEpochs(by: epochDistance)
+            if let generation {
+                try metadata.transaction { transaction throws(Errno) in
+                    try transaction.setSetting(generationKey, to: "\(generation)")
+                }
             }
             try metadata.commit(prepare: {})
             try metadata.close()
@@ -162,15 +208,5 @@ struct OpenVolume {
         guard statvfs(directory, &status) == 0 else { return true }
         let unit = UInt64(status.f_frsize)
         return UInt64(status.f_bavail) * unit >= min(reservedBytes, UInt64(status.f_blocks) * unit / 20)
-    }
-
-    /// What the user chose; else 16 GiB, and never more than a quarter of what is free: the file system holds other things, too.
-    private static func cacheLimit(_ directory: String, _ chosen: UInt64?) -> Int {
-        if let chosen { return Int(clamping: chosen) }
-        let most = 16 << 30
-        var status = statvfs()
-        let parent = directory.split(separator: "/").dropLast().joined(separator: "/")
-        guard statvfs("/" + parent, &status) == 0 else { return most / 4 }
-        return min(most, Int(clamping: UInt64(status.f_bavail) * UInt64(status.f_frsize) / 4))
     }
 }

@@ -118,9 +118,7 @@ struct RecoverCommand: ParsableCommand {
         let packs = try metadata.transaction { transaction throws(Errno) in try transaction.packs() }
         for pack in packs where pack.state == .staged {
             do throws(PackReadFailure) {
-                let index = try PackIndex(reading: pack.id, from: store)
-                let size: UInt64
-                do { size = try store.size(ObjectName(pack: pack.id)) } catch { throw PackReadFailure.store(error) }
+                let (index, size) = try PackIndex.stored(pack.id, in: store)
                 do throws(Errno) {
                     try metadata.transaction { transaction throws(Errno) in
                         try transaction.putPack(
@@ -177,21 +175,11 @@ struct VolumePlace {
 
     /// Gives the record what the volume was made with, but for what depends on the machine.
     func adoptOptions(_ original: [UInt8]) throws(SystemFailure) {
-        let found = try Self.decode(original, "the copy")
-        var adopted = record
-        adopted.createdAt = found.createdAt
-        adopted.options = found.options
+        var adopted = try Self.decode(original, "the copy")
+        adopted.name = record.name
         adopted.options.store = record.options.store
         adopted.options.bucket = record.options.bucket
         adopted.options.cacheDirectory = record.options.cacheDirectory
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        do {
-            try AtomicFile.replace(path, Array(try encoder.encode(adopted)) + [0x0A])
-        } catch let error as SystemFailure {
-            throw error
-        } catch {
-            throw SystemFailure(path, "cannot be written: \(error)", status: .software)
-        }
+        try AtomicFile.replace(path, try VolumeRegistry.encode(adopted))
     }
 }

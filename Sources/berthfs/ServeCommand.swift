@@ -26,15 +26,23 @@ struct ServeCommand: ParsableCommand {
     @Option(help: .hidden)
     var keeperFd: Int32?
 
+    @Flag(help: .hidden)
+    var afterFault = false
+
+    @Option(help: "The form of the log, text or json; default: BERTH_LOG_FORMAT, your settings, text.")
+    var logFormat: LogFormat?
+
     func run() throws {
         Signals.prepare()
+        berth_return_large_blocks()
         umask(0o077)
-        let logger = Self.logger()
+        let logger = logger()
         guard let keeperFd else { return try keep(logger) }
         let reporter = ReadinessReporter(descriptor: readyFd)
         let served: ServedVolume
         do throws(SystemFailure) {
-            served = try start(Legacy(try KeeperLink(keeperFd, logger: logger), logger: logger), logger)
+            let link = try KeeperLink(keeperFd, logger: logger)
+            served = try start(Legacy(link, afterFault: afterFault, logger: logger), logger)
         } catch {
             logger.critical("the volume cannot be served", metadata: ["cause": "\(error.message)"])
             reporter.failed(error)
@@ -84,7 +92,8 @@ struct ServeCommand: ParsableCommand {
                 status: .temporaryFailure)
         }
         do throws(SystemFailure) {
-            return try serve(record, paths, socket, legacy, settings, logger)
+            let caches = CacheSite(VolumeRegistry(paths: site), environment: environment)
+            return try serve(record, paths, socket, caches, legacy, settings, logger)
         } catch {
             // One that is to be tried again keeps its socket: clients wait.
             if !legacy.isTakenOver { unlink(paths.controlSocket) }
@@ -111,28 +120,38 @@ struct ServeCommand: ParsableCommand {
     }
 
     private func serve(
-        _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ legacy: Legacy,
-        _ settings: UserSettings, _ logger: Logger
+        _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ caches: CacheSite,
+        _ legacy: Legacy, _ settings: UserSettings, _ logger: Logger
     ) throws(SystemFailure) -> ServedVolume {
         let lock = try Self.lock(paths, legacy)
-        let volume = try OpenVolume(record, paths, legacy: legacy, logger: logger)
+        let volume = try OpenVolume(record, paths, caches, settings, legacy: legacy, logger: logger)
         let copier = try MetadataCopier(record, volume, paths, logger: logger)
+        let fileSystem = volume.fileSystem
+        let registry = VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current()))
+        let name = try VolumeName(record.name)
         let server = Server(
-            volume: record.name, directory: paths.directory, fileSystem: volume.fileSystem,
-            warmer: Warmer(volume: record.name, fileSystem: volume.fileSystem, packs: volume.packs), legacy: legacy,
-            linger: settings.serverIdle, logger: logger)
+            volume: record.name, directory: paths.directory, fileSystem: fileSystem,
+            warmer: Warmer(volume: record.name, fileSystem: fileSystem, packs: volume.packs),
+            snapshots: SnapshotService(record.name, paths, volume),
+            transfers: Transfers(
+                volume: record.name, fileSystem: fileSystem,
+                stores: ForeignStores(reach: volume.reach, meter: volume.meter.store)),
+            census: StatisticsCensus(volume: record.name, opened: volume, startTime: StatisticsCensus.now()),
+            legacy: legacy, linger: settings.serverIdle, logger: logger,
+            reload: { () throws(SystemFailure) in try registry.record(name).apply(to: fileSystem.trashSettings) })
         Signals.onTermination { server.stop() }
         let listener = Self.listener(socket, paths.controlSocket, server, legacy, logger)
         let inner = Self.innerListener(paths, server, legacy, logger)
         server.stayWhile { listener.hasClients || inner?.hasClients ?? false }
         do throws(SandboxFailure) {
-            try SystemCallFilter.enter(record.reach(paths))
+            try SystemCallFilter.enter(volume.reach)
         } catch {
             throw SystemFailure("berthfs", error.description, status: .systemError)
         }
         server.takeOver(distrusted: volume.distrusted(legacy))
         listener.start()
         inner?.start()
+        volume.keeper.start()
         copier?.start()
         logger.info("serving", metadata: ["volume": "\(record.name)", "pid": "\(getpid())"])
         return ServedVolume(
@@ -158,11 +177,20 @@ struct ServeCommand: ParsableCommand {
             answer: { server.answer($0, passed: $1) })
     }
 
-    private static func logger() -> Logger {
-        LoggingSystem.bootstrap(StreamLogHandler.standardError)
-        return Logger(label: "berthfs")
+    /// Settings that cannot be read are an error of `start`, which is logged.
+    private func logger() -> Logger {
+        let environment = ProcessEnvironment.current()
+        let settings = try? UserSettings.load(SitePaths(environment: environment))
+        var fields: [LogField: String] = [.volume: name, .runtime: "host"]
+        if let job = SessionOrigin(runtime: .host, namespace: nil, environment: environment).job {
+            (fields[.runtime], fields[.job]) = ("slurm", job)
+        }
+        return LogWriter.logger(
+            program: "berthfs", format: LogFormat.chosen(logFormat, environment, settings), fields: fields)
     }
 }
+
+extension LogFormat: ExpressibleByArgument {}
 
 typealias ControlListener = RequestListener<ServerRequest, ServerReply>
 
@@ -179,13 +207,18 @@ struct ServedVolume: ~Copyable {
     borrowing func serveToEnd(storeSeconds: Double) throws(SystemFailure) {
         if server.waitForEnd() { leave() }
         lock.noteClosing()
+        volume.keeper.stop()
         for listener in listeners { listener.close() }
+        // A request that waits for a store that is away would hold up the end of its session.
+        copier?.prepareToStop()
+        volume.fileSystem.letGo()
         server.endSessions()
         copier?.stop()
         defer { copier?.copyClosed() }
+        let chosen = server.chosenStoreSeconds
         // A copy is worth what the store holds of its data: a pack that is not full goes, too.
-        if copier != nil { _ = volume.packs.flush(seconds: storeSeconds) }
-        if let unstored = volume.fileSystem.close(storeSeconds: storeSeconds) {
+        let storesAll = chosen != nil || copier != nil
+        if let unstored = volume.fileSystem.close(storeSeconds: chosen ?? storeSeconds, storesAll: storesAll) {
             logger.error("not everything is in the store; it stays in staging", metadata: ["cause": "\(unstored)"])
             throw SystemFailure(
                 "the store", unstored, fix: "serve the volume again when the store is back", status: .temporaryFailure)

@@ -5,6 +5,7 @@ import FileModel
 import Glibc
 import LinuxSystem
 import Logging
+import Metrics
 import VFS
 
 /// One volume being served: its sessions, and the clients that ask for more.
@@ -36,19 +37,35 @@ final class Server: @unchecked Sendable {
     private var isStopping = false
     private var isRestarting = false
     private var isAsked: @Sendable () -> Bool = { false }
+    /// What somebody who told it to end gives the store; nil: nobody said.
+    private var storeSeconds: Double?
     private var lastActivity = ContinuousClock.now
 
     private let warmer: Warmer
     private let legacy: Legacy
+    private let census: StatisticsCensus
+    private let snapshots: SnapshotService
+    /// Nobody may come in: the volume's content is being replaced.
+    private var isClosedToSessions = false
+    private let space: SpaceService
+    /// Takes over what changed in the volume's record.
+    private let reload: @Sendable () throws(SystemFailure) -> Void
+    private let transfers: Transfers
     /// The volume's own.
     private let directory: String
 
     init(
-        volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, legacy: Legacy, linger: Duration,
-        logger: Logger
+        volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, snapshots: SnapshotService,
+        transfers: Transfers, census: StatisticsCensus, legacy: Legacy, linger: Duration, logger: Logger,
+        reload: @escaping @Sendable () throws(SystemFailure) -> Void
     ) {
         self.legacy = legacy
         self.warmer = warmer
+        self.census = census
+        self.snapshots = snapshots
+        self.reload = reload
+        space = SpaceService(volume: volume, fileSystem: fileSystem)
+        self.transfers = transfers
         self.directory = directory
         self.linger = linger
         self.volume = volume
@@ -63,23 +80,32 @@ final class Server: @unchecked Sendable {
         while !isStopping {
             let patience = hadSession ? linger : max(linger, Self.firstSessionLinger)
             // A client that has connected may be about to hand over a session.
-            if warmer.isBusy || isAsked() { lastActivity = .now }
+            if isBusy || isAsked() { lastActivity = .now }
             if sessions.isEmpty && lastActivity.duration(to: .now) >= patience { isStopping = true }
+            legacy.lookAfterKeeper()
             // Looks again each second: nothing has to wake it for the time to pass.
             if !isStopping { _ = monitor.wait(seconds: 1) }
         }
         return isRestarting
     }
 
+    /// Somebody waits for what it does beside serving requests.
+    private var isBusy: Bool { warmer.isBusy || snapshots.isBusy || transfers.isBusy }
+
     /// Keeps an idle server while `isAsked` answers true. Call it before `waitForEnd`.
     func stayWhile(_ isAsked: @escaping @Sendable () -> Bool) { monitor.withLock { self.isAsked = isAsked } }
 
-    func stop() {
+    /// `storeSeconds`: how long to go on storing, and all that is staged then.
+    func stop(storeSeconds: Double? = nil) {
         monitor.lock()
         isStopping = true
+        self.storeSeconds = storeSeconds ?? self.storeSeconds
         monitor.signalAll()
         monitor.unlock()
     }
+
+    /// How long whoever told it to end gives the store.
+    var chosenStoreSeconds: Double? { monitor.withLock { storeSeconds } }
 
     /// Ends the sessions that are still there, so that nothing comes in while the volume is closed.
     func endSessions() {
@@ -88,10 +114,11 @@ final class Server: @unchecked Sendable {
     }
 
     private func restart() throws(SystemFailure) {
-        guard !warmer.isBusy else {
+        guard !isBusy else {
             throw SystemFailure(
-                "volume \"\(volume)\"", "is fetching or storing data for somebody",
-                fix: "wait for `berth warm` or `berth sync`, and try again", errno: .busy, status: .temporaryFailure)
+                "volume \"\(volume)\"", "is at work for somebody",
+                fix: "wait for `berth warm`, `sync`, `import`, `export`, `snapshot` or `gc`, and try again",
+                errno: .busy, status: .temporaryFailure)
         }
         monitor.lock()
         defer { monitor.unlock() }
@@ -139,14 +166,26 @@ final class Server: @unchecked Sendable {
                 do { try fileSystem.synchronize() } catch {
                     throw SystemFailure("volume \"\(volume)\"", "cannot be synchronized", error)
                 }
-            case .stop: stop()
+            case .stop(let seconds): stop(storeSeconds: seconds.map { max(0, $0) })
             case .restart: try restart()
             case .warm(let order): return .warming(try warmer.start(order, list: passed))
             case .warming(let job): return .warming(try warmer.progress(job))
-            case .evict(let selection):
-                let evicted = try warmer.evict(selection, list: passed)
-                return .evicted(packs: evicted.packs, bytes: evicted.bytes)
+            case .evict(let selection, let pinnedToo):
+                let evicted = try warmer.evict(selection, list: passed, pinnedToo: pinnedToo)
+                return .evicted(packs: evicted.packs, bytes: evicted.bytes, pinned: evicted.pinned)
+            case .unpin(let selection): return .unpinned(packs: try warmer.unpin(selection, list: passed))
+            case .cache: return .cache(warmer.cacheReport())
             case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
+            case .statistics: return .statistics(try census.take(attachments()))
+            case .reload: try reload()
+            case .space(let request):
+                defer { touch() }
+                return .space(try space.answer(request))
+            case .snapshot(let request): return .snapshot(try answer(request))
+            case .collect(let dryRun): return .collected(try snapshots.collect(dryRun: dryRun, lines: passed))
+            case .importData(let order): return .transferring(try transfers.start(order))
+            case .exportData(let order): return .transferring(try transfers.start(order, passed))
+            case .transferring(let job): return .transferring(try transfers.progress(job))
             case .copy(let name): try copyMetadata(name)
             }
             return .done
@@ -169,12 +208,15 @@ final class Server: @unchecked Sendable {
     private func make(
         _ attachment: Attachment, _ device: consuming FileDescriptor, takingOver negotiation: Negotiation?
     ) throws(SystemFailure) -> Served {
+        let shown = try attachment.snapshot.map { name throws(SystemFailure) in try snapshots.open(name) }
         do {
             let connection = try Connection(
-                device, fileSystem: fileSystem, name: attachment.session, identity: attachment.identity,
-                isReadOnly: attachment.readOnly, slots: legacy.slots, takingOver: negotiation)
+                device, fileSystem: shown ?? fileSystem, name: attachment.session, identity: attachment.identity,
+                isReadOnly: attachment.readOnly || shown != nil, meter: census.meter.requests, slots: legacy.slots,
+                takingOver: negotiation)
             return Served(connection: connection, attachment: attachment)
         } catch {
+            if let name = attachment.snapshot { snapshots.release(name) }
             throw SystemFailure(attachment.mountpoint, error.description, status: .systemError)
         }
     }
@@ -182,7 +224,12 @@ final class Server: @unchecked Sendable {
     private func start(_ served: Served) throws(SystemFailure) {
         let connection = served.connection
         let attachment = served.attachment
-        try add(served)
+        do throws(SystemFailure) {
+            try add(served)
+        } catch {
+            if let name = attachment.snapshot { snapshots.release(name) }
+            throw error
+        }
         let ready = Latch()
         // Detached on purpose: it ends with its session, and `sessions` says when that is.
         _ = WorkerThread(name: "berth-session") {
@@ -201,9 +248,10 @@ final class Server: @unchecked Sendable {
     private func add(_ served: Served) throws(SystemFailure) {
         monitor.lock()
         defer { monitor.unlock() }
-        guard !isStopping else {
+        guard !isStopping, !isClosedToSessions else {
             throw SystemFailure(
-                "volume \"\(volume)\"", "its server is ending", fix: "try again", errno: Errno(EAGAIN),
+                "volume \"\(volume)\"", isStopping ? "its server is ending" : "is being restored", fix: "try again",
+                errno: Errno(EAGAIN),
                 status: .temporaryFailure)
         }
         let name = served.attachment.session
@@ -223,8 +271,33 @@ final class Server: @unchecked Sendable {
         lastActivity = .now
         monitor.signalAll()
         monitor.unlock()
+        if let name = attachment.snapshot { snapshots.release(name) }
         logger.info("session ended", metadata: metadata(attachment))
     }
+
+    private func answer(_ request: SnapshotRequest) throws(SystemFailure) -> SnapshotReply {
+        guard case .restoreAll = request else {
+            return try snapshots.answer(request, sessions: attachments())
+        }
+        try closeToSessions()
+        defer { monitor.withLock { isClosedToSessions = false } }
+        return try snapshots.answer(request, sessions: [])
+    }
+
+    private func closeToSessions() throws(SystemFailure) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        guard sessions.isEmpty else {
+            let places = sessions.values.map(\.attachment.mountpoint).sorted().joined(separator: ", ")
+            throw SystemFailure(
+                "volume \"\(volume)\"", "is mounted at \(places)", fix: "unmount it first, or restore a path of it",
+                errno: .busy, status: .temporaryFailure)
+        }
+        isClosedToSessions = true
+    }
+
+    /// A server that is asked things does not end between two questions.
+    private func touch() { monitor.withLock { lastActivity = .now } }
 
     private func isServed(_ session: String) -> Bool { monitor.withLock { sessions[session] != nil } }
 
@@ -236,6 +309,8 @@ final class Server: @unchecked Sendable {
         while sessions[session] != nil { monitor.wait() }
         monitor.unlock()
     }
+
+    private func attachments() -> [Attachment] { monitor.withLock { sessions.values.map(\.attachment) } }
 
     private func copyMetadata(_ name: String) throws(SystemFailure) {
         guard name.hasSuffix(".db"), name != "meta.db", !name.hasPrefix("."), !name.contains("/") else {
@@ -258,18 +333,22 @@ final class Server: @unchecked Sendable {
         } catch {
             throw SystemFailure("volume \"\(volume)\"", "cannot be looked at", error)
         }
-        let list = monitor.withLock {
-            sessions.values.map(\.attachment).map {
-                ServerStatus.Session(
-                    session: $0.session, mountpoint: $0.mountpoint, readOnly: $0.readOnly, origin: $0.origin,
-                    users: $0.identity.users)
-            }
+        let list = attachments().map {
+            ServerStatus.Session(
+                session: $0.session, mountpoint: $0.mountpoint, readOnly: $0.readOnly, origin: $0.origin,
+                users: $0.identity.users)
         }
         return ServerStatus(
             volume: volume, processID: getpid(), version: Release.version,
             sessions: list.sorted { $0.mountpoint < $1.mountpoint }, readOnlyReason: fileSystem.readOnlyReason,
             files: usage.files, bytes: usage.bytes, keeperID: legacy.keeperID,
-            handover: legacy.keeperID.map { _ in Handover.format })
+            handover: legacy.keeperID.map { _ in Handover.format }, irreplaceable: irreplaceable)
+    }
+
+    private var irreplaceable: String? {
+        if let reason = legacy.trouble { return reason }
+        let canAll = monitor.withLock { sessions.values.allSatisfy { $0.connection.negotiation != nil } }
+        return canAll ? nil : "Linux 6.9 or later is needed to replace it"
     }
 
     private func metadata(_ attachment: Attachment) -> Logger.Metadata {

@@ -50,11 +50,11 @@ final class Warmer: @unchecked Sendable {
     // MARK: Warming
 
     func start(_ order: WarmOrder, list: consuming FileDescriptor?) throws(SystemFailure) -> WarmProgress {
-        let packs = try find(order.selection, list).sorted()
+        let packs = try packsToLookAt(order, list)
         monitor.lock()
         defer { monitor.unlock() }
         jobs = jobs.filter { !$0.value.progress.isOver || $0.value.lastAsked.duration(to: .now) < Self.silence }
-        guard jobs.count < Self.jobLimit else {
+        guard jobs.values.count(where: { !$0.progress.isOver }) < Self.jobLimit else {
             throw SystemFailure(
                 "volume \"\(volume)\"", "is being warmed by \(jobs.count) commands", fix: "wait for one of them",
                 errno: .busy, status: .temporaryFailure)
@@ -80,35 +80,67 @@ final class Warmer: @unchecked Sendable {
         return job.progress
     }
 
-    private func run(_ number: Int) {
-        while let (pack, isCheck) = next(number) {
-            var fetched = 0
-            var failure: String?
-            if !isCheck {
-                do {
-                    fetched = try packs.warm(pack)
-                } catch {
-                    failure = "pack \(pack): \(error)"
-                }
+    /// What an order is about. Pins first: what is fetched must not be pushed out by what is fetched next.
+    private func packsToLookAt(
+        _ order: WarmOrder, _ list: consuming FileDescriptor?
+    ) throws(SystemFailure) -> [PackID] {
+        switch order.purpose {
+        case .fetch, .check: return try find(order.selection, list).filter { $0.state == .stored }.map(\.id)
+        case .verify: return packs.cachedPacks.filter { !$0.isForeign }.sorted()
+        case .pin:
+            let found = try find(order.selection, list)
+            guard !found.contains(where: \.id.isForeign) else {
+                throw SystemFailure(
+                    "volume \"\(volume)\"", "holds imported data there, which cannot be pinned",
+                    fix: "warm it without --pin, or pin other paths", errno: .notSupported, status: .unavailable)
             }
-            let isLocal = failure == nil && packs.isWarm(pack)
+            do {
+                try packs.pin(found)
+            } catch {
+                throw SystemFailure(
+                    "volume \"\(volume)\"", "\(error)",
+                    fix: "unpin others (`berth cache unpin`), or raise cache-size (`berth volume set`)",
+                    errno: .noSpace, status: .cannotCreate)
+            }
+            return found.map(\.id)
+        }
+    }
+
+    private func run(_ number: Int) {
+        while let (pack, purpose) = next(number) {
+            var fetched = 0
+            var verdict = CopyVerdict()
+            var failure: String?
+            do {
+                switch purpose {
+                case .fetch, .pin: fetched = try packs.warm(pack)
+                case .verify: verdict = try packs.verify(pack)
+                case .check: break
+                }
+            } catch {
+                failure = "pack \(pack): \(error)"
+            }
+            if verdict.badFrames > 0 { failure = "pack \(pack): \(verdict.badFrames) frames were damaged; dropped" }
+            let isWhole = purpose == .verify ? verdict.badFrames + verdict.missingFrames == 0 : packs.isWarm(pack)
             monitor.lock()
             jobs[number]?.progress.done += 1
-            jobs[number]?.progress.local += isLocal ? 1 : 0
+            jobs[number]?.progress.local += failure == nil && isWhole ? 1 : 0
             jobs[number]?.progress.fetchedBytes += UInt64(fetched)
+            jobs[number]?.progress.provedFrames += UInt64(verdict.provedFrames)
+            jobs[number]?.progress.damaged += verdict.badFrames > 0 ? 1 : 0
             if let failure { note(failure, number) }
             monitor.unlock()
         }
         threadEnded(number)
     }
 
-    private func next(_ number: Int) -> (PackID, Bool)? {
+    private func next(_ number: Int) -> (PackID, WarmOrder.Purpose)? {
         monitor.lock()
         defer { monitor.unlock() }
         guard let job = jobs[number] else { return nil }
         if !job.order.inBackground, job.lastAsked.duration(to: .now) > Self.silence { jobs[number]?.queue = [] }
         guard let pack = jobs[number]?.queue.popFirst() else { return nil }
-        return (pack, job.order.isCheck)
+        return (pack, job.order.purpose)
     }
 
     /// Under the monitor.
@@ -124,7 +156,7 @@ final class Warmer: @unchecked Sendable {
         let job = jobs[number]
         monitor.unlock()
         guard let job, job.threads == 0 else { return }
-        let local = job.packs.count { packs.isWarm($0) }
+        let local = job.order.purpose == .verify ? job.progress.local : job.packs.count { packs.isWarm($0) }
         monitor.lock()
         defer { monitor.unlock() }
         if local < job.progress.local {
@@ -136,11 +168,27 @@ final class Warmer: @unchecked Sendable {
 
     // MARK: Letting go, and storing
 
+    /// Pinned packs stay, and are counted, but for `pinnedToo`.
     func evict(
-        _ selection: DataSelection, list: consuming FileDescriptor?
-    ) throws(SystemFailure) -> (packs: Int, bytes: UInt64) {
-        let sizes = try find(selection, list).map { packs.evict($0) }.filter { $0 > 0 }
-        return (sizes.count, sizes.reduce(0) { $0 + UInt64($1) })
+        _ selection: DataSelection, list: consuming FileDescriptor?, pinnedToo: Bool
+    ) throws(SystemFailure) -> (packs: Int, bytes: UInt64, pinned: Int) {
+        let found = selection.isAll ? packs.cachedPacks : try find(selection, list).map(\.id)
+        let pinned = Set(found.filter { packs.isPinned($0) })
+        if pinnedToo { _ = packs.unpin(pinned) }
+        let sizes = found.filter { pinnedToo || !pinned.contains($0) }.map { packs.evict($0) }.filter { $0 > 0 }
+        return (sizes.count, sizes.reduce(0) { $0 + UInt64($1) }, pinnedToo ? 0 : pinned.count)
+    }
+
+    func unpin(_ selection: DataSelection, list: consuming FileDescriptor?) throws(SystemFailure) -> Int {
+        packs.unpin(selection.isAll ? nil : Set(try find(selection, list).map(\.id)))
+    }
+
+    func cacheReport() -> CacheReport {
+        let state = packs.cacheState
+        return CacheReport(
+            directory: state.directory, bytes: UInt64(state.bytes), limit: UInt64(state.limits.bytes),
+            free: UInt64(state.limits.free), packs: state.packs, pinnedPacks: state.pinnedPacks,
+            pinnedBytes: UInt64(state.pinnedBytes), hits: state.hits, misses: state.misses)
     }
 
     /// Seals what is open and waits for the store to take it.
@@ -159,9 +207,10 @@ final class Warmer: @unchecked Sendable {
 
     // MARK: Paths
 
-    private func find(_ selection: DataSelection, _ list: consuming FileDescriptor?) throws(SystemFailure) -> Set<
-        PackID
-    > {
+    /// In order, each once.
+    private func find(
+        _ selection: DataSelection, _ list: consuming FileDescriptor?
+    ) throws(SystemFailure) -> [PackRecord] {
         var paths = selection.paths
         if selection.hasList {
             guard let file = list.take() else {
@@ -173,16 +222,19 @@ final class Warmer: @unchecked Sendable {
                 throw SystemFailure("the list of paths", "cannot be read", error, status: .noInput)
             }
         }
-        var found: Set<PackID> = []
+        var found: [PackID: PackRecord] = [:]
         for path in paths {
             do {
                 let names = try path.split(separator: 0x2F).map { part throws(Errno) in try FileName(Array(part)) }
-                found.formUnion(try fileSystem.storedPacks(below: names))
+                let needed = try fileSystem.needed(below: names)
+                for record in needed.packs { found[record.id] = record }
+                // A part of an object that was imported is warmed and evicted as a pack is.
+                for id in needed.foreign { found[id] = PackRecord(id: id, state: .stored) }
             } catch {
                 let text = String(decoding: path, as: UTF8.self)
                 throw SystemFailure("\(volume):/\(text)", "cannot be found", error, status: .noInput)
             }
         }
-        return found
+        return found.values.sorted { $0.id < $1.id }
     }
 }

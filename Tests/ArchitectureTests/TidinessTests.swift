@@ -45,6 +45,32 @@ struct TidinessTests {
         }
     }
 
+    /// What stands before each `": "\(` of a line.
+    private static func parts(_ line: Substring) -> [Substring] {
+        line.ranges(of: "\": \"\\(").map { line[..<$0.lowerBound] }
+    }
+
+    @Test("logs have no keys but those of LogField")
+    func logKeys() throws {
+        let sources = try SourceFile.all(below: "Sources")
+        let listing = try #require(sources.first { $0.path.hasSuffix("Volumes/LogRecord.swift") }).lines
+        let cases = listing.filter { $0.hasPrefix("    case ") }.map { String($0.dropFirst("    case ".count)) }
+        #expect(cases.contains("volume") && cases.contains("job"))
+        var found: Set<String> = []
+        for file in sources {
+            for line in file.lines where line.contains("\": \"\\(") && !line.contains("Err") {
+                for part in Self.parts(line) {
+                    let key = String(part.reversed().prefix { $0 != "\"" }.reversed())
+                    // Keys of logs are words; the rest are variables of environments.
+                    guard key.first?.isLowercase == true else { continue }
+                    found.insert(key)
+                    #expect(cases.contains(key), "\(file.path): \(key)")
+                }
+            }
+        }
+        #expect(found.contains("session") && found.contains("cause"))
+    }
+
     @Test("no type is named after its module")
     func names() throws {
         let modules = Set(try SourceFile.all(below: "Sources").map(\.module))

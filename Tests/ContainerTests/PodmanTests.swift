@@ -34,6 +34,21 @@ struct PodmanTests {
         #expect(text == expected)
     }
 
+    @Test("a container reads what was imported, writes to it, and the original stays")
+    func imported() throws {
+        let host = try PodmanHost()
+        let text = try host.run(
+            """
+            mkdir -p p/d; echo original > p/d/f; echo gone > p/g; tar -cf p.tar -C p d
+            podman volume create --driver berth data >/dev/null
+            berth import data:/in p >/dev/null; berth import data:/tar p.tar >/dev/null; rm p/g
+            $RUN -v data:/data $IMAGE sh -c 'cat /data/in/d/f /data/tar/d/f; cat /data/in/g 2>/dev/null || echo refused; echo own >> /data/in/d/f; cat /data/in/d/f'
+            cat p/d/f; berth export data:/in/d - 2>/dev/null | tar -xOf - f
+            podman volume rm data >/dev/null; cat p/d/f
+            """)
+        #expect(text == "original\noriginal\nrefused\noriginal\nown\noriginal\noriginal\nown\noriginal")
+    }
+
     @Test("two containers and a host mount see each other's changes at once")
     func together() throws {
         let host = try PodmanHost()

@@ -25,7 +25,7 @@ struct DumpTests {
                 try transaction.insert(
                     Inode(
                         id: id, kind: .regular, permissions: 0o644, userID: 0, groupID: 7, linkCount: 1, size: 10,
-                        time: time))
+                        time: time, parent: root))
                 var name = (0..<Int.random(in: 1...40, using: &generator)).map { _ in
                     UInt8.random(in: 1...255, using: &generator)
                 }

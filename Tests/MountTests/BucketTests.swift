@@ -153,7 +153,8 @@ struct BucketTests {
             "berth volume create v \(options(server.endpoint)); berth mount v m; echo old > m/old; sync m/old")
         try server.halt()
         try site.shell.run(
-            "head -c 60000000 /dev/urandom > m/f; md5sum m/f > sums; sync m/f; echo more > m/more; cat m/old")
+            "head -c 60000000 /dev/urandom > m/f; md5sum m/f > sums; sync m/f; echo more > m/more; sync m/more; cat m/old"
+        )
         try eventually("the log says so", within: .seconds(60)) {
             try site.shell.attempt("grep -q 'takes no packs: pack .*Failed to connect' \(log)").succeeded
         }

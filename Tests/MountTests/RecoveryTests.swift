@@ -47,10 +47,11 @@ struct RecoveryTests {
         let text = try site.shell.run(
             """
             set -e; \(keys)
-            berth volume create v -o store=s3://\(S3Server.bucket)/\(place) -o metadata-copy=1s >/dev/null
+            berth volume create v -o store=s3://\(S3Server.bucket)/\(place) -o metadata-copy=6s >/dev/null
             berth mount v m >/dev/null; for i in $(seq 100); do echo "file $i" > m/f$i; done; md5sum m/* > sums
-            sleep 4; echo late > m/late; sync m/late
-            kill -9 $(berth status --json | grep -E '"(keeper|server)"' | tr -dc '0-9\\n'); fusermount3 -uz m
+             # Between the first copy and the second.
+             sleep 9; echo late > m/late; sync m/late
+             kill -9 $(berth status --json | grep -E '"(keeper|server)"' | tr -dc '0-9\\n'); fusermount3 -uz m
             rm -rf $HOME/.local/share/berth $HOME/.cache/berth
             berth volume recover s3://\(S3Server.bucket)/\(place)/v | head -1 | grep -c recovered
             berth mount v m >/dev/null; md5sum -c --quiet sums && echo same; ls m | grep -c ^f

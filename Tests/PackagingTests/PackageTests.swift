@@ -16,6 +16,8 @@ struct PackageTests {
         #expect(outcome.output.contains("read-only at another path"))
         #expect(
             try host.shell.run("grep -h path \"$HOME\"/.config/berth/hooks.d/*").contains("\(place)/bin/berth-hook"))
+        let board = Programs.packaging("grafana/berth.json")
+        #expect(try Shell.root.attempt("cmp '\(board)' '\(place)/share/grafana/berth.json'").succeeded)
         #expect(try host.shell.run("find '\(place)' ! -user \"$(id -un)\"") == "")
     }
 
@@ -28,6 +30,7 @@ struct PackageTests {
         #expect(outcome.succeeded, "\(outcome.output)\(outcome.errors)")
         #expect(outcome.output.contains("every checksum is the same on the host"))
         #expect(try Shell.root.run("dpkg --root='\(tree)' --verify berth") == "")
+        #expect(try Shell.root.attempt("test -s '\(tree)/usr/share/berth/grafana/berth.json'").succeeded)
         #expect(try Shell.root.run("find '\(tree)/usr' ! -uid 0 -o ! -gid 0 -o -perm /022 ! -type l") == "")
         try Shell.root.run("dpkg --root='\(tree)' --log=/dev/null --purge berth")
         #expect(try Shell.root.run("find '\(tree)' -path '*/dpkg' -prune -o -type f -print") == "")

@@ -56,35 +56,53 @@ final class CountingStore: ObjectStore {
     func take() -> Int { requests.exchange(0, ordering: .relaxed) }
 }
 
+/// What a cache reported.
+final class Said: Sendable {
+    private let lines = Mutex<[String]>([])
+
+    func add(_ line: String) { lines.withLock { $0.append(line) } }
+    func take() -> [String] {
+        lines.withLock { lines in
+            defer { lines = [] }; return lines
+        }
+    }
+}
+
 @Suite("the cache of packs")
 struct CacheTests {
-    private let directory = TemporaryDirectory()
-    private let store = CountingStore()
-    private let raw: [UInt8]
-    private static let rawLength = 8 << 20
+    let directory = TemporaryDirectory()
+    let store = CountingStore()
+    let raw: [UInt8]
+    let said = Said()
+    static let rawLength = 8 << 20
 
-    init() {
+    /// Half of it compresses.
+    static let content: [UInt8] = {
         var generator = SeededGenerator(seed: 7)
-        // Half of it compresses.
-        raw = (0..<Self.rawLength).map { $0 % 2 == 0 ? 0 : UInt8.random(in: 0...255, using: &generator) }
-    }
+        return (0..<rawLength).map { $0 % 2 == 0 ? 0 : UInt8.random(in: 0...255, using: &generator) }
+    }()
 
-    private func id(_ number: UInt32) -> PackID { PackID(epoch: 1, sequence: number) }
+    init() { raw = Self.content }
 
-    private func fill(_ packs: UInt32 = 1) {
+    func id(_ number: UInt32) -> PackID { PackID(epoch: 1, sequence: number) }
+
+    func fill(_ packs: UInt32 = 1) {
         for number in 1...packs {
             let object = raw.withUnsafeBytes { PackEncoder(compression: .zstd).encode(id(number), $0, runs: []) }
             store.inner.objects.withLock { $0[ObjectName(pack: id(number))] = object }
         }
     }
 
-    private func open(limit: Int = 1 << 30) throws -> PackCache {
-        try PackCache(directory: "\(directory.path)/c", limit: limit, store: store)
+    func open(limit: Int = 1 << 30, free: Int = 0) throws -> PackCache {
+        let said = said
+        return try PackCache(
+            directory: "\(directory.path)/c", limits: CacheLimits(bytes: limit, free: free), store: store,
+            report: { said.add($0) })
     }
 
-    private func read(_ cache: PackCache, _ number: UInt32, _ offset: Int, _ count: Int) throws {
+    func read(_ cache: PackCache, _ number: UInt32, _ offset: Int, _ count: Int) throws {
         var bytes = [UInt8](repeating: 1, count: count)
-        try bytes.withUnsafeMutableBytes { try cache.read(id(number), at: offset, into: $0) {} }
+        try bytes.withUnsafeMutableBytes { _ = try cache.read(id(number), at: offset, into: $0) {} }
         guard bytes.elementsEqual(raw[offset..<offset + count]) else { throw TestFailure("other bytes at \(offset)") }
     }
 
@@ -114,7 +132,7 @@ struct CacheTests {
             for _ in 0..<16 {
                 group.addTask {
                     var bytes = [UInt8](repeating: 1, count: 200_000)
-                    try bytes.withUnsafeMutableBytes { try cache.read(id, at: 65_536, into: $0) {} }
+                    try bytes.withUnsafeMutableBytes { _ = try cache.read(id, at: 65_536, into: $0) {} }
                     guard bytes.elementsEqual(raw[65_536..<265_536]) else { throw TestFailure("other bytes") }
                 }
             }

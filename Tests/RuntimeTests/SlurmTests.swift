@@ -139,6 +139,38 @@ struct SlurmTests {
         #expect(text == "0")
     }
 
+    @Test("what a job names is near before its tasks start; where it cannot be, the output says so or no task starts")
+    func warmUp() throws {
+        let host = try SlurmHost()
+        // A volume that has no path and is not mounted, and one that is.
+        _ = try host.run(
+            """
+            export BERTH_RUNTIME_DIR=\(host.site.runtime); mkdir w; berth volume create far -o path=/far >/dev/null
+            berth mount far w >/dev/null; mkdir w/a w/b; for d in a b; do head -c 20000000 /dev/urandom > w/$d/f; done
+            berth sync far --wait >/dev/null; berth umount w; berth evict far
+            """)
+        let near = "for d in a b; do berth warm far:/$d --check >/dev/null 2>>errors && echo $d; done"
+        #expect(try host.batch(near, options: "--comment='berth:data berth-warm:far:/a' -n 2") == "a")
+        let both = "srun --quiet -n 2 true; \(near); echo \"${APPTAINER_BIND-none}\""
+        let text = try host.batch(both, options: "--export=ALL,BERTH_WARM=far:/b --comment=other -n 2")
+        let said = try host.run("cat errors")
+        #expect(text == "a\nb\nnone", "\(text): \(said)")
+        let missing = try host.batch("echo started", options: "--comment='berth-warm:far:/none,far:/a'")
+        #expect(missing.contains("far:/none is not all here") && missing.hasSuffix("started"), "\(missing)")
+        for options in [
+            "--comment='berth:data berth-warm:far:/none berth-warm-required'",
+            "--export=ALL,BERTH_WARM=far:/none,BERTH_WARM_REQUIRED=1",
+        ] {
+            let refused = try host.batch("touch started", options: options)
+            #expect(refused.contains("far:/none") && refused.contains("the task does not start"), "\(refused)")
+            #expect(try host.run("ls started 2>/dev/null || true").isEmpty)
+            // Slurm has no epilog for a task that never was; the next task of the user sweeps.
+            _ = try host.batch("true")
+        }
+        try eventually("the server that brought it ends") { try host.site.server(of: "far") == nil }
+        try host.expectNothingLeft()
+    }
+
     @Test("without any runtime directory in the environment, root's Epilog ends what tasks without an epilog left")
     func epilog() throws {
         let host = try SlurmHost()

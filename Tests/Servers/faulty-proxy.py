@@ -5,7 +5,8 @@ usage: faulty-proxy.py UPSTREAM-PORT DIRECTORY [CERTIFICATE KEY]
 
 Listens on a free port of 127.0.0.1 and writes it to DIRECTORY/port. Reads DIRECTORY/faults before each request: lines
 of `METHOD FAULT COUNT`, such as `PUT lose-reply 1`; METHOD may be `*`; COUNT goes down with each use. Appends to
-DIRECTORY/requests a line `METHOD PATH STATUS` per request. The signature covers the Host header, which goes through.
+DIRECTORY/requests a line `METHOD PATH STATUS FAULTS` per request, and to DIRECTORY/traffic the bytes of the body that
+came and of the one that was sent. The signature covers the Host header, which goes through.
 With a certificate it speaks TLS.
 
     delay-MS         waits before it passes the request on
@@ -17,10 +18,13 @@ With a certificate it speaks TLS.
     corrupt          flips a bit of the body
     wrong-range      answers a range with the bytes one further on
     ignore-range     passes a range on without its header
+    ignore-match     passes a request on without its If-Match
     html             answers a web page
     redirect         301 PermanentRedirect to region eu-test-1
     skew             403 RequestTimeTooSkewed with a date an hour off
     no-conditions    501 where the request has If-None-Match
+    ignore-conditions  passes the request on without If-None-Match
+    token-TEXT       403 ExpiredToken, or an empty listing where the session token is TEXT and signed
     hang             answers nothing for 60 seconds
 """
 
@@ -87,6 +91,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_any(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.came = len(body)
         faults = take_fault(self.command)
         self.faults, self.is_noted = faults, False
         try:
@@ -116,6 +121,11 @@ class Handler(BaseHTTPRequestHandler):
                 return None
             elif fault == "no-conditions" and "If-None-Match" in self.headers:
                 return self.send(501, {"Content-Type": "application/xml"}, error("NotImplemented"))
+            elif fault.startswith("token-"):
+                signed = "x-amz-security-token" in self.headers.get("Authorization", "")
+                if signed and self.headers.get("X-Amz-Security-Token") == fault[6:]:
+                    return self.send(200, {"Content-Type": "application/xml"}, b"<ListBucketResult/>")
+                return self.send(403, {"Content-Type": "application/xml"}, error("ExpiredToken"))
             elif fault in MADE_HERE:
                 self.behind = 3600 if fault == "skew" else 0
                 status, made = MADE_HERE[fault]
@@ -134,9 +144,13 @@ class Handler(BaseHTTPRequestHandler):
         asked = self.headers.get("Range")
         if {"ignore-range", "wrong-range"} & set(faults):
             headers = {name: value for name, value in headers.items() if name.lower() != "range"}
+        if "ignore-match" in faults:
+            headers = {name: value for name, value in headers.items() if name.lower() != "if-match"}
         if "wrong-range" in faults and asked:
             first, last = map(int, re.findall(r"\d+", asked))
             headers["Range"] = f"bytes={first + 1}-{last + 1}"
+        if "ignore-conditions" in faults:
+            headers = {name: value for name, value in headers.items() if name.lower() != "if-none-match"}
         connection = self.connection_upstream or http.client.HTTPConnection("127.0.0.1", upstream, timeout=60)
         self.connection_upstream = None
         connection.request(self.command, self.path, body=body or None, headers=headers)
@@ -157,8 +171,11 @@ class Handler(BaseHTTPRequestHandler):
         length = headers.get("Content-Length") if self.command == "HEAD" and "content-length" in names else len(body)
         self.send_header("Content-Length", str(length))
         self.end_headers()
+        sent = body[: len(body) // 2] if cut else body if self.command != "HEAD" else b""
+        with lock, open(directory / "traffic", "a") as file:
+            file.write(f"{self.command} {self.came} {len(sent)}\n")
         if self.command != "HEAD":
-            self.wfile.write(body[: len(body) // 2] if cut else body)
+            self.wfile.write(sent)
             self.wfile.flush()
         if cut:
             self.close_connection = True

@@ -41,7 +41,8 @@ enum Buckets {
 
     /// `sleeps` collects the pauses instead of making them.
     static func store(
-        bucket: String = S3Server.bucket, prefix: String, endpoint: String? = nil,
+        bucket: String = S3Server.bucket, prefix: String, endpoint: String? = nil, isPathStyle: Bool? = nil,
+        witness: ObjectName? = nil, limits: S3Limits = S3Limits(),
         keys: (access: String, secret: String) = (S3Server.accessKey, S3Server.secretKey),
         clockOffset: Int = 0, sleep: @escaping @Sendable (Double) -> Void = { usleep(UInt32($0 * 1e6)) }
     ) throws -> S3Store {
@@ -49,10 +50,10 @@ enum Buckets {
         guard
             let location = S3Location(
                 store: "s3://\(bucket)" + (prefix.isEmpty ? "" : "/\(prefix)"), endpoint: address, region: "us-east-1",
-                isPathStyle: nil)
+                isPathStyle: isPathStyle)
         else { throw TestFailure("s3://\(bucket)/\(prefix) at \(address) is no location") }
         return try S3Store(
-            location, certificates: nil,
+            location, certificates: nil, witness: witness, limits: limits,
             surroundings: S3Surroundings(now: { time(nil) + clockOffset }, chance: { 0.5 }, sleep: sleep),
             credentials: { () throws(SystemFailure) in
                 S3Credentials(accessKey: keys.access, secretKey: keys.secret, source: "the test")

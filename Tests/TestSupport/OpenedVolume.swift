@@ -13,6 +13,7 @@ public final class OpenedVolume {
     public let metadata: SQLiteMetadataStore
     public let packs: PackStore
     public let fileSystem: FileSystem
+    public let configuration: FileSystemConfiguration
     public let session: Session
     public let caller: Caller
     public let slots: RequestSlots?
@@ -22,15 +23,24 @@ public final class OpenedVolume {
 
     public var database: String { "\(directory)/meta.db" }
 
-    /// Opens or makes the volume in `directory`. `epoch` grows with each opening.
+    /// Opens or makes the volume in `directory`. `epoch` grows with each opening. A clone has packs up to `baseEpoch` in
+    /// the store of `base`. Room comes back when the test asks for it. `legacy` is what a process that died left.
     public init(
-        _ directory: String, epoch: UInt32 = 1, sizeLimit: UInt64? = nil, legacy: VolumeLegacy? = nil
+        _ directory: String, epoch: UInt32 = 1, sizeLimit: UInt64? = nil, store: (any ObjectStore)? = nil,
+        durability: Durability = .local, base: String? = nil, baseEpoch: UInt32 = 0,
+        space: SpacePolicy? = nil, trash: TrashSettings = .off, legacy: VolumeLegacy? = nil,
+        now: @escaping @Sendable () -> Timestamp = Timestamp.now
     ) throws {
         self.directory = directory
         self.legacy = legacy
         let isTakenOver = legacy?.isUsed ?? false
         if let legacy, isTakenOver { try StagingRescue.run(legacy.buffers, staging: "\(directory)/staging") }
         let slots = legacy.map { RequestSlots($0.requests) }
+        let own = try DirectoryStore(root: "\(directory)/store")
+        let layered: any ObjectStore =
+            try base.map {
+                LayeredStore(own: own, bases: [.init(store: try DirectoryStore(root: $0), lastEpoch: baseEpoch)])
+            } ?? own
         metadata = try SQLiteMetadataStore(
             path: "\(directory)/meta.db", redo: legacy.flatMap { RedoLog($0.redo, slots: slots) })
         slots?.settle()
@@ -39,11 +49,19 @@ public final class OpenedVolume {
         packs = try PackStore(
             PackStoreConfiguration(
                 stagingDirectory: "\(directory)/staging", cacheDirectory: "\(directory)/cache", cacheLimit: 1 << 30,
-                compression: .zstd, epoch: epoch, bufferMemory: legacy?.buffers),
-            store: try DirectoryStore(root: "\(directory)/store"))
+                compression: .zstd, epoch: epoch, baseEpoch: baseEpoch, bufferMemory: legacy?.buffers,
+                foreignOpener: { (source: ForeignSource) throws(ObjectStoreError) -> any ForeignStore in
+                    ForeignDirectory(root: String(source.url.dropFirst("file://".utf8.count)))
+                }),
+            store: store ?? layered)
+        var configuration = FileSystemConfiguration(
+            sizeLimit: sizeLimit, trash: trash, durability: durability, now: now, report: { _ in })
+        configuration.snapshotDirectory = "\(directory)/snapshots"
+        configuration.space.isAutomatic = false
+        configuration.space = space ?? configuration.space
+        self.configuration = configuration
         fileSystem = try FileSystem(
-            metadata: metadata, packs: packs,
-            configuration: FileSystemConfiguration(sizeLimit: sizeLimit, report: { _ in }), isTakenOver: isTakenOver)
+            metadata: metadata, packs: packs, configuration: configuration, isTakenOver: isTakenOver)
         session = Session(
             name: "test", identity: .oneToOne, isReadOnly: false, isTakenOver: isTakenOver, invalidate: { _, _ in })
         caller = Caller(session: session, userID: 0, groupID: 0, isSuperuser: true, umask: 0)

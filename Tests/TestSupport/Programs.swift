@@ -21,6 +21,18 @@ public enum Programs {
 
     public static func packaging(_ script: String) -> String { "\(checkout)/packaging/\(script)" }
 
+    /// A script of the tests' own.
+    public static func script(_ name: String) -> String { "\(checkout)/Tests/Servers/\(name)" }
+
+    /// A program that `install-dependencies.sh test` has put beside the checkout.
+    public static func tool(_ name: String) throws -> String {
+        let path = "\(checkout)/.build/test-tools/bin/\(name)"
+        guard access(path, X_OK) == 0 else {
+            throw TestFailure("\(path) is missing; run packaging/install-dependencies.sh test")
+        }
+        return path
+    }
+
     /// What `make dist` left: the one file whose name ends so.
     public static func distributed(_ ending: String) throws -> String {
         let directory = "\(checkout)/dist"

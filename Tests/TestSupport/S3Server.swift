@@ -13,6 +13,7 @@ public struct S3Server: Sendable {
 
     public let directory: String
     public let endpoint: String
+    private let options: String
 
     public var port: Int { Int(endpoint.split(separator: ":").last ?? "") ?? 0 }
 
@@ -33,17 +34,21 @@ public struct S3Server: Sendable {
     }
 
     /// A server of one's own, to be stopped and started by the caller.
-    public init() throws {
+    /// `options` are the server's own.
+    public init(options: String = "") throws {
+        self.options = options
         directory = try Shell.root.run("d=$(mktemp -d /tmp/berth-s3-XXXXXX) && chmod 755 $d && echo $d")
-        endpoint = try Self.start(directory)
+        endpoint = try Self.start(directory, options)
     }
 
-    private static func start(_ directory: String) throws -> String {
-        try Shell.root.run("'\(Programs.packaging("s3-server.sh"))' start '\(directory)'", timeout: .seconds(60))
+    private static func start(_ directory: String, _ options: String) throws -> String {
+        try Shell.root.run(
+            "BERTH_WEED_OPTIONS='\(options)' '\(Programs.packaging("s3-server.sh"))' start '\(directory)'",
+            timeout: .seconds(60))
     }
 
     /// Starts it again, with its data and its address.
-    public func start() throws { _ = try Self.start(directory) }
+    public func start() throws { _ = try Self.start(directory, options) }
 
     /// Ends it; its data stays.
     public func halt() throws { try Shell.root.run("'\(Programs.packaging("s3-server.sh"))' stop '\(directory)'") }
@@ -98,7 +103,17 @@ public final class FaultyProxy: Sendable {
     /// What happens to the next requests: lines of `METHOD FAULT COUNT`. Forgets the requests seen so far.
     public func set(_ faults: String) throws {
         unlink("\(directory)/requests")
+        unlink("\(directory)/traffic")
         try AtomicFile.replace("\(directory)/faults", Array(faults.utf8))
+    }
+
+    /// Bytes of bodies since the last `set`: what clients sent, and what they were sent.
+    public func traffic() throws -> (sent: UInt64, received: UInt64) {
+        let bytes = try AtomicFile.read("\(directory)/traffic", limit: 16 << 20) ?? []
+        let numbers = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map {
+            $0.split(separator: " ").dropFirst().map { UInt64($0) ?? 0 }
+        }
+        return (numbers.reduce(0) { $0 + $1[0] }, numbers.reduce(0) { $0 + $1[1] })
     }
 
     /// The requests since the last `set`, as `METHOD PATH STATUS FAULTS`.

@@ -113,6 +113,25 @@ struct RepairTests {
         }
     }
 
+    @Test("holds that disagree with packs are mended, and what was to be deleted and is needed is kept")
+    func holds() throws {
+        try fill()
+        let volume = try OpenedVolume(directory.path, epoch: 2)
+        try volume.fileSystem.createSnapshot("s")
+        try volume.close()
+        let whole = try #require(try AtomicFile.read(database))
+        for wound in [
+            "DELETE FROM hold", "INSERT INTO held VALUES (77, 1)", "UPDATE pack SET state = 2", "DELETE FROM pack",
+            "INSERT INTO held SELECT id, 77 FROM hold",
+        ] {
+            try AtomicFile.replace(database, whole)
+            _ = try Shell.root.run("sqlite3 '\(database)' \"\(wound)\"")
+            #expect(try MetadataChecker.check(path: database).problems.count > 0, "\(wound)")
+            #expect(try !MetadataRepairer.repair(path: database, now: .now()).isEmpty, "\(wound)")
+            #expect(try MetadataChecker.check(path: database).problems.lines == [], "\(wound)")
+        }
+    }
+
     private static func exists(_ path: String, _ volume: OpenedVolume) throws -> Bool {
         var current = InodeID.root
         for part in path.split(separator: "/") {

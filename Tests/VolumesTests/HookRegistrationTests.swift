@@ -113,6 +113,33 @@ struct UserFilesTests {
         #expect(throws: SystemFailure.self) { try LogLines(paths).last(1, of: "none") }
     }
 
+    @Test("a line is read back as it was written, in both forms, and both are put in one order whatever their zones")
+    func bothForms() throws {
+        let directory = TemporaryDirectory()
+        let paths = SitePaths(environment: ["HOME": directory.path, "BERTH_RUNTIME_DIR": "\(directory.path)/run"])
+        try SecureDirectory.make(paths.logs)
+        let fields = ["volume": "v", "cause": "a \"b\" \\ [x] é", "job": "7"]
+        for format in LogFormat.allCases {
+            let record = LogRecord(program: "berthfs", level: "error", message: "fault", fields: fields)
+            try AtomicFile.replace("\(paths.logs)/v.log", Array(record.line(format).utf8))
+            let line = try #require(try LogLines(paths).last(1).first)
+            #expect(line.fields == fields && line.message == "fault" && line.level == "error", "\(format): \(line)")
+            #expect(line.text.hasSuffix(" error berthfs: cause=a \"b\" \\ [x] é job=7 volume=v [berthfs] fault"))
+        }
+        let text = LogRecord(program: "berthfs", level: "info", message: "two\nlines", fields: ["cause": "a\nb"])
+        #expect(text.line(.text).count { $0 == "\n" } == 1 && text.line(.json).count { $0 == "\n" } == 1)
+        let mixed = [
+            "2026-01-01T12:00:01+0200 info b: [b] second", "2026-01-01T04:30:00-0530 info b: [b] first",
+            #"{"time":"2026-01-01T10:00:01.500Z","level":"info","program":"b","message":"third"}"#,
+            #"{"time":"2026-01-01T10:00:01.750Z","level":7}"#, "2026-01-01T10:00:02+0000 info b: [b] fourth",
+        ]
+        for (number, line) in mixed.enumerated() {
+            try AtomicFile.replace("\(paths.logs)/\(number == 3 ? 2 : 9 - number)-v.log", Array((line + "\n").utf8))
+        }
+        let said = try LogLines(paths).last(10).map(\.message).filter { !$0.hasPrefix("{") && $0 != "fault" }
+        #expect(said == ["first", "second", "third", "fourth"])
+    }
+
     @Test("a lease counts while its process runs, and not longer")
     func leases() throws {
         let directory = TemporaryDirectory()

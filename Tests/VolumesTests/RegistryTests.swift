@@ -47,7 +47,7 @@ struct RegistryTests {
             ]))
         #expect(throws: SystemFailure.self) { try other.create(try VolumeName("data"), options, now: "x") }
         #expect(try other.list().records.isEmpty)
-        try registry.remove(record)
+        try registry.remove(record, caches: [])
         #expect(access("\(store)/data", F_OK) != 0 && access(store, F_OK) == 0)
     }
 

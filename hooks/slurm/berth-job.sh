@@ -5,6 +5,7 @@
 #   slurm/lock                     held by whoever reads or changes the rest
 #   slurm/jobs/JOB/STEP.TASK       "PID START", then one volume a line. It counts while that very process lives
 #   slurm/mounted/VOLUME           jobs mounted the volume, and the last one unmounts it
+#   slurm/warm.JOB                 held by the task of a job that brings data near
 #   slurm/served                   a job started the volume plugin, and the last one stops it
 
 umask 077
@@ -67,18 +68,31 @@ sweep_records() {
         if [ -z "$start" ] || [ "$(start_of "$process")" != "$start" ]; then rm -f "$record"; fi
     done
     rmdir "$runtime"/slurm/jobs/* 2>/dev/null
+    for record in "$runtime"/slurm/warm.*; do
+        [ -d "$runtime/slurm/jobs/${record##*.}" ] || rm -f "$record"
+    done
     return 0
 }
 
 is_mounted() { grep -qF "berth:$1 $runtime/host/$1 fuse.berth " /proc/self/mounts; }
 
-# Unmounts what no task uses, and after the last task removes every trace.
+# Sends what volumes have staged to their stores, together for so long at most. Slurm's KillWait, 30 s where a site has
+# not set it, is what a job has that is out of time. What is left is safe, and sent by the volume's next server.
+drain_seconds=${BERTH_DRAIN_SECONDS:-20}
+
+seconds_left() { echo $((drain_until > SECONDS ? drain_until - SECONDS : 0)); }
+
+# Unmounts what no task uses, and after the last task removes every trace. With the word "drain" data goes to the store first.
 release_unused() {
-    local marker name
+    local marker name drain_until=$SECONDS
+    [ "${1:-}" = drain ] && drain_until=$((SECONDS + drain_seconds))
     for marker in "$runtime"/slurm/mounted/*; do
         [ -e "$marker" ] || continue
         name=${marker##*/}
         cat "$runtime"/slurm/jobs/*/* 2>/dev/null | grep -qxF -- "$name" && continue
+        if is_mounted "$name" && [ "$(seconds_left)" -gt 0 ]; then
+            "$berth" sync "$name" --wait --timeout "$(seconds_left)" >/dev/null 2>&1 9>&-
+        fi
         if ! "$berth" env --unset --volume "$name" >/dev/null 2>&1 9>&-; then
             # What a task left running keeps what it has open until Slurm ends it.
             "$berth" umount --lazy "$runtime/host/$name" >/dev/null 2>&1 9>&-
@@ -88,7 +102,7 @@ release_unused() {
     done
     rmdir "$runtime/slurm/jobs" 2>/dev/null || [ ! -d "$runtime/slurm/jobs" ] || return 0
     # Servers that something else uses go on.
-    if [ -e "$runtime/slurm/served" ]; then "$berth" stop --all >/dev/null 2>&1 9>&-; fi
+    if [ -e "$runtime/slurm/served" ]; then "$berth" stop --all --timeout "$(seconds_left)" >/dev/null 2>&1 9>&-; fi
     rm -f "$runtime/slurm/served"
     rmdir "$runtime/slurm/mounted" 2>/dev/null || [ ! -d "$runtime/slurm/mounted" ] || return 0
     rm -f "$runtime/slurm/lock"

@@ -1,0 +1,34 @@
+/// What a volume's cache on this machine holds.
+public struct CacheReport: Codable, Sendable, Equatable {
+    public var directory: String
+    /// On disk.
+    public var bytes: UInt64
+    /// Bytes of copies at most.
+    public var limit: UInt64
+    /// Bytes of the file system that are left free.
+    public var free: UInt64
+    /// Copies, whole or in part.
+    public var packs: Int
+    /// Those that stay, here or not.
+    public var pinnedPacks: Int
+    /// Of pinned packs that are here.
+    public var pinnedBytes: UInt64
+    /// Reads that asked the store for nothing, and those that did, since the server started; nil where none runs.
+    public var hits: Int?
+    public var misses: Int?
+
+    public init(
+        directory: String, bytes: UInt64, limit: UInt64, free: UInt64, packs: Int, pinnedPacks: Int,
+        pinnedBytes: UInt64, hits: Int? = nil, misses: Int? = nil
+    ) {
+        self.directory = directory
+        self.bytes = bytes
+        self.limit = limit
+        self.free = free
+        self.packs = packs
+        self.pinnedPacks = pinnedPacks
+        self.pinnedBytes = pinnedBytes
+        self.hits = hits
+        self.misses = misses
+    }
+}

@@ -1,0 +1,28 @@
+import FileModel
+
+extension MetadataStore {
+    /// A number that no earlier opening of the volume had, durable before the first pack carries it.
+    public func nextEpoch() throws(Errno) -> UInt32 {
+        let epoch = try transaction { transaction throws(Errno) in
+            let epoch = (try transaction.setting(Self.epochKey).flatMap { UInt32($0) } ?? 0) + 1
+            // Further numbers are those of foreign objects.
+            guard epoch < PackID.firstForeignEpoch else { throw .outOfRange }
+            try transaction.setSetting(Self.epochKey, to: "\(epoch)")
+            return epoch
+        }
+        try commit(prepare: { () throws(Errno) in })
+        try synchronize()
+        return epoch
+    }
+
+    /// Makes every epoch from now on larger by `distance` than any of before, in the metadata or among its packs.
+    public func passOverEpochs(by distance: UInt32) throws(Errno) {
+        try transaction { transaction throws(Errno) in
+            let used = try transaction.packs().map(\.id.epoch).max() ?? 0
+            let epoch = max(used, try transaction.setting(Self.epochKey).flatMap { UInt32($0) } ?? 0)
+            try transaction.setSetting(Self.epochKey, to: "\(epoch + distance)")
+        }
+    }
+
+    private static var epochKey: String { "epoch" }
+}

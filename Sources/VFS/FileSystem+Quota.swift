@@ -1,0 +1,150 @@
+import FileModel
+import Metadata
+
+extension FileSystem {
+    /// What counts for the volume's own limits.
+    func counted(_ transaction: any MetadataTransaction) throws(Errno) -> Usage {
+        let all = try transaction.usage()
+        if configuration.trash.countsInLimits { return all }
+        let inTrash = try transaction.trashUsage()
+        return Usage(
+            files: all.files > inTrash.files ? all.files - inTrash.files : 0,
+            bytes: all.bytes > inTrash.bytes ? all.bytes - inTrash.bytes : 0)
+    }
+
+    /// Answers ENOSPC when the volume's inode limit is reached.
+    func checkRoom(forInodes count: UInt64, _ transaction: any MetadataTransaction) throws(Errno) {
+        guard let limit = configuration.inodeLimit else { return }
+        guard try counted(transaction).files + count <= limit else { throw .noSpace }
+    }
+
+    /// Answers ENOSPC when `bytes` more do not fit into the volume's size.
+    func checkRoom(forBytes bytes: UInt64, _ transaction: any MetadataTransaction) throws(Errno) {
+        guard let limit = configuration.sizeLimit, bytes > 0 else { return }
+        guard try counted(transaction).bytes + bytes <= limit else { throw .noSpace }
+    }
+
+    /// Answers ENOSPC or EDQUOT when a file cannot grow by `bytes`. Without a name it counts for the volume alone.
+    func checkGrowth(of inode: Inode, by bytes: UInt64, _ transaction: any MetadataTransaction) throws(Errno) {
+        try checkRoom(forBytes: bytes, transaction)
+        guard transaction.hasQuotas, bytes > 0, inode.linkCount > 0, let place = inode.parent else { return }
+        try transaction.requireQuota([.init(bytes: Int64(clamping: bytes), inodes: 0, place: place)])
+    }
+
+    /// Whether a write must know how much it adds.
+    func hasLimits(_ transaction: any MetadataTransaction) -> Bool {
+        configuration.sizeLimit != nil || transaction.hasQuotas
+    }
+
+    /// Bytes that `range` of a file would get beyond those it has.
+    func growth(
+        of id: InodeID, in range: Range<UInt64>, holding bytes: UInt64, _ transaction: any MetadataTransaction
+    ) throws(Errno) -> UInt64 {
+        let present = try transaction.extents(of: id, overlapping: range)
+            .reduce(0) { $0 + ($1.clipped(to: range)?.length ?? 0) }
+        return bytes > present ? bytes - present : 0
+    }
+
+    /// Runs what may find no room. Where the trash counts it gives way, the oldest first.
+    func makingRoom<Result>(_ body: () throws(Errno) -> Result) throws(Errno) -> Result {
+        while true {
+            do throws(Errno) {
+                return try body()
+            } catch .noSpace {
+                guard configuration.trash.countsInLimits, try discardOldest(atMost: Self.discardBatch) > 0 else {
+                    throw .noSpace
+                }
+            }
+        }
+    }
+
+    // MARK: What users ask
+
+    /// Gives a directory a quota, or with nil takes it. Answers it with what is used.
+    public func setQuota(_ limits: QuotaLimits?, of directory: InodeID) throws(Errno) -> Quota? {
+        let quota = try maintain { transaction throws(Errno) in
+            _ = try transaction.liveDirectory(directory)
+            try transaction.setQuota(limits, of: directory)
+            return try transaction.quotas(governing: directory).first { $0.directory == directory }
+        }
+        try synchronize()
+        return quota
+    }
+
+    /// Every quota, with its directory's path.
+    public func quotas() throws(Errno) -> [(path: [UInt8], quota: Quota)] {
+        try read { transaction throws(Errno) in
+            var found: [(path: [UInt8], quota: Quota)] = []
+            for quota in try transaction.quotas() {
+                found.append((try transaction.path(of: quota.directory) ?? [], quota))
+            }
+            return found
+        }
+    }
+
+    /// What a path holds with all below it. Answers ENOENT for one that is not there.
+    public func usage(below path: [FileName]) throws(Errno) -> (inode: InodeID, usage: Usage) {
+        try read { transaction throws(Errno) in
+            let inode = try transaction.walk(path)
+            guard inode.isDirectory else { return (inode.id, Usage(files: 1, bytes: inode.allocated)) }
+            return (inode.id, try transaction.usage(below: inode.id))
+        }
+    }
+}
+
+/// What is about to be added to a directory, or with negative numbers taken away.
+struct QuotaChange {
+    var bytes: Int64
+    var inodes: Int64
+    var place: InodeID
+}
+
+extension MetadataTransaction {
+    /// Answers EDQUOT where the changes together would bring a quota past its limits. What only shrinks may.
+    func requireQuota(_ changes: [QuotaChange]) throws(Errno) {
+        guard hasQuotas else { return }
+        var sums: [InodeID: (quota: Quota, bytes: Int64, inodes: Int64)] = [:]
+        for change in changes {
+            for quota in try quotas(governing: change.place) {
+                let sum = sums[quota.directory] ?? (quota, 0, 0)
+                sums[quota.directory] = (quota, sum.bytes + change.bytes, sum.inodes + change.inodes)
+            }
+        }
+        for (quota, bytes, inodes) in sums.values {
+            try Self.require(bytes, quota.used.bytes, quota.limits.bytes)
+            try Self.require(inodes, quota.used.files, quota.limits.inodes)
+        }
+    }
+
+    private static func require(_ more: Int64, _ used: UInt64, _ limit: UInt64?) throws(Errno) {
+        guard let limit, more > 0 else { return }
+        let (sum, overflow) = used.addingReportingOverflow(UInt64(more))
+        guard !overflow, sum <= limit else { throw .overQuota }
+    }
+
+    /// The inode of a path from the root on; links are not followed.
+    func walk(_ path: [FileName]) throws(Errno) -> Inode {
+        var inode = try required(.root)
+        for name in path {
+            guard inode.isDirectory else { throw .notDirectory }
+            guard let next = try entry(name, in: inode.id) else { throw .noEntry }
+            inode = try required(next)
+        }
+        return inode
+    }
+
+    /// The path of a directory, from the root on without a slash at its ends; where it is in the trash, the one it
+    /// had. Nil where a damaged database leads nowhere.
+    func path(of directory: InodeID) throws(Errno) -> [UInt8]? {
+        var names: [[UInt8]] = []
+        var step = directory
+        while step != .root {
+            guard names.count < 65_536, let inode = try inode(step), let parent = inode.parent else { return nil }
+            let name = inode.linkCount > 0 ? try name(of: step) : try trashedDirectory(step)?.name
+            guard let name else { return nil }
+            names.append(name.bytes)
+            step = parent
+        }
+        return Array(names.reversed().joined(separator: [0x2F]))
+    }
+}

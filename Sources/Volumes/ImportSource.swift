@@ -1,0 +1,82 @@
+import FileModel
+import FoundationEssentials
+import Glibc
+import LinuxSystem
+
+/// What `berth import` is told of where data lies.
+public struct ImportSource: Equatable, Sendable {
+    /// `s3://bucket/key` or `file:///path`, absolute and without links.
+    public let url: String
+    /// How a bucket is asked; nil for files.
+    public let bucket: BucketOptions?
+
+    public var isBucket: Bool { bucket != nil }
+    public var looksLikeArchive: Bool { url.hasSuffix(".tar") }
+
+    /// `text` is a URL or a path. `words` say how a bucket is asked; what they leave open is as for the volume's own store.
+    public init(
+        _ text: String, words: [(key: String, value: String)], ofVolume own: BucketOptions?
+    ) throws(SystemFailure) {
+        if text.hasPrefix(BucketOptions.scheme) {
+            let parts = text.dropFirst(BucketOptions.scheme.utf8.count).split(
+                separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+            guard let name = parts.first, BucketOptions.isBucketName(name) else {
+                throw SystemFailure(
+                    text, "is not s3://bucket/prefix with a bucket of 3 to 63 characters", status: .usage)
+            }
+            var options = own ?? BucketOptions()
+            for word in words { _ = try options.set(word.key, word.value) }
+            url = text
+            bucket = options
+            return
+        }
+        guard words.isEmpty else {
+            throw SystemFailure(text, "is no bucket, and --\(words[0].key) is about one", status: .usage)
+        }
+        let scheme = "file://"
+        let path = text.hasPrefix(scheme) ? String(text.dropFirst(scheme.utf8.count)) : text
+        guard !text.hasPrefix(scheme) || path.hasPrefix("/") else {
+            throw SystemFailure(text, "is not file:///absolute/path", status: .usage)
+        }
+        guard text.hasPrefix(scheme) || !text.contains("://") else {
+            throw SystemFailure(
+                text, "is of a kind that cannot be imported", fix: "use s3:// or file://", status: .usage)
+        }
+        guard let found = realpath(path, nil) else { throw SystemFailure(path, "cannot be found", .current) }
+        defer { free(found) }
+        url = scheme + String(cString: found)
+        bucket = nil
+    }
+
+    /// The options as the volume's metadata keeps them: the same text for the same options.
+    public func encodedOptions() throws(SystemFailure) -> String {
+        guard let bucket else { return "" }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        do {
+            return String(decoding: try encoder.encode(bucket), as: UTF8.self)
+        } catch {
+            throw SystemFailure(url, "its options cannot be written down: \(error)", status: .software)
+        }
+    }
+}
+
+extension BucketOptions {
+    /// What `ImportSource.encodedOptions` wrote; nil for anything else.
+    public init?(encoded text: String) {
+        if text.isEmpty {
+            self.init()
+            return
+        }
+        guard let options = try? JSONDecoder().decode(BucketOptions.self, from: Data(text.utf8)) else { return nil }
+        self = options
+    }
+}
+
+extension VolumeRegistry {
+    /// Servers of the volume may reach the network from their next start on.
+    public func noteBuckets(_ record: VolumeRecord) throws(SystemFailure) {
+        guard record.reachesBuckets != true else { return }
+        _ = try change(try VolumeName(record.name)) { record in record.reachesBuckets = true }
+    }
+}

@@ -1,0 +1,113 @@
+import FoundationEssentials
+import Glibc
+import LinuxSystem
+
+/// The forms a log has.
+public enum LogFormat: String, CaseIterable, Sendable {
+    /// `TIME LEVEL PROGRAM: key=value key=value [PROGRAM] MESSAGE`
+    case text
+    /// One JSON object a line: `time`, `level`, `program`, `message` and the fields, all of them strings.
+    case json
+
+    public static let variable = "BERTH_LOG_FORMAT"
+
+    /// What was asked for on the command line, else in the environment, else in the settings. A word that is no form
+    /// counts as not said: a log is better in the wrong form than not written.
+    public static func chosen(
+        _ asked: LogFormat?, _ environment: [String: String], _ settings: UserSettings?
+    ) -> LogFormat {
+        asked ?? environment[variable].flatMap { LogFormat(rawValue: $0) } ?? settings?.logFormat ?? .text
+    }
+}
+
+/// The keys of what a line of a log says beside its message. There are no others.
+public enum LogField: String, CaseIterable, Sendable {
+    case volume
+    /// A session's name.
+    case session
+    /// Who made the session, as `berth status` shows it: host, podman, hook, run, apptainer. Of a server's own lines:
+    /// slurm where a job started it, else host.
+    case runtime
+    /// The Slurm job, where there is one.
+    case job
+    case mountpoint
+    /// Why something failed.
+    case cause
+    case pid
+    case socket
+    case address
+    /// Who was turned away.
+    case uid
+    /// Of an OCI hook.
+    case stage
+}
+
+/// One line of a log, before it is written.
+public struct LogRecord: Sendable {
+    public var program: String
+    public var level: String
+    public var message: String
+    public var fields: [String: String]
+
+    public init(program: String, level: String, message: String, fields: [String: String]) {
+        self.program = program
+        self.level = level
+        self.message = message
+        self.fields = fields
+    }
+
+    /// The line with its newline.
+    public func line(_ format: LogFormat) -> String {
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        switch format {
+        case .text: return text(time: Self.localTime(now.tv_sec)) + "\n"
+        case .json: return json(time: Self.preciseTime(now)) + "\n"
+        }
+    }
+
+    func text(time: String) -> String {
+        let words = fields.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
+        return Self.onOneLine("\(time) \(level) \(program):\(words) [\(program)] \(message)")
+    }
+
+    private func json(time: String) -> String {
+        let head = [("time", time), ("level", level), ("program", program), ("message", message)]
+        let pairs = head + fields.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        return "{" + pairs.map { "\(Self.quoted($0.0)):\(Self.quoted($0.1))" }.joined(separator: ",") + "}"
+    }
+
+    private static func quoted(_ text: String) -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.withoutEscapingSlashes]
+        guard let data = try? encoder.encode(text) else { return "\"\"" }
+        return String(decoding: data, as: UTF8.self)
+    }
+
+    private static func onOneLine(_ text: String) -> String {
+        text.contains(where: \.isNewline) ? String(text.map { $0.isNewline ? " " : $0 }) : text
+    }
+
+    /// Local time with its zone.
+    private static func localTime(_ seconds: Int) -> String {
+        var seconds = seconds
+        var parts = tm()
+        localtime_r(&seconds, &parts)
+        return formatted("%Y-%m-%dT%H:%M:%S%z", &parts)
+    }
+
+    /// UTC with milliseconds.
+    private static func preciseTime(_ time: timespec) -> String {
+        var seconds = time.tv_sec
+        var parts = tm()
+        gmtime_r(&seconds, &parts)
+        let milliseconds = String(1000 + time.tv_nsec / 1_000_000).dropFirst()
+        return formatted("%Y-%m-%dT%H:%M:%S", &parts) + ".\(milliseconds)Z"
+    }
+
+    private static func formatted(_ form: String, _ parts: inout tm) -> String {
+        var buffer = [CChar](repeating: 0, count: 40)
+        let count = strftime(&buffer, buffer.count, form, &parts)
+        return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}

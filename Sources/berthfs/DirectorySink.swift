@@ -1,0 +1,197 @@
+import CLinux
+import FileModel
+import Glibc
+import LinuxSystem
+import VFS
+
+/// Writes an export into a directory. A file of the same size and time is there already: its time is set last, so that a
+/// file that was cut short is written again.
+///
+/// Invariants
+/// - Nothing outside the directory is touched: each name is made in an open directory, and links are not followed.
+final class DirectorySink: ExportSink {
+    private let root: TargetDescriptor
+    private let reader: ExportReader
+    /// The open directories from the root's child down to where the walk is.
+    private var open: [(name: FileName, descriptor: Int32)] = []
+
+    init(_ root: TargetDescriptor, _ reader: ExportReader) {
+        self.root = root
+        self.reader = reader
+    }
+
+    deinit { for directory in open { close(directory.descriptor) } }
+
+    private var here: Int32 { open.last?.descriptor ?? root.number }
+
+    func enter(_ path: [FileName], _ inode: Inode) throws(SystemFailure) -> ExportOutcome {
+        guard let name = path.last else { return .same }
+        let isNew = name.withCString { mkdirat(here, $0, 0o700) } == 0
+        guard isNew || errno == EEXIST else { throw failure(path, "cannot be made", .current) }
+        let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+        let descriptor = name.withCString { openat(here, $0, flags) }
+        guard descriptor >= 0 else {
+            let error = Errno.current
+            guard error == .notDirectory || error == Errno(ELOOP) else {
+                throw failure(path, "cannot be opened", error)
+            }
+            return .refused("something else of that name is there")
+        }
+        // Until it is left: what is made in it needs that.
+        fchmod(descriptor, mode_t(inode.permissions & 0o7777 | 0o700))
+        open.append((name, descriptor))
+        return isNew ? .made : .same
+    }
+
+    func leave(_ path: [FileName], _ inode: Inode) throws(SystemFailure) {
+        guard let last = open.popLast() else { return }
+        defer { close(last.descriptor) }
+        finish(last.descriptor, inode)
+    }
+
+    func file(_ path: [FileName], _ inode: Inode) throws(SystemFailure) -> ExportOutcome {
+        guard let name = path.last else { return .same }
+        if let status = status(name) {
+            if status.st_mode & S_IFMT == S_IFREG, UInt64(status.st_size) == inode.size, isSameTime(status, inode) {
+                return .same
+            }
+            // Not over it: it may have other names.
+            guard status.st_mode & S_IFMT != S_IFDIR else { return .refused("a directory of that name is there") }
+            guard name.withCString({ unlinkat(here, $0, 0) }) == 0 else {
+                throw failure(path, "cannot be replaced", .current)
+            }
+        }
+        let flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
+        let descriptor = name.withCString { openat(here, $0, flags, 0o600) }
+        guard descriptor >= 0 else { throw failure(path, "cannot be made", .current) }
+        defer { close(descriptor) }
+        let ranges =
+            inode.allocated == 0
+            ? [] : try reader.explaining(path) { () throws(Errno) in try reader.fileSystem.dataRanges(of: inode.id) }
+        for range in ranges {
+            do throws(ExportProblem) {
+                try reader.read(inode, range) { bytes, offset throws(SystemFailure) in
+                    try write(bytes, descriptor, offset, path)
+                }
+            } catch {
+                switch error {
+                case .target(let failure): throw failure
+                case .unreadable(let errno):
+                    _ = name.withCString { unlinkat(here, $0, 0) }
+                    return .refused("cannot be read: \(errno); see `berth log`")
+                }
+            }
+        }
+        if ranges.last?.upperBound != inode.size, inode.size > 0 {
+            guard ftruncate(descriptor, off_t(inode.size)) == 0 else {
+                throw failure(path, "cannot be made as long as it is", .current)
+            }
+        }
+        finish(descriptor, inode)
+        return .made
+    }
+
+    func link(_ path: [FileName], to first: [FileName]) throws(SystemFailure) -> ExportOutcome {
+        guard let name = path.last else { return .same }
+        let target = Array(first.map(\.bytes).joined(separator: [0x2F]))
+        var original = stat()
+        guard target.withCString({ fstatat(root.number, $0, &original, AT_SYMLINK_NOFOLLOW) }) == 0 else {
+            return .refused("what it is a link to was left out")
+        }
+        if let status = status(name) {
+            if status.st_ino == original.st_ino, status.st_dev == original.st_dev { return .same }
+            guard status.st_mode & S_IFMT != S_IFDIR else { return .refused("a directory of that name is there") }
+            _ = name.withCString { unlinkat(here, $0, 0) }
+        }
+        let result = target.withCString { from in name.withCString { linkat(root.number, from, here, $0, 0) } }
+        guard result == 0 else { throw failure(path, "cannot be linked", .current) }
+        return .made
+    }
+
+    func symbolicLink(
+        _ path: [FileName], _ inode: Inode, target: [UInt8]
+    ) throws(SystemFailure) -> ExportOutcome {
+        guard let name = path.last else { return .same }
+        if let status = status(name) {
+            guard status.st_mode & S_IFMT != S_IFDIR else { return .refused("a directory of that name is there") }
+            if status.st_mode & S_IFMT == S_IFLNK, isSameTime(status, inode) { return .same }
+            _ = name.withCString { unlinkat(here, $0, 0) }
+        }
+        let result = target.withCString { target in name.withCString { symlinkat(target, here, $0) } }
+        guard result == 0 else { throw failure(path, "cannot be made", .current) }
+        var times = Self.times(inode)
+        _ = name.withCString { utimensat(here, $0, &times, AT_SYMLINK_NOFOLLOW) }
+        return .made
+    }
+
+    func special(_ path: [FileName], _ inode: Inode) throws(SystemFailure) -> ExportOutcome {
+        guard let name = path.last else { return .same }
+        guard inode.kind == .fifo else { return .refused("it is a device") }
+        if let status = status(name) {
+            return status.st_mode & S_IFMT == S_IFIFO ? .same : .refused("something else of that name is there")
+        }
+        guard name.withCString({ mkfifoat(here, $0, 0o600) }) == 0 else {
+            throw failure(path, "cannot be made", .current)
+        }
+        let flags = O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC
+        let descriptor = name.withCString { openat(here, $0, flags) }
+        guard descriptor >= 0 else { return .made }
+        finish(descriptor, inode)
+        close(descriptor)
+        return .made
+    }
+
+    func end() throws(SystemFailure) {}
+
+    // MARK: Parts
+
+    private func status(_ name: FileName) -> Glibc.stat? {
+        var status = Glibc.stat()
+        return name.withCString { fstatat(here, $0, &status, AT_SYMLINK_NOFOLLOW) } == 0 ? status : nil
+    }
+
+    private func isSameTime(_ status: Glibc.stat, _ inode: Inode) -> Bool {
+        Int64(status.st_mtim.tv_sec) == inode.modified.seconds
+            && Int64(status.st_mtim.tv_nsec) == inode.modified.nanosecondsOfSecond
+    }
+
+    private static func times(_ inode: Inode) -> [timespec] {
+        [inode.accessed, inode.modified].map {
+            timespec(tv_sec: time_t($0.seconds), tv_nsec: Int($0.nanosecondsOfSecond))
+        }
+    }
+
+    /// Attributes, mode, and last the times. Where the target's file system has none of them, it goes without.
+    private func finish(_ descriptor: Int32, _ inode: Inode) {
+        for (name, value) in reader.attributes(inode) {
+            _ = name.withCString { name in
+                value.withUnsafeBytes { fsetxattr(descriptor, name, $0.baseAddress, $0.count, 0) }
+            }
+        }
+        fchmod(descriptor, mode_t(inode.permissions & 0o7777))
+        var times = Self.times(inode)
+        futimens(descriptor, &times)
+    }
+
+    private func write(
+        _ bytes: UnsafeRawBufferPointer, _ descriptor: Int32, _ offset: UInt64, _ path: [FileName]
+    ) throws(SystemFailure) {
+        var done = 0
+        while done < bytes.count {
+            let count = pwrite(
+                descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset) + off_t(done))
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw failure(path, "cannot be written", count == 0 ? .io : .current) }
+            done += count
+        }
+    }
+
+    private func failure(_ path: [FileName], _ what: String, _ error: Errno) -> SystemFailure {
+        SystemFailure(ExportReader.text(path), what, error, fix: "run the export again; it goes on where it stopped")
+    }
+}
+
+extension FileName {
+    /// The name as C has it.
+    func withCString<Result>(_ body: (UnsafePointer<CChar>) -> Result) -> Result { bytes.withCString(body) }
+}

@@ -1,0 +1,110 @@
+import TestSupport
+import Testing
+
+/// The trash, quotas and usage as an ordinary user has them, through a real mount.
+@Suite("trash and quotas on a real mount")
+struct SpaceTests {
+    private func site(_ options: String = "") throws -> UserSite {
+        let site = try UserSite()
+        try site.shell.run("berth volume create v \(options) && berth mount v m")
+        return site
+    }
+
+    @Test("rm -rf is taken back by its user, with modes, while the mount goes on and shows it at once")
+    func restored() throws {
+        let site = try site()
+        let text = try site.shell.run(
+            """
+            cd m; mkdir -m 711 d; mkdir -m 750 d/e; echo one > d/e/f; echo two > d/g; chmod 600 d/g; ln -s g d/l
+            sum() { (find d -printf '%P %m %s %y\\n' | grep -v '^ '; cat d/e/f d/g) | sort; }
+            sum > ../before; rm -rf d; ls -A; test -e d || echo gone
+            berth trash ls v | grep -c ' /d'; berth trash ls v:/d/e | tail -n +2 | wc -l
+            berth trash restore v:/d; sum | sed 's,^d.*,,' > /dev/null; find d/e/f -printf '%m\\n' > /dev/null
+            sum > ../after; diff <(grep -v '^d ' ../before) <(grep -v '^d ' ../after) && echo same
+            berth trash ls v | tail -n +2 | wc -l
+            echo new > d/g.tmp; mv d/g.tmp d/g; berth trash restore v:/d/g --beside; cat d/g.restored d/g
+            """)
+        #expect(
+            text
+                == "gone\n5\n2\nrestored 5 things at v:/d\nsame\n0\nrestored 1 thing at v:/d/g.restored\ntwo\nnew",
+            "\(text)")
+        let json = try site.shell.run("rm m/d/g; berth trash ls v --json")
+        #expect(json.contains("\"path\":\"/d/g\"") && json.contains("\"kind\":\"file\""))
+        #expect(
+            try site.shell.run("cd m; df -i . | tail -1 | wc -l; berth trash empty v").contains("discarded 1 thing"))
+        #expect(try site.shell.run("berth umount m; berth volume check v").contains("whole"))
+    }
+
+    @Test("what cannot be restored says why, and changes nothing")
+    func refused() throws {
+        let site = try site()
+        try site.shell.run("cd m; echo a > f; mkdir d; echo b > d/x; rm f; rm -r d; echo c > f; echo d > d")
+        for (words, status, cause) in [
+            ("v:/none", 69, "is not in the trash"), ("v:/f", 69, "something is in its place"),
+            ("v:/d/x", 69, "what is in the place of its directory is none"), ("v:/f --at yesterday", 64, "is no time"),
+            ("v", 64, "names no path"), ("v:/f --to /no/where", 69, "is not there"),
+        ] {
+            let outcome = try site.shell.attempt("berth trash restore \(words)")
+            #expect(outcome.end == .exited(Int32(status)) && outcome.errors.contains(cause), "\(words): \(outcome)")
+        }
+        #expect(try site.shell.run("cd m; ls; cat f d") == "d\nf\nc\nd")
+        #expect(try site.shell.run("berth trash restore v:/d/x --to /y; cat m/y").hasSuffix("b"))
+    }
+
+    @Test(
+        "a program that holds what was deleted sees it come back, and one that stands in a removed directory its successor"
+    )
+    func held() throws {
+        let site = try site()
+        let text = try site.shell.run(
+            """
+            mkdir m/d; echo x > m/d/f; exec 9>> m/d/f; cd m/d; rm -r ../d; ls 2>&1 | head -1
+            berth trash restore v:/d; echo y >&9; cat ../d/f; cd ../d; echo z > g; ls
+            """)
+        #expect(text == "restored 2 things at v:/d\nx\ny\nf\ng", "\(text)")
+    }
+
+    @Test("retention is an option, and changes while the volume is mounted")
+    func options() throws {
+        let site = try site("-o trash=0")
+        try site.shell.run("cd m; echo a > f; rm f; berth trash ls v | tail -n +2 | wc -l | grep -x 0")
+        #expect(try site.shell.run("berth volume set v trash=3d trash-truncate=on").contains("trash=3d"))
+        try site.shell.run("cd m; echo a > f; : > f; rm f; berth trash ls v | tail -n +2 | wc -l | grep -x 1")
+        try site.shell.run("berth umount m; berth stop --all; berth trash restore v:/f; berth mount v m; grep a m/f")
+        #expect(try site.shell.attempt("berth volume set v size=5G").errors.contains("is not one that can be changed"))
+        #expect(try site.shell.attempt("berth volume set v trash=soon").errors.contains("is not a time"))
+        #expect(try site.shell.run("berth volume inspect v").contains("3d"))
+    }
+
+    @Test("a quota is EDQUOT at its last byte and inode, df shows it, du agrees, and below what is used it warns")
+    func quota() throws {
+        let site = try site()
+        try site.shell.run("mkdir -p m/a/b m/c; berth quota set v:/a --bytes 1M --inodes 5")
+        let full = try site.shell.attempt("head -c 1048577 /dev/zero > m/a/b/f")
+        #expect(full.errors.contains("Disk quota exceeded"), "\(full)")
+        try site.shell.run("head -c 1048576 /dev/zero > m/a/b/f; touch m/a/1 m/a/2")
+        #expect(try site.shell.attempt("touch m/a/3").errors.contains("Disk quota exceeded"))
+        #expect(try site.shell.attempt("mkdir m/a/3").errors.contains("Disk quota exceeded"))
+        #expect(try site.shell.run("df --output=size,avail m/a/b | tail -1").split(separator: " ") == ["1024", "0"])
+        #expect(try site.shell.run("df --output=itotal,iavail m/a/b/f | tail -1").split(separator: " ") == ["5", "0"])
+        #expect(try site.shell.run("df --output=itotal m/c | tail -1").count > 3)
+        try site.shell.run("echo x > m/c/f")
+        #expect(try site.shell.attempt("mv -T m/c m/a/c").errors.contains("Disk quota exceeded"))
+        #expect(
+            try site.shell.run("berth du v:/a --json | tr -d ' \\n'; find m/a | wc -l")
+                == "[{\"bytes\":1048576,\"inodes\":5,\"place\":\"v:/a\"}]5")
+        #expect(
+            try site.shell.run("berth quota get v:/a | tail -1").split(whereSeparator: \.isWhitespace) == [
+                "/a", "1", "MiB", "1", "MiB", "5", "5",
+            ])
+        let low = try site.shell.attempt("berth quota set v:/a --bytes 1K; berth quota ls v")
+        #expect(low.errors.contains("holds more than its quota") && low.output.contains("1 KiB"), "\(low)")
+        try site.shell.run(
+            "rm m/a/b/f; echo x > m/a/b/f; berth quota rm v:/a; berth quota ls v | grep 'no quotas'; mv m/c m/a/")
+        // The volume's own.
+        try site.shell.run("berth quota set v --inodes 10")
+        #expect(try site.shell.attempt("cd m; touch 1 2 3 4 5 6 7 8 9").errors.contains("Disk quota exceeded"))
+        #expect(try site.shell.attempt("berth quota set v:/none --bytes 1").errors.contains("No such file"))
+        #expect(try site.shell.run("berth umount m; berth volume check v").contains("whole"))
+    }
+}
