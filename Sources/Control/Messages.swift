@@ -21,6 +21,8 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case stop(seconds: Double?)
     /// Commit, and leave everything to a new server that the keeper starts. Answered before the process exits.
     case restart
+    /// The same, and the new server mends the metadata before it opens it.
+    case mend
     /// Begin to fetch packs into the cache; answered with the job.
     case warm(WarmOrder)
     /// How far a job is. One that nobody asks about for a while is ended, unless it is in the background.

@@ -97,6 +97,10 @@ public struct VolumePaths: Equatable, Sendable {
     public var copy: String { "\(directory)/copy.db" }
     /// There while the database is what the newest copy in the store holds.
     public var copiedMark: String { "\(directory)/copied" }
+    /// There where the next server is to mend the metadata first.
+    public var mendMark: String { "\(directory)/mend" }
+    /// What came of that: a JSON list of lines.
+    public var mended: String { "\(directory)/mended" }
     public var lock: String { "\(directory)/lock" }
     /// A second control socket, for those who see the volume's directory and not the runtime directory.
     public var innerSocket: String { "\(directory)/control.sock" }

@@ -90,6 +90,25 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     /// The inodes that were changed last, of which other sessions may not have been told when a process died.
     public func recentInodes() -> Set<InodeID> { lock.withLock { current.log?.recentInodes() ?? [] } }
 
+    /// Every inode that there is, as of the last commit.
+    public func allInodes() throws(Errno) -> Set<InodeID> {
+        lock.lock()
+        defer { lock.unlock() }
+        do {
+            var found: Set<InodeID> = []
+            let statement = try connection.prepare("SELECT id FROM inode")
+            var code = statement.step()
+            while code == SQLITE_ROW {
+                found.insert(InodeID(rawValue: statement.unsigned(0)))
+                code = statement.step()
+            }
+            guard code == SQLITE_DONE else { throw connection.failure(code) }
+            return found
+        } catch {
+            throw .io
+        }
+    }
+
     /// Opens an existing database for a look; nobody else can open it meanwhile. It may have no tables yet: the first
     /// opening was cut short then, and the next begins with a new volume.
     static func openForCheck(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {

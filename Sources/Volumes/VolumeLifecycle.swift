@@ -7,6 +7,8 @@ import LinuxSystem
 extension MountService {
     /// A server that ends stores its last packs first.
     private static let closeTimeout = Duration.seconds(60)
+    /// Of a hundred million files.
+    private static let mendTimeout = Duration.seconds(3600)
 
     /// Makes a volume. A bucket is asked at once: what is wrong with it is said here, and not at the first file.
     public func create(
@@ -68,8 +70,8 @@ extension MountService {
     }
 
     /// Has a volume's server replaced by one of the program that is installed now, while its mounts go on. Answers the
-    /// new server's status; nil where none ran.
-    public func restartServer(_ volume: VolumePaths) throws(SystemFailure) -> ServerStatus? {
+    /// new server's status; nil where none ran. With `mending` the new one mends the metadata before it opens it.
+    public func restartServer(_ volume: VolumePaths, mending: Bool = false) throws(SystemFailure) -> ServerStatus? {
         guard let client = try supervisor.running(volume) else { return nil }
         let before = try client.status()
         guard before.handover == Handover.format else {
@@ -79,8 +81,9 @@ extension MountService {
                 fix: "unmount the volume; its next mount starts the new program", errno: .notSupported,
                 status: .unavailable)
         }
-        try client.ask(.restart, timeout: .seconds(10))
-        let deadline = Deadline(after: Self.closeTimeout)
+        try client.ask(mending ? .mend : .restart, timeout: .seconds(10))
+        let patience = mending ? Self.mendTimeout : Self.closeTimeout
+        let deadline = Deadline(after: patience)
         while !deadline.hasPassed {
             if let status = (try? self.status(of: volume)) ?? nil, status.processID != before.processID {
                 return status
@@ -88,7 +91,7 @@ extension MountService {
             usleep(5_000)
         }
         throw SystemFailure(
-            "the server of volume \"\(volume.name)\"", "was not replaced within \(Self.closeTimeout)",
+            "the server of volume \"\(volume.name)\"", "was not replaced within \(patience)",
             fix: "see \(volume.log)", status: .temporaryFailure)
     }
 

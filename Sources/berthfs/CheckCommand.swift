@@ -8,7 +8,7 @@ import Packs
 import SQLiteMetadata
 import Volumes
 
-/// Verifies a volume, and mends one that nobody uses.
+/// Verifies a volume, and mends it.
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
@@ -20,7 +20,7 @@ struct CheckCommand: ParsableCommand {
     @Flag(help: "Read all data and verify its checksums.")
     var data = false
 
-    @Flag(help: "Mend the metadata of a volume that is not in use.")
+    @Flag(help: "Mend the metadata; programs that use the volume wait meanwhile.")
     var repair = false
 
     @Flag(help: "Print the report as JSON.")
@@ -58,27 +58,38 @@ struct CheckCommand: ParsableCommand {
             let record = try VolumeRegistry(paths: site).record(try VolumeName(name))
             let paths = site.volume(record.name)
             var report = Report(volume: record.name)
-            if repair {
-                let lock = try VolumeLock(paths)
-                report.repairs = try VolumeRepair(record, paths).run()
-                try check(record, paths, paths.database, &report)
-                _ = lock
-            } else {
-                var look = try MetadataLook.take(paths, site, purpose: "check")
-                report.isInUse = look.isCopy
+            if repair { report.repairs = try mend(record, paths, site) }
+            let repairs = report.repairs
+            var look = try MetadataLook.take(paths, site, purpose: "check")
+            report.isInUse = look.isCopy
+            try check(record, paths, look.path, &report)
+            // A pack that was emptied since is gone from the store, too.
+            if look.isCopy, !report.isWhole {
+                try look.renew(paths, site)
+                report = Report(volume: record.name, isInUse: true, repairs: repairs)
                 try check(record, paths, look.path, &report)
-                // A pack that was emptied since is gone from the store, too.
-                if look.isCopy, !report.isWhole {
-                    try look.renew(paths, site)
-                    report = Report(volume: record.name, isInUse: true)
-                    try check(record, paths, look.path, &report)
-                }
-                look.remove()
             }
+            look.remove()
             isWhole = report.isWhole
             try print(report)
         }
         if !isWhole { throw ExitCode(ExitStatus.dataError.rawValue) }
+    }
+
+    /// Answers a line for each thing that was mended.
+    private func mend(
+        _ record: VolumeRecord, _ paths: VolumePaths, _ site: SitePaths
+    ) throws(SystemFailure) -> [String] {
+        let lock: VolumeLock
+        do throws(SystemFailure) {
+            lock = try VolumeLock(paths)
+        } catch {
+            guard error.errno == .busy else { throw error }
+            return try Mending.ask(paths, site)
+        }
+        let lines = try VolumeRepair(record, paths).run()
+        _ = consume lock
+        return lines
     }
 
     private func check(

@@ -124,13 +124,14 @@ struct ServeCommand: ParsableCommand {
         _ legacy: Legacy, _ settings: UserSettings, _ logger: Logger
     ) throws(SystemFailure) -> ServedVolume {
         let lock = try Self.lock(paths, legacy)
+        let isMended = try Mending(record, paths, logger: logger).runIfAsked()
         let volume = try OpenVolume(record, paths, caches, settings, legacy: legacy, logger: logger)
         let copier = try MetadataCopier(record, volume, paths, logger: logger)
         let fileSystem = volume.fileSystem
         let registry = VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current()))
         let name = try VolumeName(record.name)
         let server = Server(
-            volume: record.name, directory: paths.directory, fileSystem: fileSystem,
+            volume: record.name, directory: paths.directory, mendMark: paths.mendMark, fileSystem: fileSystem,
             warmer: Warmer(volume: record.name, fileSystem: fileSystem, packs: volume.packs),
             snapshots: SnapshotService(record.name, paths, volume),
             transfers: Transfers(
@@ -148,7 +149,10 @@ struct ServeCommand: ParsableCommand {
         } catch {
             throw SystemFailure("berthfs", error.description, status: .systemError)
         }
-        server.takeOver(distrusted: volume.distrusted(legacy))
+        let distrusted =
+            isMended
+            ? try explaining(paths.database, "cannot be read", volume.metadata.allInodes) : volume.distrusted(legacy)
+        server.takeOver(distrusted: distrusted)
         listener.start()
         inner?.start()
         volume.keeper.start()

@@ -53,9 +53,11 @@ final class Server: @unchecked Sendable {
     private let transfers: Transfers
     /// The volume's own.
     private let directory: String
+    private let mendMark: String
 
     init(
-        volume: String, directory: String, fileSystem: FileSystem, warmer: Warmer, snapshots: SnapshotService,
+        volume: String, directory: String, mendMark: String, fileSystem: FileSystem, warmer: Warmer,
+        snapshots: SnapshotService,
         transfers: Transfers, census: StatisticsCensus, legacy: Legacy, linger: Duration, logger: Logger,
         reload: @escaping @Sendable () throws(SystemFailure) -> Void
     ) {
@@ -67,6 +69,7 @@ final class Server: @unchecked Sendable {
         space = SpaceService(volume: volume, fileSystem: fileSystem)
         self.transfers = transfers
         self.directory = directory
+        self.mendMark = mendMark
         self.linger = linger
         self.volume = volume
         self.fileSystem = fileSystem
@@ -113,7 +116,7 @@ final class Server: @unchecked Sendable {
         for name in names { detach(name) }
     }
 
-    private func restart() throws(SystemFailure) {
+    private func restart(mending: Bool = false) throws(SystemFailure) {
         guard !isBusy else {
             throw SystemFailure(
                 "volume \"\(volume)\"", "is at work for somebody",
@@ -127,7 +130,12 @@ final class Server: @unchecked Sendable {
                 "volume \"\(volume)\"", "cannot be handed over while it is mounted: Linux 6.9 or later is needed",
                 fix: "unmount it; its next mount starts the new program", errno: .notSupported, status: .unavailable)
         }
-        guard !isStopping else { return }
+        guard !isStopping else {
+            throw SystemFailure(
+                "volume \"\(volume)\"", "its server ends", fix: "try again", errno: Errno(EAGAIN),
+                status: .temporaryFailure)
+        }
+        if mending { try AtomicFile.replace(mendMark, []) }
         isRestarting = true
         isStopping = true
         monitor.signalAll()
@@ -168,6 +176,7 @@ final class Server: @unchecked Sendable {
                 }
             case .stop(let seconds): stop(storeSeconds: seconds.map { max(0, $0) })
             case .restart: try restart()
+            case .mend: try restart(mending: true)
             case .warm(let order): return .warming(try warmer.start(order, list: passed))
             case .warming(let job): return .warming(try warmer.progress(job))
             case .evict(let selection, let pinnedToo):

@@ -1,0 +1,54 @@
+import FoundationEssentials
+import Glibc
+import LinuxSystem
+import Logging
+import Volumes
+
+/// Mends the metadata of a volume in use: its server leaves it, with the sessions, to a new one that mends it first.
+struct Mending {
+    private let record: VolumeRecord
+    private let paths: VolumePaths
+    private let logger: Logger
+
+    init(_ record: VolumeRecord, _ paths: VolumePaths, logger: Logger) {
+        self.record = record
+        self.paths = paths
+        self.logger = logger
+    }
+
+    /// The new server's part, before it opens anything. True where something was mended.
+    func runIfAsked() throws(SystemFailure) -> Bool {
+        // Gone before the work begins: what kills a server must not kill each that follows.
+        guard unlink(paths.mendMark) == 0 else { return false }
+        let lines = try VolumeRepair(record, paths).run()
+        for line in lines { logger.notice("mended", metadata: ["volume": "\(record.name)", "cause": "\(line)"]) }
+        do {
+            try AtomicFile.replace(paths.mended, Array(try JSONEncoder().encode(lines)))
+        } catch {
+            logger.error("what was mended cannot be told", metadata: ["cause": "\(error)"])
+        }
+        return !lines.isEmpty
+    }
+
+    /// The part of who asks. Answers a line for each thing that was mended.
+    static func ask(_ paths: VolumePaths, _ site: SitePaths) throws(SystemFailure) -> [String] {
+        let mounts = MountService(
+            paths: site, environment: ProcessEnvironment.current(),
+            program: ProcessEnvironment.executablePath() ?? "berthfs")
+        unlink(paths.mended)
+        guard try mounts.restartServer(paths, mending: true) != nil else {
+            throw SystemFailure(
+                "volume \"\(paths.name)\"", "is in use by another process", fix: "try again", errno: .busy,
+                status: .temporaryFailure)
+        }
+        guard let bytes = try AtomicFile.read(paths.mended),
+            let lines = try? JSONDecoder().decode([String].self, from: Data(bytes))
+        else {
+            throw SystemFailure(
+                "volume \"\(paths.name)\"", "could not be mended while it is mounted",
+                fix: "see \(paths.log); unmount it, and try again", status: .dataError)
+        }
+        unlink(paths.mended)
+        return lines
+    }
+}
