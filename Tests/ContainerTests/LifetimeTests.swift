@@ -75,6 +75,24 @@ struct LifetimeTests {
         )
     }
 
+    @Test(
+        "a server killed with -9 and restarted in turn under a container that writes all the time",
+        arguments: Way.allCases)
+    func serverReplaced(way: Way) throws {
+        try expectRecovery(
+            way,
+            """
+            podman exec -d one sh -c 'i=0; while [ ! -e /data/stop ]; do i=$((i + 1)); echo $i >> /data/log || echo $i >> /tmp/lost; done; echo $i > /data/count; touch /data/over'
+            wait_for 'podman exec one test -s /data/log'
+            for i in 1 2 3 4 5 6; do
+              if [ $((i % 2)) = 0 ]; then berth restart data >/dev/null || echo WRONG; else kill -9 $(server); fi
+              sleep 1.3
+            done
+            podman exec one touch /data/stop; wait_for 'podman exec one test -e /data/over'
+            podman exec one sh -c 'test ! -e /tmp/lost && seq $(cat /data/count) | cmp - /data/log' || echo WRONG
+            """)
+    }
+
     @Test("a server and its keeper killed with -9 under a running container", arguments: Way.allCases)
     func wholeServerKilled(way: Way) throws {
         try expectRecovery(
