@@ -1,5 +1,14 @@
 /// Civil time as seconds since 1970.
 enum UTCTime {
+    /// Of `2009-10-12T17:50:30.000Z`, to the second: other answers tell no more. Nil for anything else.
+    static func seconds(_ text: String) -> Int64? {
+        let parts = text.dropLast().split(whereSeparator: { "-T:.".contains($0) }).map { Int($0) }
+        guard text.hasSuffix("Z"), (6...7).contains(parts.count), let year = parts[0], let month = parts[1],
+            let day = parts[2], let hour = parts[3], let minute = parts[4], let second = parts[5]
+        else { return nil }
+        return seconds(year: year, month: month, day: day, hour: hour, minute: minute, second: second).map(Int64.init)
+    }
+
     /// `month` and `day` count from 1. Nil for what is no date.
     static func seconds(year: Int, month: Int, day: Int, hour: Int, minute: Int, second: Int) -> Int? {
         guard (1970...9999).contains(year), (1...12).contains(month), (1...31).contains(day), (0...24).contains(hour),
