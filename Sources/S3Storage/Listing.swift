@@ -1,3 +1,5 @@
+import FileModel
+
 /// A page of ListObjectsV2.
 package struct ListingPage: Equatable {
     struct NotAListing: Error {}
@@ -23,7 +25,7 @@ package struct ListingPage: Equatable {
             guard let name = entry["Key"], let key = isEncoded ? Self.decode(name) : name else { throw NotAListing() }
             return Object(
                 key: key, size: entry["Size"].flatMap { UInt64($0) }, tag: entry["ETag"].map(Self.bare),
-                modified: entry["LastModified"].flatMap(UTCTime.seconds))
+                modified: entry["LastModified"].flatMap { Timestamp($0)?.seconds })
         }
         next = root["IsTruncated"] == "true" ? root["NextContinuationToken"] ?? "" : nil
         if next?.isEmpty == true { throw NotAListing() }
