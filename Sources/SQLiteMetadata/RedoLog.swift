@@ -165,6 +165,14 @@ public final class RedoLog {
         return bodies
     }
 
+    /// What is in the log, for tests.
+    package var tags: Set<RedoTag> {
+        var reader = RedoReader(UnsafeRawBufferPointer(start: memory.base + Self.start, count: length))
+        var tags: Set<RedoTag> = []
+        while let tag = reader.nextTag() { tags.insert(tag) }
+        return tags
+    }
+
     /// The inodes that were changed last, at most `recentLimit`.
     func recentInodes() -> Set<InodeID> {
         let count = Int(clamping: min(memory.word(at: Self.recentCountAt), UInt64(Self.recentLimit)))

@@ -24,6 +24,12 @@ struct RedoReader {
         return isDamaged ? nil : entry
     }
 
+    /// As `next`, of which only the kind matters.
+    mutating func nextTag() -> RedoTag? {
+        let tag = position < bytes.count ? RedoTag(rawValue: bytes[position]) : nil
+        return next() == nil ? nil : tag
+    }
+
     private mutating func read(_ tag: RedoTag) -> RedoEntry? {
         switch tag {
         case .end:

@@ -99,6 +99,11 @@ extension SQLiteMetadataStore {
         if let failure { throw Self.errno(of: failure) }
     }
 
+    /// For tests: commits, with `before` and `after` as near to it as nothing else can come.
+    package func commit(before: () -> Void, after: () -> Void) throws(Errno) {
+        try betweenCommits({ () throws(Errno) in }, { _ in before() }) { after() }
+    }
+
     public func replaceContent(withCopyAt path: String, prepare: () throws(Errno) -> Void) throws(Errno) {
         lock.lock()
         defer { lock.unlock() }

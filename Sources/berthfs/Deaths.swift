@@ -5,7 +5,8 @@ import LinuxSystem
 struct Deaths {
     /// One that dies so soon after its start, so often in a row, has a reason that starting it does not mend.
     private static let soon = Duration.seconds(1)
-    private static let attempts = 3
+    /// A request that kills servers takes two of them, and the kernel asks for a page again in another request.
+    private static let attempts = 6
     /// What keeps it from opening the volume (a disk that is full or away) may pass while programs wait.
     private static let openings = 30
     /// One that dies later, but again and again: programs would have more pauses than answers.

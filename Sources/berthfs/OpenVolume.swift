@@ -38,6 +38,7 @@ struct OpenVolume {
         let cache = try caches.places(record, settings).choose()
         let quarter = CacheShare.usual(in: cache)
         let share = caches.share(of: record, in: cache, quarter: quarter, settings)
+        if let refusal = try MissingMetadata.refusal(record, paths, store) { throw refusal }
         try Self.rescue(legacy, paths)
         metadata = try Self.metadata(paths, legacy?.redo)
         legacy?.settle()

@@ -33,7 +33,7 @@ struct CrashTests {
             try site.shell.run("berth mount v m && rm -f m/* && : > manifest && : > removed && sync m")
             let server = try site.wholeServer(of: "v")
             try site.shell.run(
-                "(\(Self.load)) >/dev/null 2>&1 & sleep \(wait); kill -9 \(server); wait; berth umount --lazy m",
+                "(\(Self.load)) >/dev/null 2>&1 & sleep \(wait); kill -9 \(server); wait; while kill -0 \(server) 2>/dev/null; do sleep 0.02; done; berth umount --lazy m",
                 timeout: .seconds(60))
             #expect(try site.shell.run("berth volume check v --data").contains("v: whole"), note)
             try site.shell.run("berth mount v m")

@@ -112,6 +112,57 @@ struct HandoverTests {
         #expect(text.contains("not connected\n1\n") && text.hasSuffix("\nx"), "\(text)")
     }
 
+    @Test(
+        "a request that two servers died of is answered with EIO by the third, and all else goes on",
+        .enabled(if: canTakeOver))
+    func poison() throws {
+        let site = try UserSite()
+        let volume = "$HOME/.local/share/berth/volumes/v"
+        // A read that no store answers: it is in the server's hands as long as we like.
+        try site.shell.run(
+            """
+            berth volume create v; berth mount v m; head -c 5000000 /dev/urandom > m/f; md5sum m/f > sum; berth umount m
+            berth sync v --wait 2>/dev/null || true; rm -rf $HOME/.cache/berth/v
+            """)
+        try eventually("the server ends") { try site.server(of: "v") == nil }
+        let text = try site.shell.run(
+            """
+            rm -rf $HOME/.cache/berth/v; berth mount v m
+            pack=$(find \(volume) -path '*store*' -type f -size +1M | head -1); mv $pack kept; mkfifo -m 600 $pack
+            dd if=m/f of=/dev/null bs=64k count=1 iflag=direct 2> said & reader=$!
+            for i in 1 2; do
+              sleep 1.5; old=$(\(Self.server)); kill -SEGV $old
+              for t in $(seq 50); do new=$(\(Self.server)); [ -n "$new" ] && [ "$new" != $old ] && break; sleep 0.1; done
+            done
+            for t in $(seq 100); do kill -0 $reader 2>/dev/null || break; sleep 0.1; done
+            kill -0 $reader 2>/dev/null && echo hangs
+            grep -o 'Input/output error' said; echo other > m/g; cat m/g
+            rm $pack; mv kept $pack; berth restart v > /dev/null; md5sum -c sum; berth umount m
+            grep -c 'requests that servers died of' $HOME/.local/share/berth/logs/v.log
+            """, timeout: .seconds(120))
+        #expect(text.contains("Input/output error\nother\nm/f: OK\n") && !text.contains("hangs"), "\(text)")
+    }
+
+    @Test(
+        "killed while the store is away, a server is followed by one that serves what is here",
+        .enabled(if: canTakeOver))
+    func storeAway() throws {
+        let site = try UserSite()
+        let text = try site.shell.run(
+            """
+            mkdir bag; berth volume create v -o store=file://$PWD/bag; berth mount v m
+            head -c 3000000 /dev/urandom > m/f; md5sum m/f > sum; sync m/f; mv bag away
+            for i in 1 2; do
+              kill -9 $(\(Self.server)); echo $i >> m/g; md5sum -c sum; cat m/g; sleep 1.2
+            done
+            mv away bag; berth umount m; berth volume check v --data
+            """, timeout: .seconds(120))
+        #expect(text.contains("m/f: OK\n1\nm/f: OK\n1\n2\n") && text.contains("v: whole"), "\(text)")
+        #expect(
+            try site.shell.run("ls -d bag away 2>/dev/null || true") == "bag", "no other directory in the store's place"
+        )
+    }
+
     @Test("a server goes on without its keeper, and then dies as servers do")
     func withoutKeeper() throws {
         let site = try UserSite()
@@ -121,6 +172,11 @@ struct HandoverTests {
         }
         try site.shell.run("kill -9 \(keeper); sleep 0.2; cat m/f; echo y > m/g; sync m/g")
         #expect(try site.keeper(of: "v") == nil)
+        #expect(
+            try site.shell.run("berth status").contains("should it die, its mounts end: the process that would start"))
+        try eventually("the log says so") {
+            try site.shell.run("berth log v 2>&1").contains("should this server die, its mounts end")
+        }
         let refused = try site.shell.attempt("berth restart v")
         #expect(refused.end == .exited(69) && refused.errors.contains("cannot hand over"), "\(refused)")
         try site.shell.run(
@@ -140,6 +196,13 @@ struct HandoverTests {
         guard let keeper = try site.keeper(of: "v") else { throw TestFailure("no keeper") }
         let memory = try site.shell.run("awk '/^Pss_Dirty/ { print $2 }' /proc/\(keeper)/smaps_rollup")
         print("the keeper's own memory is \(memory) KiB")
+        // Sessions that have ended leave no descriptor in either process.
+        let files = "ls /proc/\(keeper)/fd | wc -l; ls /proc/$(\(Self.server))/fd | wc -l"
+        let before = try site.shell.run("mkdir m2; berth mount v m2; berth umount m2; sleep 0.3; \(files)")
+        let after = try site.shell.run(
+            "for i in $(seq 20); do berth mount v m2; berth umount m2; done > /dev/null; berth restart v > /dev/null; berth mount v m2; berth umount m2; sleep 0.5; \(files)"
+        )
+        #expect(before == after)
         #expect(Int(memory).map { $0 < 6144 } == true, "\(memory) KiB")
         #expect(try site.shell.run("berth restart --all").hasPrefix("the server of v is pid "))
         try site.shell.run("berth umount m; berth stop --all")

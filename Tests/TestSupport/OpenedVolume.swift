@@ -29,6 +29,7 @@ public final class OpenedVolume {
         _ directory: String, epoch: UInt32 = 1, sizeLimit: UInt64? = nil, store: (any ObjectStore)? = nil,
         durability: Durability = .local, base: String? = nil, baseEpoch: UInt32 = 0,
         space: SpacePolicy? = nil, trash: TrashSettings = .off, legacy: VolumeLegacy? = nil,
+        hasRoom: @escaping @Sendable () -> Bool = { true },
         now: @escaping @Sendable () -> Timestamp = Timestamp.now
     ) throws {
         self.directory = directory
@@ -55,7 +56,7 @@ public final class OpenedVolume {
                 }),
             store: store ?? layered)
         var configuration = FileSystemConfiguration(
-            sizeLimit: sizeLimit, trash: trash, durability: durability, now: now, report: { _ in })
+            sizeLimit: sizeLimit, trash: trash, durability: durability, now: now, hasRoom: hasRoom, report: { _ in })
         configuration.snapshotDirectory = "\(directory)/snapshots"
         configuration.space.isAutomatic = false
         configuration.space = space ?? configuration.space
