@@ -13,7 +13,7 @@ extension Connection {
             answer(request) { bridge throws(Errno) in
                 try bridge.write(
                     UnsafeRawBufferPointer(start: buffer, count: size), to: try bridge.changeable(number), offset,
-                    flags: file?.pointee.flags ?? 0, bridge.caller(of: request))
+                    flags: file?.pointee.flags ?? 0, isPage: file?.pointee.writepage == 1, bridge.caller(of: request))
             }
         }
         table.fsync = { request, number, _, _ in
@@ -51,10 +51,15 @@ extension Connection {
     }
 
     private func write(
-        _ bytes: UnsafeRawBufferPointer, to id: InodeID, _ offset: off_t, flags: Int32, _ caller: Caller
+        _ bytes: UnsafeRawBufferPointer, to id: InodeID, _ offset: off_t, flags: Int32, isPage: Bool, _ caller: Caller
     ) throws(Errno) -> Reply {
         let wanted = try unsigned(offset)
-        let start = try fileSystem.write(bytes, to: id, at: wanted, appends: flags & O_APPEND != 0, caller: caller)
+        let appends = flags & O_APPEND != 0
+        // Of mapped pages nobody would hear that some are missing: they are refused whole, and fsync says so.
+        let (start, count) =
+            isPage
+            ? (try fileSystem.write(bytes, to: id, at: wanted, appends: appends, caller: caller), bytes.count)
+            : try fileSystem.writeWhatFits(bytes, to: id, at: wanted, appends: appends, caller: caller)
         // Another session made the file longer than this kernel knew: its page cache holds the bytes elsewhere.
         if start != wanted { queue.add([.data(id)], beforeWaiting: session.willWait) }
         // Past the page cache the kernel sends no FSYNC after the write: the flags say what was asked.
@@ -62,7 +67,7 @@ extension Connection {
             session.willWait()
             try fileSystem.synchronize(id, session: session)
         }
-        return .written(bytes.count)
+        return .written(count)
     }
 
     static func addSpace(_ table: inout fuse_lowlevel_ops) {
