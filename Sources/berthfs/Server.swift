@@ -139,7 +139,8 @@ final class Server: @unchecked Sendable {
             }
             return .done
         } catch {
-            return .failed(code: error.errno?.rawValue ?? 0, message: error.message)
+            return .failed(
+                code: error.errno?.rawValue ?? 0, message: error.message, status: error.status.rawValue)
         }
     }
 

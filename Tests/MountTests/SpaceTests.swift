@@ -40,9 +40,9 @@ struct SpaceTests {
         let site = try site()
         try site.shell.run("cd m; echo a > f; mkdir d; echo b > d/x; rm f; rm -r d; echo c > f; echo d > d")
         for (words, status, cause) in [
-            ("v:/none", 69, "is not in the trash"), ("v:/f", 69, "something is in its place"),
-            ("v:/d/x", 69, "what is in the place of its directory is none"), ("v:/f --at yesterday", 64, "is no time"),
-            ("v", 64, "names no path"), ("v:/f --to /no/where", 69, "is not there"),
+            ("v:/none", 66, "is not in the trash"), ("v:/f", 73, "something is in its place"),
+            ("v:/d/x", 73, "what is in the place of its directory is none"), ("v:/f --at yesterday", 64, "is no time"),
+            ("v", 64, "names no path"), ("v:/f --to /no/where", 66, "is not there"),
         ] {
             let outcome = try site.shell.attempt("berth trash restore \(words)")
             #expect(outcome.end == .exited(Int32(status)) && outcome.errors.contains(cause), "\(words): \(outcome)")
