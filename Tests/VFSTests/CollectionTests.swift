@@ -289,6 +289,60 @@ struct CollectionTests {
         try VolumeDamage.expectNone(in: root, "after the readers")
     }
 
+    @Test("a file that a program holds open is read after it left the trash and all room was given back, then goes")
+    func heldOpen() throws {
+        let volume = try open()
+        let bytes = Self.noise(1, 500_000)
+        let id = try volume.file("f", bytes)
+        try volume.file("other", Self.noise(2, 100_000))
+        _ = try volume.fileSystem.lookup(try FileName("f"), in: .root, session: volume.session)
+        #expect(volume.packs.flush(seconds: 20) == nil)
+        for name in ["f", "other"] { try volume.unlink(name) }
+        for round in 0..<3 {
+            let report = try volume.fileSystem.collect(dryRun: false)
+            #expect(report.failures == [])
+            // From the store: no copy is left.
+            FileTree.remove("\(root)/cache")
+            #expect(try content(id, 600_000, volume) == bytes, "round \(round)")
+        }
+        #expect(try stored() > 400_000)
+        volume.fileSystem.forget(id, count: 1, session: volume.session)
+        #expect(try volume.fileSystem.collect(dryRun: false).failures == [])
+        #expect(try stored() == 0)
+        try volume.close()
+        try VolumeDamage.expectNone(in: root, "after its end")
+    }
+
+    @Test("two who give room back at once take turns, and a store that is away is told and tried again")
+    func away() throws {
+        let volume = try open()
+        for number in 0..<200 { try volume.file("f\(number)", Self.page(number)) }
+        #expect(volume.packs.flush(seconds: 20) == nil)
+        for number in 0..<190 { try volume.unlink("f\(number)") }
+        try #require(rename("\(root)/store", "\(root)/away") == 0)
+        FileTree.remove("\(root)/cache")
+        let failed = try volume.fileSystem.collect(dryRun: false)
+        #expect(!failed.failures.isEmpty && failed.deletedPacks == 0)
+        FileTree.remove("\(root)/store")
+        try #require(rename("\(root)/away", "\(root)/store") == 0)
+        let deleted = Atomic<Int>(0)
+        let failures = Atomic<Int>(0)
+        let fileSystem = volume.fileSystem
+        let threads = (0..<3).map { _ in
+            WorkerThread(name: "gc") {
+                guard let report = try? fileSystem.collect(dryRun: false) else { return }
+                deleted.add(report.deletedPacks, ordering: .relaxed)
+                failures.add(report.failures.count, ordering: .relaxed)
+            }
+        }
+        for thread in threads { thread.join() }
+        #expect(deleted.load(ordering: .relaxed) == 1 && failures.load(ordering: .relaxed) == 0)
+        #expect(try stored() < 60_000)
+        for number in 190..<200 { #expect(try volume.content("f\(number)") == Self.page(number)) }
+        try volume.close()
+        try VolumeDamage.expectNone(in: root, "after the store was away")
+    }
+
     @Test("without anybody asking empty packs go, and mostly dead ones are compacted")
     func background() throws {
         let volume = try open(space: SpacePolicy())
