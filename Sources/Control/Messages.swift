@@ -96,8 +96,9 @@ public enum ServerReply: Codable, Sendable, Equatable {
     case snapshot(SnapshotReply)
     case collected(CollectionSummary)
     case space(SpaceReply)
-    /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix.
-    case failed(code: Int32, message: String)
+    /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix. `status` is the exit
+    /// status of who asked; nil from a server of an older version.
+    case failed(code: Int32, message: String, status: Int32?)
 }
 
 public struct ServerStatus: Codable, Sendable, Equatable {

@@ -20,18 +20,24 @@ public final class Connection: Endpoint, @unchecked Sendable {
 
     let fileSystem: FileSystem
     let session: Session
+    /// `.snapshots`; nil where a snapshot is what is mounted.
+    let snapshots: SnapshotDirectory?
+    /// What reads snapshots through it: with the session's ids, and nothing is changed.
+    let browsing: Session
     let queue = InvalidationQueue()
     private var handle: OpaquePointer?
     private var loop: RequestLoop?
 
     /// Prepares to serve a mounted descriptor. Nothing is answered before `serve`.
     public init(
-        _ device: consuming FileDescriptor, fileSystem: FileSystem, name: String, identity: Identity, isReadOnly: Bool,
-        meter: RequestMeter
+        _ device: consuming FileDescriptor, fileSystem: FileSystem, snapshots: SnapshotDirectory?, name: String,
+        identity: Identity, isReadOnly: Bool, meter: RequestMeter
     ) throws(ConnectionFailure) {
         self.fileSystem = fileSystem
+        self.snapshots = snapshots
         let queue = self.queue
         session = Session(name: name, identity: identity, isReadOnly: isReadOnly) { queue.add($0, beforeWaiting: $1) }
+        browsing = Session(name: "snapshot", identity: identity, isReadOnly: true, invalidate: { _, _ in })
         super.init()
         var operations = Self.operations()
         handle = try Self.makeHandle(&operations, Unmanaged.passUnretained(self).toOpaque())
@@ -45,6 +51,7 @@ public final class Connection: Endpoint, @unchecked Sendable {
         let loop = RequestLoop(handle, device: number, meter: meter)
         self.loop = loop
         session.whenWaiting { [unowned loop] in loop.passOn() }
+        browsing.whenWaiting { [unowned loop] in loop.passOn() }
     }
 
     deinit {

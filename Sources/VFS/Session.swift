@@ -51,6 +51,9 @@ public final class Session: @unchecked Sendable {
         return lookups.remove(id, count: count)
     }
 
+    /// As `FileSystem.forget`, of an inode of a snapshot: nothing ends with its last lookup.
+    public func forget(_ id: InodeID, count: UInt64) { _ = release(id, count: count) }
+
     func holds(_ id: InodeID) -> Bool {
         monitor.lock()
         defer { monitor.unlock() }

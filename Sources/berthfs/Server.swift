@@ -30,6 +30,8 @@ final class Server: @unchecked Sendable {
     private let logger: Logger
     /// How long it goes on without a session, and how long it waits for its first.
     private let linger: Duration
+    /// How long a snapshot stays open that is read through `.snapshots`.
+    private static let snapshotIdle = Duration.seconds(60)
     private static let firstSessionLinger = Duration.seconds(10)
     private var hadSession = false
     private let monitor = Monitor()
@@ -78,7 +80,11 @@ final class Server: @unchecked Sendable {
             if warmer.isBusy || snapshots.isBusy || transfers.isBusy { lastActivity = .now }
             if sessions.isEmpty && lastActivity.duration(to: .now) >= patience { isStopping = true }
             // Looks again each second: nothing has to wake it for the time to pass.
-            if !isStopping { _ = monitor.wait(seconds: 1) }
+            guard !isStopping else { return }
+            _ = monitor.wait(seconds: 1)
+            monitor.unlock()
+            snapshots.directory.closeIdle(after: Self.snapshotIdle)
+            monitor.lock()
         }
     }
 
@@ -133,7 +139,8 @@ final class Server: @unchecked Sendable {
             }
             return .done
         } catch {
-            return .failed(code: error.errno?.rawValue ?? 0, message: error.message)
+            return .failed(
+                code: error.errno?.rawValue ?? 0, message: error.message, status: error.status.rawValue)
         }
     }
 
@@ -142,19 +149,20 @@ final class Server: @unchecked Sendable {
             throw SystemFailure("attach", "came without a descriptor", status: .dataError)
         }
         let connection: Connection
-        let shown = try attachment.snapshot.map { name throws(SystemFailure) in try snapshots.open(name) }
+        let shown = try attachment.snapshot.map { name throws(SystemFailure) in try snapshots.shown.open(name) }
         do {
             connection = try Connection(
-                device, fileSystem: shown ?? fileSystem, name: attachment.session, identity: attachment.identity,
+                device, fileSystem: shown ?? fileSystem, snapshots: shown == nil ? snapshots.directory : nil,
+                name: attachment.session, identity: attachment.identity,
                 isReadOnly: attachment.readOnly || shown != nil, meter: census.meter.requests)
         } catch {
-            if let name = attachment.snapshot { snapshots.release(name) }
+            if let name = attachment.snapshot { snapshots.shown.release(name) }
             throw SystemFailure(attachment.mountpoint, error.description, status: .systemError)
         }
         do throws(SystemFailure) {
             try add(Served(connection: connection, attachment: attachment))
         } catch {
-            if let name = attachment.snapshot { snapshots.release(name) }
+            if let name = attachment.snapshot { snapshots.shown.release(name) }
             throw error
         }
         let ready = Latch()
@@ -198,7 +206,7 @@ final class Server: @unchecked Sendable {
         lastActivity = .now
         monitor.signalAll()
         monitor.unlock()
-        if let name = attachment.snapshot { snapshots.release(name) }
+        if let name = attachment.snapshot { snapshots.shown.release(name) }
         logger.info("session ended", metadata: metadata(attachment))
     }
 
