@@ -66,6 +66,8 @@ struct History {
     mutating func live(_ script: LifeScript) throws {
         report.pointee = simulation_report()
         report.pointee.matched = -1
+        // One that ends before its client does anything passes the clock on as it was.
+        report.pointee.clock = place.clock.nanosecondsAhead
         let child = simulation_fork()
         guard child >= 0 else { throw Errno.current }
         if child == 0 {
