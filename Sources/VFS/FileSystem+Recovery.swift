@@ -102,4 +102,5 @@ extension FileSystem {
 /// The keys of the setting table that VFS writes.
 enum SettingKey {
     static let hasAttributes = "has_attributes"
+    static let restoreUnderWay = "restore"
 }

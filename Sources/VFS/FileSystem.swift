@@ -111,6 +111,11 @@ public final class FileSystem: @unchecked Sendable {
         committer.start(
             commit: { [unowned self] mustBeDurable in self.commit(mustBeDurable) })
         collector = Collector(metadata, packs, committer, configuration)
+        do {
+            try settleRestore()
+        } catch {
+            configuration.report("what a restoration that was cut short has left stays for now: \(error)")
+        }
         keeper.start { [unowned self] in self.housekeep() }
     }
 
