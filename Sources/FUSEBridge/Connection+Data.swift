@@ -13,12 +13,14 @@ extension Connection {
             answer(request) { bridge throws(Errno) in
                 try bridge.write(
                     UnsafeRawBufferPointer(start: buffer, count: size), to: inode(number), offset,
-                    flags: file?.pointee.flags ?? 0, bridge.caller(of: request))
+                    flags: file?.pointee.flags ?? 0, bridge.caller(of: request),
+                    bridge.process(of: request))
             }
         }
         table.fsync = { request, number, _, _ in
             answer(request) { bridge throws(Errno) in
-                try bridge.fileSystem.synchronize(inode(number), session: bridge.session)
+                try bridge.fileSystem.synchronize(
+                    inode(number), session: bridge.session, process: bridge.process(of: request))
                 return .done
             }
         }
@@ -27,10 +29,16 @@ extension Connection {
             answer(request) { bridge throws(Errno) in
                 // Answered so once, the kernel never asks again: close costs no round trip.
                 guard bridge.fileSystem.waitsAtClose else { throw Errno(ENOSYS) }
-                try bridge.fileSystem.flush(inode(number), session: bridge.session)
+                try bridge.fileSystem.flush(
+                    inode(number), session: bridge.session, process: bridge.process(of: request))
                 return .done
             }
         }
+    }
+
+    /// The thread that asks, as this process sees it; 0 where it does not.
+    func process(of request: fuse_req_t?) -> Int32 {
+        request.flatMap { fuse_req_ctx($0)?.pointee.pid } ?? 0
     }
 
     private func read(_ id: InodeID, _ size: Int, _ offset: off_t) throws(Errno) -> Reply {
@@ -46,7 +54,8 @@ extension Connection {
     }
 
     private func write(
-        _ bytes: UnsafeRawBufferPointer, to id: InodeID, _ offset: off_t, flags: Int32, _ caller: Caller
+        _ bytes: UnsafeRawBufferPointer, to id: InodeID, _ offset: off_t, flags: Int32, _ caller: Caller,
+        _ process: Int32
     ) throws(Errno) -> Reply {
         let wanted = try unsigned(offset)
         let start = try fileSystem.write(bytes, to: id, at: wanted, appends: flags & O_APPEND != 0, caller: caller)
@@ -55,7 +64,7 @@ extension Connection {
         // Past the page cache the kernel sends no FSYNC after the write: the flags say what was asked.
         if flags & O_DSYNC != 0 {
             session.willWait()
-            try fileSystem.synchronize(id, session: session)
+            try fileSystem.synchronize(id, session: session, process: process)
         }
         return .written(bytes.count)
     }
