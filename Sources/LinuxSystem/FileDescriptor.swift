@@ -41,13 +41,6 @@ extension FileDescriptor {
         return FileDescriptor(owning: copy)
     }
 
-    /// A second descriptor for the same open file, close-on-exec.
-    public borrowing func duplicate() throws(Errno) -> FileDescriptor {
-        let number = berth_duplicate_from(rawValue, 3)
-        guard number >= 0 else { throw .current }
-        return FileDescriptor(owning: number)
-    }
-
     /// Both ends of a pipe, close-on-exec.
     public static func pipe() throws(Errno) -> Pair {
         var ends: [Int32] = [-1, -1]

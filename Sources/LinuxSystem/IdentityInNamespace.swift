@@ -40,9 +40,6 @@ public struct NamespaceIDs: Equatable, Sendable {
         self.init(text: String(decoding: bytes, as: UTF8.self))
     }
 
-    /// Ids mean the same inside and outside.
-    public var isInitial: Bool { ranges == [Range(inside: 0, outside: 0, count: .max)] }
-
     /// The id outside; nil where the namespace has no such id.
     public func outside(_ inside: UInt32) -> UInt32? {
         for range in ranges where inside >= range.inside && inside - range.inside < range.count {

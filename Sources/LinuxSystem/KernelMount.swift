@@ -39,6 +39,14 @@ public enum KernelMount {
         }
     }
 
+    /// Mounts a new file system in memory that holds a few directories.
+    public static func mountMemory(at directory: String, source: String) throws(SystemFailure) {
+        let flags = untrusted | UInt(MS_NOEXEC)
+        guard Glibc.mount(source, directory, "tmpfs", flags, "size=4k,nr_inodes=8,mode=0700") == 0 else {
+            throw SystemFailure(directory, "nothing can be mounted there", .current, status: .unavailable)
+        }
+    }
+
     public static func unmount(_ directory: String, lazy: Bool) throws(Errno) {
         guard umount2(directory, lazy ? Int32(MNT_DETACH) : 0) == 0 else { throw .current }
     }

@@ -110,8 +110,14 @@ public struct VolumePaths: Equatable, Sendable {
     /// Held by whoever starts or is the server, so that there is never a second.
     public var startLock: String { "\(site.servers)/\(name).lock" }
     public var log: String { "\(site.logs)/\(name).log" }
-    public var podmanMountpoint: String { "\(site.mountpoints)/\(name)" }
-    public var hookMountpoint: String { "\(site.hookMountpoints)/\(name)" }
+    /// There from a container engine's first use of the volume to its last. What is mounted lies in it, in a file system
+    /// of the engine's mount namespace: where that namespace ends, the mount point ends with it, and is never an empty
+    /// directory.
+    public var podmanHolder: String { "\(site.mountpoints)/\(name)" }
+    public var podmanMountpoint: String { "\(podmanHolder)/volume" }
+    /// The same for mounts of hooks.
+    public var hookHolder: String { "\(site.hookMountpoints)/\(name)" }
+    public var hookMountpoint: String { "\(hookHolder)/volume" }
     /// Held while the mount point above is mounted or given up.
     public var hookLock: String { "\(site.hookMountpoints)/\(name).lock" }
 }

@@ -59,6 +59,11 @@ public struct CopyReader {
         return newest + 1
     }
 
+    /// Whether there is one, or was meant to be.
+    public static func isCopy(among objects: [ObjectName]) -> Bool {
+        !sequences(objects.compactMap(CopyName.init)).isEmpty
+    }
+
     static func sequences(_ names: [CopyName]) -> [UInt64] {
         names.compactMap { name in
             if case .manifest(let sequence) = name { sequence } else { nil }

@@ -11,20 +11,23 @@ struct EngineMountpoint {
     /// Where the same volume may be mounted for other containers.
     let sibling: String
 
+    /// What mountinfo calls the file system that the mount point lies in.
+    private static let holderSource = "berth"
+
     /// The session of the volume that is mounted and alive here. A dead one is taken away.
     func livingSession() throws(SystemFailure) -> String? {
-        // More than one where a dead mount was mounted over; bounded, so that a busy one ends in an error.
-        for _ in 0..<8 {
-            guard let found = try mountHere() else { return nil }
-            if let session = try? SessionMarker.session(at: path) { return session }
-            try detach(found)
+        guard try mountHere() != nil else { return nil }
+        if let session = try? SessionMarker.session(at: path) { return session }
+        undo()
+        guard try mountHere() == nil else {
+            throw SystemFailure(path, "a dead mount there cannot be taken away", errno: .busy, status: .unavailable)
         }
-        throw SystemFailure(path, "a dead mount there cannot be taken away", errno: .busy, status: .unavailable)
+        return nil
     }
 
     /// Shows here what is alive at the sibling, and answers its session; nil where nothing is.
     func bindSibling() throws(SystemFailure) -> String? {
-        guard let found = MountInfo.at(sibling, in: try MountInfo.all()), found.source == "berth:\(volume)",
+        guard let found = MountInfo.at(sibling, in: try MountInfo.all()), isOurs(found),
             let session = try? SessionMarker.session(at: sibling)
         else { return nil }
         try KernelMount.bind(sibling, at: path)
@@ -37,13 +40,21 @@ struct EngineMountpoint {
         return session
     }
 
-    /// Makes the directory, and refuses one in which something lies.
+    /// Makes the directory, in a file system of this namespace's own. Refuses to hide what lies in its place.
     func prepare() throws(SystemFailure) {
-        try SecureDirectory.make(path)
-        guard try FileTree.names(in: path).isEmpty else {
-            throw SystemFailure(
-                path, "is not empty", fix: "move away what lies there", errno: .directoryNotEmpty,
-                status: .cannotCreate)
+        if let found = MountInfo.at(holder, in: try MountInfo.all()) {
+            guard found.source == Self.holderSource else { throw Self.occupied(holder, found) }
+        } else {
+            try SecureDirectory.make(holder)
+            guard try FileTree.names(in: holder).isEmpty else {
+                throw SystemFailure(
+                    holder, "is not empty", fix: "move away what lies there", errno: .directoryNotEmpty,
+                    status: .cannotCreate)
+            }
+            try KernelMount.mountMemory(at: holder, source: Self.holderSource)
+        }
+        guard mkdir(path, 0o700) == 0 || errno == EEXIST else {
+            throw SystemFailure(path, "cannot be made", .current, status: .cannotCreate)
         }
     }
 
@@ -68,48 +79,49 @@ struct EngineMountpoint {
         }
     }
 
-    /// Takes away a mount that came to nothing.
+    /// Takes away what is mounted here, whatever uses it, together with the directory: who looks for it later fails,
+    /// instead of finding it empty.
     func undo() {
-        try? KernelMount.unmount(path, lazy: true)
-        rmdir(path)
+        // Bounded, should one refuse.
+        for _ in 0..<8 where isHeld { try? KernelMount.unmount(holder, lazy: true) }
+        rmdir(holder)
     }
 
     /// Takes away what is mounted here, and the directory. Answers whether this namespace shows the session
     /// elsewhere still. Not lazy: EBUSY where something uses it.
     func unmount(lazy: Bool) throws(SystemFailure) -> Bool {
-        var devices: Set<String> = []
-        while let found = MountInfo.at(path, in: try MountInfo.all()), found.source == "berth:\(volume)" {
-            devices.insert(found.device)
+        let mounts = try MountInfo.all()
+        let devices = Set(mounts.filter { $0.mountpoint == path && isOurs($0) }.map(\.device))
+        while !lazy, let found = MountInfo.at(path, in: try MountInfo.all()), isOurs(found) {
             do {
-                try KernelMount.unmount(path, lazy: lazy)
+                try KernelMount.unmount(path, lazy: false)
             } catch  where error == .invalidArgument || error == .noEntry {
                 // Not mounted any more: somebody else was faster.
             } catch {
                 throw SystemFailure(path, "cannot be unmounted", error)
             }
         }
-        // Without it a container that is to use it fails, instead of finding it empty.
-        rmdir(path)
+        undo()
         return try MountInfo.all().contains { devices.contains($0.device) }
     }
 
+    private var holder: String { path.lastIndex(of: "/").map { String(path[..<$0]) } ?? path }
+
+    private var isHeld: Bool {
+        (try? MountInfo.all()).flatMap { MountInfo.at(holder, in: $0) }?.source == Self.holderSource
+    }
+
+    private func isOurs(_ mount: MountInfo) -> Bool { mount.source == "berth:\(volume)" }
+
     private func mountHere() throws(SystemFailure) -> MountInfo? {
         guard let found = MountInfo.at(path, in: try MountInfo.all()) else { return nil }
-        guard found.source == "berth:\(volume)" else {
-            throw SystemFailure(
-                path, "something else is mounted there (\(found.source))", fix: "unmount it", errno: .busy,
-                status: .cannotCreate)
-        }
+        guard isOurs(found) else { throw Self.occupied(path, found) }
         return found
     }
 
-    private func detach(_ mount: MountInfo) throws(SystemFailure) {
-        do {
-            try KernelMount.unmount(path, lazy: true)
-        } catch  where error == .invalidArgument || error == .noEntry {
-            // Not mounted any more: somebody else was faster.
-        } catch {
-            throw SystemFailure(path, "cannot be unmounted", error)
-        }
+    private static func occupied(_ path: String, _ mount: MountInfo) -> SystemFailure {
+        SystemFailure(
+            path, "something else is mounted there (\(mount.source))", fix: "unmount it", errno: .busy,
+            status: .cannotCreate)
     }
 }

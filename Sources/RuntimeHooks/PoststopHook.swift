@@ -96,7 +96,7 @@ struct HookRelease {
                 (try? place.unmount(lazy: false)) != nil
             else { return }
         } else {
-            rmdir(place.path)
+            place.undo()
         }
         lock.remove()
     }

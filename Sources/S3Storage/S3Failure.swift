@@ -132,7 +132,9 @@ struct S3Diagnosis {
     private func isFarOff(_ reply: HTTPReply) -> Bool { skew(reply).map { abs($0) > Self.clockTolerance } ?? false }
 
     /// Seconds that this machine's clock is ahead of the store's.
-    private func skew(_ reply: HTTPReply) -> Int? { reply.headers["date"].flatMap(HTTPDate.seconds).map { now - $0 } }
+    private func skew(_ reply: HTTPReply) -> Int? {
+        reply.headers["date"].flatMap(HTTPDate.seconds).map { now - Int($0) }
+    }
 
     private func clock(_ reply: HTTPReply) -> String {
         guard let skew = skew(reply) else {
@@ -176,12 +178,13 @@ struct S3Diagnosis {
 
 /// `Tue, 15 Nov 1994 08:12:31 GMT`
 enum HTTPDate {
-    static func seconds(_ text: String) -> Int? {
+    static func seconds(_ text: String) -> Int64? {
         let words = text.split { $0 == " " || $0 == ":" }
         let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
         guard words.count == 8, let day = Int(words[1]), let month = months.firstIndex(of: String(words[2])),
             let year = Int(words[3]), let hour = Int(words[4]), let minute = Int(words[5]), let second = Int(words[6])
         else { return nil }
-        return UTCTime.seconds(year: year, month: month + 1, day: day, hour: hour, minute: minute, second: second)
+        return Timestamp.seconds(
+            year: year, month: month + 1, day: day, hour: hour, minute: minute, second: second)
     }
 }

@@ -14,9 +14,6 @@ public final class S3Store: ObjectStore {
     private let conditions: Conditions
     private let runsInBackground: Bool
 
-    /// Keys of a page of a listing: the most that S3 gives.
-    private static let pageKeys = 1000
-
     /// Reads the credentials, and asks the store nothing yet. `certificates` is a file of trusted CAs beside the
     /// system's. `witness` names a small object that is there: with its help it is found out whether conditions hold.
     public init(
@@ -190,72 +187,55 @@ public final class S3Store: ObjectStore {
 
     public func list() throws(ObjectStoreError) -> [ObjectName] {
         var names: [ObjectName] = []
-        try allPages { page in names += page.keys.compactMap(name) }
+        try allPages { page in names += page.objects.compactMap { name($0.key) } }
         return names
     }
 
     public func objects() throws(ObjectStoreError) -> [ObjectInfo] {
         var found: [ObjectInfo] = []
         try allPages { page in
-            for (key, detail) in zip(page.keys, page.details) {
-                guard let name = name(key) else { continue }
-                found.append(ObjectInfo(name: name, size: detail.size ?? 0, modified: detail.modified))
+            found += page.objects.compactMap { object in
+                name(object.key).map { ObjectInfo(name: $0, size: object.size ?? 0, modified: object.modified) }
             }
         }
         return found
     }
 
     private func allPages(_ take: (ListingPage) -> Void) throws(ObjectStoreError) {
-        var token: String?
-        repeat {
-            let page = try page(after: token, limit: Self.pageKeys, budget: .transfer)
-            take(page)
-            guard page.next == nil || page.next != token else {
-                throw .failed(.io, "store \(url) cannot be listed: it gives the same page again and again")
+        try listing { () throws(S3Failure) in
+            try client.list(below: keysBegin, budget: .transfer) { page in
+                take(page)
+                return true
             }
-            token = page.next
-        } while token != nil
+        }
     }
 
     public func capacity() -> (total: UInt64, free: UInt64)? { nil }
 
     /// Asks the store for as little as possible, to find out what is wrong. True where it holds objects already.
     public func probe() throws(ObjectStoreError) -> Bool {
-        try page(after: nil, limit: 1, budget: .question).keys.contains { name($0) != nil }
+        let page = try listing { () throws(S3Failure) in
+            try client.page(below: keysBegin, limit: 1, budget: .question)
+        }
+        return page.objects.contains { name($0.key) != nil }
     }
 
     // MARK: Parts
 
-    private func page(
-        after token: String?, limit: Int, budget: RetryBudget
-    ) throws(ObjectStoreError) -> ListingPage {
-        let location = client.location
-        var call = S3Call(method: .get, key: nil, permission: "s3:ListBucket", budget: budget)
-        call.query = [
-            ("list-type", "2"), ("max-keys", "\(limit)"), ("encoding-type", "url"),
-            ("prefix", location.prefix.isEmpty ? "" : location.prefix + "/"),
-        ]
-        if let token { call.query.append(("continuation-token", token)) }
-        call.check = { reply in
-            guard (try? ListingPage(reply.body)) == nil else { return nil }
-            return S3Diagnosis(location: location, keys: "", permission: "", now: 0).webPage(reply)
-        }
-        do {
-            return try ListingPage(try client.send(call).body)
-        } catch let failure as S3Failure {
-            throw .failed(failure.errno, "store \(url) cannot be listed: \(failure.words)")
+    private func listing<Result>(_ body: () throws(S3Failure) -> Result) throws(ObjectStoreError) -> Result {
+        do throws(S3Failure) {
+            return try body()
         } catch {
-            throw .failed(.io, "store \(url) cannot be listed: the answer is no S3 listing; correct endpoint=")
+            throw .failed(error.errno, "store \(url) cannot be listed: \(error.words)")
         }
     }
+
+    private var keysBegin: String { client.location.prefix.isEmpty ? "" : client.location.prefix + "/" }
 
     private func key(_ name: ObjectName) -> String { client.location.key(name.description) }
 
     private func name(_ key: String) -> ObjectName? {
-        let prefix = client.location.prefix
-        if prefix.isEmpty { return ObjectName(key) }
-        guard key.hasPrefix(prefix + "/") else { return nil }
-        return ObjectName(String(key.dropFirst(prefix.count + 1)))
+        key.hasPrefix(keysBegin) ? ObjectName(String(key.dropFirst(keysBegin.count))) : nil
     }
 
     private func isSame(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) -> Bool {

@@ -22,6 +22,8 @@ public struct MetadataOpenFailure: Error, CustomStringConvertible {
 public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     /// 32 MiB. A log that grows further slows reads; a smaller one checkpoints under load too often.
     static let checkpointBytes = 32 << 20
+    /// SQLite's own choice.
+    private static let pageBytes = 4096
 
     let lock = Monitor()
     /// Another one after `reopen`.
@@ -56,6 +58,20 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
             try connection.execute("BEGIN IMMEDIATE")
         } catch {
             throw Self.openFailure(error, path)
+        }
+    }
+
+    /// Whether nothing is there yet, or nothing any more: opening it makes a volume without files. Nobody else may have
+    /// it open.
+    public static func isBlank(_ path: String) throws(MetadataOpenFailure) -> Bool {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return errno == ENOENT }
+        // A page is written when the file is made; the tables come with the first checkpoint, and are many.
+        guard status.st_size <= 2 * pageBytes else { return false }
+        do {
+            return try connect(path).text("SELECT 1 FROM sqlite_master LIMIT 1") == nil
+        } catch {
+            throw openFailure(error, path)
         }
     }
 

@@ -35,22 +35,25 @@ public struct Salvage {
     public func unknownPacks() throws(SalvageFailure) -> [PackID] {
         do {
             let known = Set(try metadata.transaction { transaction throws(Errno) in try transaction.packs().map(\.id) })
-            var found = Set(
-                try store.list().compactMap { name in
-                    name.description.split(separator: "/").last.flatMap { PackID($0) }.flatMap {
-                        ObjectName(pack: $0) == name ? $0 : nil
-                    }
-                })
-            found.formUnion(try stagedPacks())
-            return found.subtracting(known).sorted()
+            let found = Self.packs(among: try store.list()) + (try staging.map(Self.staged) ?? [])
+            return Set(found).subtracting(known).sorted()
         } catch {
             throw SalvageFailure(description: "\(error)")
         }
     }
 
-    private func stagedPacks() throws(Errno) -> Set<PackID> {
+    public static func packs(among objects: [ObjectName]) -> [PackID] {
+        objects.compactMap { name in
+            name.description.split(separator: "/").last.flatMap { PackID($0) }.flatMap {
+                ObjectName(pack: $0) == name ? $0 : nil
+            }
+        }
+    }
+
+    /// Packs that are not in the store yet. A staging directory that is not there holds none.
+    public static func staged(_ directory: String) throws(Errno) -> [PackID] {
         do throws(Errno) {
-            return Set(try staging.map { directory throws(Errno) in try StagedContents.packs(in: directory) } ?? [])
+            return Array(try StagedContents.packs(in: directory))
         } catch {
             guard error == .noEntry else { throw error }
             return []

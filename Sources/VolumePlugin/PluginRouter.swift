@@ -26,7 +26,9 @@ package struct PluginRouter: HTTPResponder {
         _ route: PluginRoute, _ body: [UInt8], _ peer: PeerCredentials
     ) throws(SystemFailure) -> PluginResponse {
         switch route {
-        case .activate: return .encoding(["Implements": ["VolumeDriver"]])
+        case .activate:
+            driver.greet(peer)
+            return .encoding(["Implements": ["VolumeDriver"]])
         case .capabilities: return .encoding(["Capabilities": ["Scope": "local"]])
         case .list: return .encoding(["Volumes": try driver.volumes()])
         case .create:

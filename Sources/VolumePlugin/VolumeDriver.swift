@@ -3,6 +3,8 @@ import Volumes
 
 /// What the plugin asks of the volumes. Calls block, and come from several threads.
 public protocol VolumeDriver: Sendable {
+    /// An engine's process is about to use volumes: some that it has had mounted before, it may not mount again.
+    func greet(_ peer: PeerCredentials)
     func create(_ name: String, _ options: [String: String]) throws(SystemFailure)
     func remove(_ name: String) throws(SystemFailure)
     /// Returns the mount point. `peer` is the engine's process, whose namespaces the mount is for.

@@ -57,7 +57,6 @@ extension MountService {
         let record = try registry.record(name)
         let volume = registry.paths.volume(record.name)
         try registry.paths.prepare()
-        try SecureDirectory.make(volume.podmanMountpoint)
         if namespaces.isOurUserNamespace && !KernelMount.isRealRoot() {
             guard namespaces.isOurMountNamespace else {
                 throw SystemFailure(
@@ -91,6 +90,21 @@ extension MountService {
         return volume.podmanMountpoint
     }
 
+    /// Volumes that an engine has had mounted and not unmounted since, where it does not see them: its namespaces are
+    /// others now. `process` is one of the engine's.
+    public func lostByEngine(_ process: Int32) -> [VolumeName] {
+        let names = (try? FileTree.names(in: registry.paths.mountpoints)) ?? []
+        guard !names.isEmpty, let mounts = try? MountInfo.all(process: "\(process)") else { return [] }
+        return names.compactMap { try? VolumeName($0) }.filter {
+            MountInfo.at(registry.paths.volume($0.description).podmanMountpoint, in: mounts) == nil
+        }
+    }
+
+    /// Whether an engine has had this volume mounted, and not unmounted since.
+    public func isUsedByEngine(_ name: VolumeName) -> Bool {
+        access(registry.paths.volume(name.description).podmanHolder, F_OK) == 0
+    }
+
     /// Ends an engine's mount. Nothing there is no error.
     public func unmountForEngine(
         _ name: VolumeName, _ namespaces: borrowing EngineNamespaces
@@ -105,6 +119,7 @@ extension MountService {
                 try Fusermount(environment: environment).unmount(volume.podmanMountpoint, lazy: true)
             }
             rmdir(volume.podmanMountpoint)
+            rmdir(volume.podmanHolder)
             return
         }
         try endMount(volume.podmanTask(.unmount), namespaces, client)
@@ -145,6 +160,8 @@ extension MountService {
             if (try? SessionMarker.session(at: volume.podmanMountpoint)) != nil { return volume.podmanMountpoint }
             try Fusermount(environment: environment).unmount(volume.podmanMountpoint, lazy: true)
         }
+        try SecureDirectory.make(volume.podmanHolder)
+        try SecureDirectory.make(volume.podmanMountpoint)
         return try mount(name, at: volume.podmanMountpoint, readOnly: false)
     }
 }

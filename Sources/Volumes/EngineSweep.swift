@@ -6,8 +6,7 @@ import LinuxSystem
 /// Ends what nobody uses any more, and takes away what a crash, a logout or an engine's end left behind. Looks at
 /// live namespaces and processes each time; what it remembers is only since when a mount has been idle.
 ///
-/// What it touches: mounts of hooks, whose users it counts; dead mounts; empty mount points; sockets that nobody
-/// answers. A living mount of the plugin is podman's to end: podman keeps its own count.
+/// What it touches: mounts of hooks, whose users it counts; dead mounts; sockets that nobody answers. A living mount of the plugin is podman's to end: podman keeps its own count.
 // SAFETY: `idleSince` is used by the one thread that calls `sweep`.
 public final class EngineSweep: @unchecked Sendable {
     /// What happened, for the log: a constant message, the volume, and the cause of a failure.
@@ -76,7 +75,7 @@ public final class EngineSweep: @unchecked Sendable {
             left -= 1
         }
         guard left == 0, !leases.hold(name) else { return }
-        rmdir(volume.hookMountpoint)
+        rmdir(volume.hookHolder)
         lock.remove()
     }
 
@@ -114,24 +113,20 @@ public final class EngineSweep: @unchecked Sendable {
         return devices
     }
 
-    /// Under the plugin's lock: a mount point that no namespace has a mount at is removed, and a dead mount taken
-    /// away. Looks anew: the census is older than the lock.
+    /// Under the plugin's lock: a dead mount is taken away. Looks anew: the census is older than the lock.
     private func sweepPluginMounts(_ name: VolumeName) {
         let volume = paths.volume(name.description)
         let census = MountCensus.take()
         let places = census.places(of: volume.name, at: volume.podmanMountpoint)
         guard let living = livingDevices(volume, census) else { return }
-        var left = places.count
         for place in places where !living.contains(place.mount.device) {
             do throws(SystemFailure) {
                 try service.unmountForEngine(name, try place.namespace.open())
                 note("a dead mount was taken away", volume.name, nil)
-                left -= 1
             } catch {
                 note("a dead mount cannot be taken away", volume.name, error)
             }
         }
-        if left == 0 { rmdir(volume.podmanMountpoint) }
     }
 
     /// A server that was killed leaves its socket, and who started it perhaps a lock.

@@ -38,7 +38,7 @@ extension MountService {
 
     /// Ends a volume's mounts that hooks left for the next container. One in use stays, and is no failure.
     public func endIdleHookMounts(_ volume: VolumePaths) {
-        guard access(volume.hookMountpoint, F_OK) == 0 else { return }
+        guard access(volume.hookHolder, F_OK) == 0 else { return }
         let census = MountCensus.take()
         for place in census.places(of: volume.name, at: volume.hookMountpoint) {
             try? endIdleHookMount(volume, place, census)

@@ -57,34 +57,6 @@ public struct LogLine: Encodable, Sendable, Equatable {
         text = LogRecord(program: program, level: level, message: message, fields: fields).text(time: time)
     }
 
-    /// When it was written, in Unix time; nil for a line that does not say.
-    var instant: Double? {
-        let digits = time.utf8.map { (0x30...0x39).contains($0) ? Int($0) - 0x30 : -1 }
-        func number(_ range: Range<Int>) -> Int? {
-            guard range.upperBound <= digits.count, !digits[range].contains(-1) else { return nil }
-            return digits[range].reduce(0) { $0 * 10 + $1 }
-        }
-        var parts = tm()
-        guard let year = number(0..<4), let month = number(5..<7), let day = number(8..<10), let hour = number(11..<13),
-            let minute = number(14..<16), let second = number(17..<19)
-        else { return nil }
-        parts.tm_year = Int32(year) - 1900
-        parts.tm_mon = Int32(month) - 1
-        parts.tm_mday = Int32(day)
-        (parts.tm_hour, parts.tm_min, parts.tm_sec) = (Int32(hour), Int32(minute), Int32(second))
-        let rest = time.utf8.dropFirst(19)
-        let fraction = rest.first == 0x2E ? rest.dropFirst().prefix { (0x30...0x39).contains($0) } : rest.prefix(0)
-        let zone = time.utf8.suffix(5)
-        var offset = 0
-        if let sign = zone.first, sign == 0x2B || sign == 0x2D, let hours = number(digits.count - 4..<digits.count - 2),
-            let minutes = number(digits.count - 2..<digits.count)
-        {
-            offset = (hours * 3600 + minutes * 60) * (sign == 0x2D ? -1 : 1)
-        }
-        let part = Double("0." + String(decoding: fraction, as: UTF8.self)) ?? 0
-        return Double(timegm(&parts) - offset) + part
-    }
-
     /// `key=value` words; a value may hold spaces, so it goes on until the next word that looks like a key.
     private static func fields(_ text: Substring) -> [String: String] {
         var result: [String: String] = [:]
@@ -115,7 +87,7 @@ public struct LogLines: Sendable {
 
     /// The last lines of all logs together, the oldest first; of one log where it is named.
     public func last(_ count: Int, of log: String? = nil) throws(SystemFailure) -> [LogLine] {
-        var lines: [(key: Double, line: LogLine)] = []
+        var lines: [(key: Timestamp, line: LogLine)] = []
         let names = try FileTree.names(in: directory).filter { $0.hasSuffix(".log") }.sorted()
             .map { String($0.dropLast(".log".count)) }.filter { log == nil || $0 == log }
         if let log, names.isEmpty {
@@ -124,10 +96,10 @@ public struct LogLines: Sendable {
         for name in names {
             // A line without a time belongs to the one before it. The order of a file stays, whatever its times say: text
             // has no parts of seconds, and a clock may be set back.
-            var key = -Double.infinity
+            var key = Timestamp(nanoseconds: .min)
             for text in try tail("\(directory)/\(name).log") {
                 let line = LogLine(log: name, text: text)
-                key = max(key, line.instant ?? key)
+                key = max(key, Timestamp(line.time) ?? key)
                 lines.append((key, line))
             }
         }

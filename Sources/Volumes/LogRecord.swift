@@ -1,3 +1,4 @@
+import FileModel
 import FoundationEssentials
 import Glibc
 import LinuxSystem
@@ -62,7 +63,9 @@ public struct LogRecord: Sendable {
         clock_gettime(CLOCK_REALTIME, &now)
         switch format {
         case .text: return text(time: Self.localTime(now.tv_sec)) + "\n"
-        case .json: return json(time: Self.preciseTime(now)) + "\n"
+        case .json:
+            let time = Timestamp(seconds: Int64(now.tv_sec), nanoseconds: Int64(now.tv_nsec))
+            return json(time: time.preciseDescription) + "\n"
         }
     }
 
@@ -94,15 +97,6 @@ public struct LogRecord: Sendable {
         var parts = tm()
         localtime_r(&seconds, &parts)
         return formatted("%Y-%m-%dT%H:%M:%S%z", &parts)
-    }
-
-    /// UTC with milliseconds.
-    private static func preciseTime(_ time: timespec) -> String {
-        var seconds = time.tv_sec
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
-        let milliseconds = String(1000 + time.tv_nsec / 1_000_000).dropFirst()
-        return formatted("%Y-%m-%dT%H:%M:%S", &parts) + ".\(milliseconds)Z"
     }
 
     private static func formatted(_ form: String, _ parts: inout tm) -> String {

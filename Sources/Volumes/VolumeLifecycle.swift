@@ -50,6 +50,7 @@ extension MountService {
         if case .bucket = record.place(volume), !keepData { try supervisor.askBucket("clear", volume.record) }
         try registry.remove(record, caches: try cachePlaces(of: record).existing, keepData: keepData)
         try PathMap(registry).forget(record.name)
+        rmdir(volume.podmanHolder)
         release(record)
     }
 

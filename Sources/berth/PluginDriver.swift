@@ -104,12 +104,32 @@ final class PluginDriver: VolumeDriver, @unchecked Sendable {
         logger.info("removed", metadata: ["volume": "\(name)"])
     }
 
+    /// Podman counts a volume's users, asks for no mount where it knows of some, and keeps the count when its namespaces
+    /// end with the mount in them.
+    func greet(_ peer: PeerCredentials) {
+        for name in service.lostByEngine(peer.processID) {
+            let volume = entry(name)
+            volume.lock.lock()
+            defer { volume.lock.unlock() }
+            guard service.isUsedByEngine(name), let namespaces = try? EngineNamespaces(of: peer) else { continue }
+            // A container that needs it finds no mount point, and podman says so.
+            _ = try? mount(name, volume, namespaces)
+        }
+    }
+
     func mount(_ name: String, peer: PeerCredentials) throws(SystemFailure) -> String {
         let name = try VolumeName(name)
         let namespaces = try EngineNamespaces(of: peer)
         let volume = entry(name)
         volume.lock.lock()
         defer { volume.lock.unlock() }
+        return try mount(name, volume, namespaces)
+    }
+
+    /// Under the volume's lock.
+    private func mount(
+        _ name: VolumeName, _ volume: Volume, _ namespaces: consuming EngineNamespaces
+    ) throws(SystemFailure) -> String {
         do throws(SystemFailure) {
             let path = try service.mountForEngine(name, namespaces)
             volume.namespaces = consume namespaces

@@ -191,8 +191,8 @@ struct Moment {
     let nanoseconds: Int64
 
     init(_ text: String) throws(SystemFailure) {
-        if let seconds = Self.seconds(Array(text.utf8)) {
-            nanoseconds = Timestamp(seconds: seconds, nanoseconds: 0).nanoseconds
+        if let time = Timestamp(text) {
+            nanoseconds = time.nanoseconds
             return
         }
         do {
@@ -203,30 +203,6 @@ struct Moment {
                 "--at \(text)", "is no time", fix: "write one as 2026-01-31T12:00:00Z (UTC), or a time ago, such as 2h",
                 status: .usage)
         }
-    }
-
-    /// RFC 3339 in whole seconds, UTC; nil for anything else.
-    private static func seconds(_ text: [UInt8]) -> Int64? {
-        let shape = Array("0000-00-00T00:00:00Z".utf8)
-        let zero = UInt8(ascii: "0")
-        func isDigit(_ byte: UInt8) -> Bool { (zero...zero + 9).contains(byte) }
-        guard text.count == shape.count,
-            zip(text, shape).allSatisfy({ $1 == zero ? isDigit($0) : $0 == $1 })
-        else { return nil }
-        func number(_ start: Int, _ count: Int) -> Int32 {
-            text[start..<start + count].reduce(0) { $0 * 10 + Int32($1 - zero) }
-        }
-        var parts = tm()
-        parts.tm_year = number(0, 4) - 1900
-        parts.tm_mon = number(5, 2) - 1
-        parts.tm_mday = number(8, 2)
-        parts.tm_hour = number(11, 2)
-        parts.tm_min = number(14, 2)
-        parts.tm_sec = number(17, 2)
-        let found = timegm(&parts)
-        // timegm takes the 31st of June for the 1st of July.
-        guard parts.tm_mday == number(8, 2), parts.tm_mon == number(5, 2) - 1 else { return nil }
-        return Int64(found)
     }
 }
 

@@ -49,6 +49,12 @@ struct CheckCommand: ParsableCommand {
         var repairs: [String] = []
         var problemCount: UInt64 = 0
         var problems: [String] = []
+
+        mutating func take(_ found: Problems) {
+            isWhole = found.count == 0
+            problemCount = found.count
+            problems = found.lines
+        }
     }
 
     func run() throws {
@@ -84,6 +90,13 @@ struct CheckCommand: ParsableCommand {
     private func check(
         _ record: VolumeRecord, _ paths: VolumePaths, _ database: String, _ report: inout Report
     ) throws(SystemFailure) {
+        let store = try OpenVolume.store(record, paths, logger: nil)
+        // A server that is there has found it to be well.
+        if database == paths.database, let refusal = try MissingMetadata.refusal(record, paths, store) {
+            var problems = Problems()
+            problems.add(refusal.message)
+            return report.take(problems)
+        }
         // Made by the first mount: a new volume is whole.
         guard access(database, F_OK) == 0 else { return }
         let metadata: MetadataReport
@@ -92,7 +105,6 @@ struct CheckCommand: ParsableCommand {
         } catch {
             throw SystemFailure("volume \"\(record.name)\"", error.description, status: .dataError)
         }
-        let store = try OpenVolume.store(record, paths, logger: nil)
         let checker = PackChecker(store: store, stagingDirectory: paths.staging)
         var problems = metadata.problems
         for pack in metadata.packs where pack.record.state != .doomed {
@@ -113,9 +125,7 @@ struct CheckCommand: ParsableCommand {
         report.stagedPacks = metadata.packs.count { $0.record.state == .staged }
         report.snapshots = metadata.snapshots
         report.clones = metadata.clones
-        report.isWhole = problems.count == 0
-        report.problemCount = problems.count
-        report.problems = problems.lines
+        report.take(problems)
     }
 
     /// Makes sure that each imported object is still what it was.

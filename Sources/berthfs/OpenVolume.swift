@@ -33,6 +33,7 @@ struct OpenVolume {
         let cache = try caches.places(record, settings).choose()
         let quarter = CacheShare.usual(in: cache)
         let share = caches.share(of: record, in: cache, quarter: quarter, settings)
+        if let refusal = try MissingMetadata.refusal(record, paths, store) { throw refusal }
         metadata = try Self.metadata(paths)
         reach = try Self.reach(record, paths, metadata)
         let opener = ForeignStores(reach: reach, meter: meter.store).opener

@@ -22,15 +22,17 @@ struct VolumeRepair {
 
     /// Answers a line for each thing that was mended.
     func run() throws(SystemFailure) -> [String] {
-        guard access(paths.database, F_OK) == 0 else { return try rebuild([]) }
+        let store = try OpenVolume.store(record, paths, logger: nil)
+        if try MissingMetadata.trace(record, paths, store) != nil { return try rebuild(store, []) }
+        guard access(paths.database, F_OK) == 0 else { return [] }
         do {
             let report = try MetadataChecker.check(path: paths.database)
-            if !report.isReadable { return try rebuild([try setAside("its structure is damaged")]) }
+            if !report.isReadable { return try rebuild(store, [try setAside("its structure is damaged")]) }
             return report.problems.count == 0 ? [] : try MetadataRepairer.repair(path: paths.database, now: .now())
         } catch let failure as SystemFailure {
             throw failure
         } catch let failure as MetadataOpenFailure where failure.isDamage {
-            return try rebuild([try setAside(failure.description)])
+            return try rebuild(store, [try setAside(failure.description)])
         } catch {
             throw SystemFailure("volume \"\(record.name)\"", "\(error)", status: .dataError)
         }
@@ -46,33 +48,41 @@ struct VolumeRepair {
         return "the database is now \(place): \(cause)"
     }
 
-    private func rebuild(_ before: [String]) throws(SystemFailure) -> [String] {
-        let store = try OpenVolume.store(record, paths, logger: nil)
+    /// Works beside the database's place: a volume that is opened after this was cut short must not seem to have few files.
+    private func rebuild(_ store: any ObjectStore, _ before: [String]) throws(SystemFailure) -> [String] {
+        let place = "\(paths.directory)/rebuilt.db"
+        for suffix in ["", "-wal", "-shm"] { unlink(place + suffix) }
         var lines = before
         do throws(CopyFailure) {
-            let found = try CopyReader(store: store).restore(to: paths.database) { lines.append("passed over \($0)") }
+            let found = try CopyReader(store: store).restore(to: place) { lines.append("passed over \($0)") }
             lines.append("the metadata is that of \(found.time), from the store's copy")
         } catch {
             guard case .none = error else {
                 throw SystemFailure("volume \"\(record.name)\"", "\(error)", status: .unavailable)
             }
         }
-        lines += try salvage(store)
+        lines += try salvage(store, into: place)
+        try explaining(paths.database, "cannot be put in its place") { () throws(Errno) in
+            // A log without its database means nothing, and must not be taken for that of the new one.
+            for suffix in ["-wal", "-shm"] { unlink(paths.database + suffix) }
+            guard rename(place, paths.database) == 0 else { throw .current }
+            try AtomicFile.synchronizeDirectory(paths.directory)
+        }
         return lines
     }
 
     /// Files of packs that the metadata, which may be none at all, does not name.
-    private func salvage(_ store: any ObjectStore) throws(SystemFailure) -> [String] {
+    private func salvage(_ store: any ObjectStore, into database: String) throws(SystemFailure) -> [String] {
         do {
             // Makes a database that has a root.
-            try SQLiteMetadataStore(path: paths.database).close()
-            _ = try MetadataRepairer.repair(path: paths.database, now: .now())
-            let metadata = try SQLiteMetadataStore(path: paths.database)
+            try SQLiteMetadataStore(path: database).close()
+            _ = try MetadataRepairer.repair(path: database, now: .now())
+            let metadata = try SQLiteMetadataStore(path: database)
             let salvage = Salvage(metadata: metadata, store: store, staging: paths.staging, now: .now())
             let outcome = try salvage.restore(try salvage.unknownPacks())
             try metadata.commit(prepare: {})
             try metadata.close()
-            try OpenVolume.passOver(paths.database)
+            try OpenVolume.passOver(database)
             guard outcome.packs + outcome.failures.count > 0 else { return [] }
             return [
                 "\(outcome.files) files of \(outcome.packs) packs that no metadata named, now in lost+found (\(outcome.bytes) bytes)"

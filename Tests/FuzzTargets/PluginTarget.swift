@@ -7,6 +7,7 @@ import Volumes
 enum PluginTarget {
     /// Checks names and options as the real driver does, and does nothing.
     private struct Driver: VolumeDriver {
+        func greet(_ peer: PeerCredentials) {}
         func create(_ name: String, _ options: [String: String]) throws(SystemFailure) {
             _ = try VolumeName(name)
             _ = try VolumeOptions(plugin: options)

@@ -14,6 +14,8 @@ private final class FakeDriver: VolumeDriver {
         SystemFailure("volume \"\(name)\"", "does not exist", status: .noInput)
     }
 
+    func greet(_ peer: PeerCredentials) {}
+
     func create(_ name: String, _ options: [String: String]) throws(SystemFailure) {
         if options["bad"] != nil { throw SystemFailure("option bad", "is unknown", status: .usage) }
         names.withLock { _ = $0.insert(name) }

@@ -1,0 +1,43 @@
+import FileModel
+import Testing
+
+@Suite("times")
+struct TimestampTests {
+    @Test("what is written is read again, to the second and to the millisecond")
+    func roundTrip() {
+        var random = SystemRandomNumberGenerator()
+        for _ in 0..<5000 {
+            // The years 1824 to 2116: half of what a count of nanoseconds can hold.
+            let time = Timestamp(nanoseconds: Int64.random(in: Int64.min / 2...Int64.max / 2, using: &random))
+            #expect(Timestamp("\(time)")?.seconds == time.seconds, "\(time.nanoseconds)")
+            let precise = Timestamp(time.preciseDescription)?.nanoseconds
+            #expect(precise.map { time.nanoseconds - $0 }.map { (0..<1_000_000).contains($0) } == true, "\(time)")
+        }
+    }
+
+    @Test("zones and fractions of RFC 3339 and of strftime are understood")
+    func zones() {
+        let noon = Timestamp(seconds: 1_709_208_000, nanoseconds: 0)
+        for text in [
+            "2024-02-29T12:00:00Z", "2024-02-29T13:00:00+01:00", "2024-02-29T13:00:00+0100", "2024-02-29T03:30:00-0830",
+            "2024-02-29T12:00:00.000Z",
+        ] {
+            #expect(Timestamp(text) == noon, "\(text)")
+        }
+        #expect(Timestamp("2024-02-29T12:00:00.5Z")?.nanoseconds == noon.nanoseconds + 500_000_000)
+        #expect(Timestamp("2024-02-29T12:00:00.0000000019Z")?.nanoseconds == noon.nanoseconds + 1)
+    }
+
+    @Test(
+        "anything else is no time, dates that are none included",
+        arguments: [
+            "", "Z", "2024-02-29", "2024-02-29T12:00:00", "2024-02-29 12:00:00Z", "2023-02-29T12:00:00Z",
+            "2024-06-31T12:00:00Z", "2024-13-01T12:00:00Z", "2024-00-01T12:00:00Z", "2024-01-00T12:00:00Z",
+            "2024-01-01T24:00:00Z", "2024-01-01T12:60:00Z", "2024-01-01T12:00:61Z", "2024-01-01T12:00:00.Z",
+            "2024-01-01T12:00:00+1", "2024-01-01T12:00:00+01:000", "2024-01-01T12:00:00+01-00", "-024-01-01T12:00:00Z",
+            "0000-01-01T00:00:00Z", "2024-01-01T12:00:00ZZ", "2024-01-01T12:00:00\u{E9}",
+        ])
+    func refused(text: String) {
+        #expect(Timestamp(text) == nil)
+    }
+}
