@@ -38,9 +38,9 @@ test: dependencies-test lint
 	@$(RELEASE)
 	@packaging/dist.sh "$(CURDIR)/$(PROGRAMS)" "$(CURDIR)/dist"
 	@chrt --idle 0 $(PROGRAMS)/berth-fuzz --seconds $(FUZZ_SECONDS) --jobs $$(nproc) >.build/fuzz.log 2>&1 & fuzz=$$!; \
-	trap 'kill $$fuzz' INT TERM; result=0; \
-	BERTH_PROGRAMS="$(CURDIR)/$(PROGRAMS)" BERTH_PACKAGING="$(CURDIR)/packaging" swift test || result=1; \
-	wait $$fuzz || result=1; cat .build/fuzz.log; exit $$result
+	trap 'kill $$fuzz' INT TERM; result=0; set -o pipefail; \
+	BERTH_PROGRAMS="$(CURDIR)/$(PROGRAMS)" BERTH_PACKAGING="$(CURDIR)/packaging" swift test 2>&1 | tee .build/test.log || result=1; \
+	wait $$fuzz || result=1; cat .build/fuzz.log; tail -n 1 .build/test.log; exit $$result
 
 # What `make test` does for minutes, for as long as you like: histories with seeds that nobody chose, and mutated input.
 SOAK := 1000000

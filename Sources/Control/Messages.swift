@@ -127,19 +127,22 @@ public struct ServerStatus: Codable, Sendable, Equatable {
     public var sessions: [Session]
     /// Why the volume takes no writes, or nil where it does.
     public var readOnlyReason: String?
+    /// What keeps the volume from working now; nil where the server is older.
+    public var faults: [VolumeFault]?
     public var files: UInt64
     /// Bytes of file data named by extents.
     public var bytes: UInt64
 
     public init(
         volume: String, processID: Int32, version: String, sessions: [Session], readOnlyReason: String?,
-        files: UInt64, bytes: UInt64
+        faults: [VolumeFault]? = nil, files: UInt64, bytes: UInt64
     ) {
         self.volume = volume
         self.processID = processID
         self.version = version
         self.sessions = sessions
         self.readOnlyReason = readOnlyReason
+        self.faults = faults
         self.files = files
         self.bytes = bytes
     }

@@ -13,14 +13,15 @@ extension Connection {
             answer(request) { bridge throws(Errno) in
                 try bridge.write(
                     UnsafeRawBufferPointer(start: buffer, count: size), to: try bridge.changeable(number), offset,
-                    flags: file?.pointee.flags ?? 0, isPage: file?.pointee.writepage == 1, bridge.caller(of: request))
+                    file?.pointee, request)
             }
         }
         table.fsync = { request, number, _, _ in
             answer(request) { bridge throws(Errno) in
                 // A snapshot is durable.
                 guard !SnapshotNode.isOne(inode(number)) else { return .done }
-                try bridge.fileSystem.synchronize(inode(number), session: bridge.session)
+                try bridge.fileSystem.synchronize(
+                    inode(number), session: bridge.session, process: bridge.process(of: request))
                 return .done
             }
         }
@@ -30,10 +31,16 @@ extension Connection {
                 // Answered so once, the kernel never asks again: close costs no round trip.
                 guard bridge.fileSystem.waitsAtClose else { throw Errno(ENOSYS) }
                 guard !SnapshotNode.isOne(inode(number)) else { return .done }
-                try bridge.fileSystem.flush(inode(number), session: bridge.session)
+                try bridge.fileSystem.flush(
+                    inode(number), session: bridge.session, process: bridge.process(of: request))
                 return .done
             }
         }
+    }
+
+    /// The thread that asks, as this process sees it; 0 where it does not.
+    func process(of request: fuse_req_t?) -> Int32 {
+        request.flatMap { fuse_req_ctx($0)?.pointee.pid } ?? 0
     }
 
     private func read(_ number: fuse_ino_t, _ size: Int, _ offset: off_t) throws(Errno) -> Reply {
@@ -51,13 +58,16 @@ extension Connection {
     }
 
     private func write(
-        _ bytes: UnsafeRawBufferPointer, to id: InodeID, _ offset: off_t, flags: Int32, isPage: Bool, _ caller: Caller
+        _ bytes: UnsafeRawBufferPointer, to id: InodeID, _ offset: off_t, _ file: fuse_file_info?,
+        _ request: fuse_req_t?
     ) throws(Errno) -> Reply {
         let wanted = try unsigned(offset)
+        let flags = file?.flags ?? 0
         let appends = flags & O_APPEND != 0
+        let caller = caller(of: request)
         // Of mapped pages nobody would hear that some are missing: they are refused whole, and fsync says so.
         let (start, count) =
-            isPage
+            file?.writepage == 1
             ? (try fileSystem.write(bytes, to: id, at: wanted, appends: appends, caller: caller), bytes.count)
             : try fileSystem.writeWhatFits(bytes, to: id, at: wanted, appends: appends, caller: caller)
         // Another session made the file longer than this kernel knew: its page cache holds the bytes elsewhere.
@@ -65,7 +75,7 @@ extension Connection {
         // Past the page cache the kernel sends no FSYNC after the write: the flags say what was asked.
         if flags & O_DSYNC != 0 {
             session.willWait()
-            try fileSystem.synchronize(id, session: session)
+            try fileSystem.synchronize(id, session: session, process: process(of: request))
         }
         return .written(count)
     }

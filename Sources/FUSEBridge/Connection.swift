@@ -27,6 +27,7 @@ public final class Connection: Endpoint, @unchecked Sendable {
     let queue = InvalidationQueue()
     private var handle: OpaquePointer?
     private var loop: RequestLoop?
+    private var device: Int32 = -1
 
     /// Prepares to serve a mounted descriptor. Nothing is answered before `serve`.
     public init(
@@ -44,6 +45,7 @@ public final class Connection: Endpoint, @unchecked Sendable {
         var io = RequestHook.functions
         // From here on libfuse owns the descriptor's number and closes it with the session.
         let number = device.take()
+        self.device = number
         guard let handle, fuse_session_custom_io(handle, &io, number) == 0 else {
             close(number)
             throw ConnectionFailure(step: "custom_io", errno: .current)
@@ -100,7 +102,18 @@ public final class Connection: Endpoint, @unchecked Sendable {
             fuse_lowlevel_notify_inval_inode(handle, id.rawValue, -1, 0)
         case .data(let id):
             fuse_lowlevel_notify_inval_inode(handle, id.rawValue, 0, 0)
+        case .names: notify(Self.newEpoch)
         }
+    }
+
+    // FUSE_NOTIFY_INC_EPOCH (7.44) of `linux/fuse.h`. A kernel without it answers EINVAL.
+    private static let newEpoch: Int32 = 8
+
+    private func notify(_ code: Int32) {
+        var header = fuse_out_header()
+        header.len = UInt32(MemoryLayout<fuse_out_header>.size)
+        header.error = code
+        _ = Glibc.write(device, &header, MemoryLayout<fuse_out_header>.size)
     }
 
     private static func makeHandle(

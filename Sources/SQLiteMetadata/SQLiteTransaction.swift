@@ -73,8 +73,10 @@ final class SQLiteTransaction: MetadataTransaction {
     var changesOfBody = 0
     /// Changes since the last commit.
     var isDirty = false
-    /// The first fault, in SQLite's words.
-    var fault: String?
+    /// The first fault.
+    var fault: MetadataFault?
+    /// Inodes whose records were written into the open transaction before its commit.
+    var writtenInodes: [InodeID] = []
 
     init(connection: SQLiteConnection) throws(SQLiteFailure) {
         self.connection = connection
@@ -85,14 +87,19 @@ final class SQLiteTransaction: MetadataTransaction {
         try loadSpace()
     }
 
-    /// Forgets everything that is not in the tables, for good.
+    /// Forgets everything that is not in the tables, for good, but for which numbers were given out: kernels, caches and
+    /// users know them.
     func reload() throws(SQLiteFailure) {
+        let given = (inode: nextInode, trash: nextTrash, foreign: nextForeign)
         forgetCache()
+        nextForeign = given.foreign
         (used, nextInode) = try Self.counters(connection)
+        nextInode = max(nextInode, given.inode)
         packRecords.removeAll()
         try loadPacks()
         try loadHeld()
         try loadSpace()
+        nextTrash = max(nextTrash, given.trash)
         isDirty = false
     }
 
@@ -141,7 +148,7 @@ final class SQLiteTransaction: MetadataTransaction {
     }
 
     func faulted(_ code: Int32) -> Errno {
-        if fault == nil { fault = connection.failure(code).message }
+        if fault == nil { fault = MetadataFault(connection.failure(code)) }
         return .io
     }
 
@@ -182,6 +189,7 @@ final class SQLiteTransaction: MetadataTransaction {
         dirtyInodes.removeAll()
         absentNames.removeAll()
         touchedInodes.removeAll()
+        writtenInodes.removeAll()
         dirtyPacks.removeAll()
         foreignChanges.removeAll()
         nextForeign = nil

@@ -9,6 +9,8 @@ public enum Invalidation: Sendable, Equatable {
     case attributes(InodeID)
     /// File data changed, and with it attributes.
     case data(InodeID)
+    /// Any name may stand for something else.
+    case names
 }
 
 /// One mounted FUSE connection: its ids, its rights, and what its kernel holds.

@@ -26,6 +26,8 @@ struct StatusCommand: ParsableCommand {
         /// The server's pid.
         var server: Int32?
         var serverVersion: String?
+        /// What keeps the volume from working now.
+        var faults: [VolumeFault]
         var sessions: [SessionView]
     }
 
@@ -38,6 +40,7 @@ struct StatusCommand: ParsableCommand {
                 volumes.append(
                     Entry(
                         name: record.name, server: status?.processID, serverVersion: status?.version,
+                        faults: status?.faults ?? [],
                         sessions: status.map { site.mounts.sessions($0, census) } ?? []))
             }
             let view = View(
@@ -48,6 +51,7 @@ struct StatusCommand: ParsableCommand {
             print("socket   \(view.pluginSocket)")
             for volume in volumes {
                 print("volume   \(volume.name)  \(Self.line(volume))")
+                for fault in volume.faults { print("fault    \(volume.name)  \(fault.part.rawValue): \(fault.text)") }
                 for session in volume.sessions { print("           \(session.line)") }
             }
         }

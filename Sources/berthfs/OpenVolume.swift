@@ -59,6 +59,7 @@ struct OpenVolume {
             report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) },
             commits: meter.commits)
         configuration.snapshotDirectory = paths.snapshots
+        configuration.resumes = true
         self.configuration = configuration
         do {
             fileSystem = try FileSystem(metadata: metadata, packs: packs, configuration: configuration)

@@ -29,6 +29,7 @@ struct ServeCommand: ParsableCommand {
     func run() throws {
         let reporter = ReadinessReporter(descriptor: readyFd)
         Signals.prepare()
+        MappedReads.survive()
         berth_return_large_blocks()
         umask(0o077)
         let logger = logger()

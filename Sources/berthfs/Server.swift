@@ -111,7 +111,7 @@ final class Server: @unchecked Sendable {
             switch request {
             case .attach(let attachment): try attach(attachment, passed)
             case .detach(let session): detach(session)
-            case .status: return .status(try status())
+            case .status: return .status(status())
             case .sync:
                 do { try fileSystem.synchronize() } catch {
                     throw SystemFailure("volume \"\(volume)\"", "cannot be synchronized", error)
@@ -260,14 +260,9 @@ final class Server: @unchecked Sendable {
         }
     }
 
-    private func status() throws(SystemFailure) -> ServerStatus {
-        let usage: (files: UInt64, bytes: UInt64)
-        do {
-            let found = try fileSystem.usage()
-            usage = (found.files, found.bytes)
-        } catch {
-            throw SystemFailure("volume \"\(volume)\"", "cannot be looked at", error)
-        }
+    private func status() -> ServerStatus {
+        // Also where the metadata cannot be read: the faults say so.
+        let usage = try? fileSystem.usage()
         let list = attachments().map {
             ServerStatus.Session(
                 session: $0.session, mountpoint: $0.mountpoint, readOnly: $0.readOnly, origin: $0.origin,
@@ -276,7 +271,7 @@ final class Server: @unchecked Sendable {
         return ServerStatus(
             volume: volume, processID: getpid(), version: Release.version,
             sessions: list.sorted { $0.mountpoint < $1.mountpoint }, readOnlyReason: fileSystem.readOnlyReason,
-            files: usage.files, bytes: usage.bytes)
+            faults: fileSystem.faults, files: usage?.files ?? 0, bytes: usage?.bytes ?? 0)
     }
 
     private func metadata(_ attachment: Attachment) -> Logger.Metadata {

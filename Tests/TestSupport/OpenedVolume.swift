@@ -43,6 +43,8 @@ public final class OpenedVolume {
             store: store ?? layered)
         var configuration = FileSystemConfiguration(
             sizeLimit: sizeLimit, trash: trash, durability: durability, now: now, report: { _ in })
+        // A test that moves the clock means time that passes.
+        configuration.steadyNanoseconds = { now().nanoseconds }
         configuration.snapshotDirectory = "\(directory)/snapshots"
         configuration.space.isAutomatic = false
         configuration.space = space ?? configuration.space
