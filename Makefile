@@ -31,23 +31,28 @@ demo: build
 dist: dependencies-dist build
 	@packaging/dist.sh "$(CURDIR)/$(PROGRAMS)" "$(CURDIR)/dist"
 
-# The programs under test are the ones that are shipped. Suites that mount and run containers take turns.
+# The programs under test are the ones that are shipped. Suites that mount and run containers take turns, and what they
+# leave of the processors goes to fuzzing: for each target so many seconds of processor time.
+FUZZ_SECONDS := 60
 test: dependencies-test lint
 	@$(RELEASE)
 	@packaging/dist.sh "$(CURDIR)/$(PROGRAMS)" "$(CURDIR)/dist"
-	@BERTH_PROGRAMS="$(CURDIR)/$(PROGRAMS)" BERTH_PACKAGING="$(CURDIR)/packaging" swift test
+	@chrt --idle 0 $(PROGRAMS)/berth-fuzz --seconds $(FUZZ_SECONDS) --jobs $$(nproc) >.build/fuzz.log 2>&1 & fuzz=$$!; \
+	trap 'kill $$fuzz' INT TERM; result=0; set -o pipefail; \
+	BERTH_PROGRAMS="$(CURDIR)/$(PROGRAMS)" BERTH_PACKAGING="$(CURDIR)/packaging" swift test 2>&1 | tee .build/test.log || result=1; \
+	wait $$fuzz || result=1; cat .build/fuzz.log; tail -n 1 .build/test.log; exit $$result
 
-# What `make test` does for a minute, for as long as you like: histories with seeds that nobody chose, and mutated input.
+# What `make test` does for minutes, for as long as you like: histories with seeds that nobody chose, and mutated input.
 SOAK := 1000000
 FROM = $(shell date +%s)000000
 soak: dependencies-test
 	@$(RELEASE)
 	@$(PROGRAMS)/berth-simulate --from $(FROM) --count $(SOAK) --jobs $$(nproc)
-	@BERTH_SECONDS=75 swift test --filter FuzzTests
+	@$(PROGRAMS)/berth-fuzz --seconds 600 --jobs $$(nproc)
 
 # The tests of the data plane with the thread sanitizer, then with the address sanitizer.
 sanitize: dependencies-test
-	@BERTH_DATA_PLANE_ONLY=1 TSAN_OPTIONS=report_thread_leaks=0 swift test --sanitize=thread --scratch-path .build-thread
+	@BERTH_DATA_PLANE_ONLY=1 swift test --sanitize=thread --scratch-path .build-thread
 	@BERTH_DATA_PLANE_ONLY=1 ASAN_OPTIONS=detect_leaks=0 swift test --sanitize=address --scratch-path .build-address
 
 # Everything beside JuiceFS and the local file system; hours. A short look: make bench BENCH=--quick

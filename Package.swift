@@ -120,16 +120,19 @@ let package = Package(
         .executableTarget(
             name: "berth-simulate",
             dependencies: [
-                "CSimulation", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata",
-                "TestSupport", "VFS",
+                "CSimulation", "FileModel", "LinuxSystem", "Metadata", "MetadataCopies", "ObjectStorage", "Packs",
+                "SQLiteMetadata", "TestSupport", "VFS",
             ],
             path: "Tests/Simulation", swiftSettings: strict),
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "Control", "FileModel", "LinuxSystem", "ObjectStorage", "Packs", "RuntimeHooks", "S3Storage",
-                "VolumePlugin", "Volumes",
+                "Archives", "Control", "FileModel", "LinuxSystem", "MetadataCopies", "ObjectStorage", "Packs",
+                "RuntimeHooks", "S3Storage", "SQLiteMetadata", "VolumePlugin", "Volumes",
             ], path: "Tests/FuzzTargets", swiftSettings: strict),
+        .executableTarget(
+            name: "berth-fuzz", dependencies: ["FileModel", "FuzzTargets", "LinuxSystem", "TestSupport"],
+            path: "Tests/Fuzz", swiftSettings: strict),
         tests("ArchitectureTests", ["LinuxSystem"]),
         tests("CommandTests", ["LinuxSystem"]),
         tests("ContainerTests", ["LinuxSystem"]),

@@ -7,3 +7,7 @@ static inline sqlite3_destructor_type berth_sqlite_transient(void) { return SQLI
 static inline int berth_sqlite_defensive(sqlite3 *db) {
     return sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)0);
 }
+// Whether closing leaves the log as it is.
+static inline int berth_sqlite_keep_log(sqlite3 *db, int keeps) {
+    return sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keeps, (int *)0);
+}

@@ -105,8 +105,9 @@ public enum ServerReply: Codable, Sendable, Equatable {
     case snapshot(SnapshotReply)
     case collected(CollectionSummary)
     case space(SpaceReply)
-    /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix.
-    case failed(code: Int32, message: String)
+    /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix. `status` is the exit
+    /// status of who asked; nil from a server of an older version.
+    case failed(code: Int32, message: String, status: Int32?)
 }
 
 public struct ServerStatus: Codable, Sendable, Equatable {
@@ -141,6 +142,8 @@ public struct ServerStatus: Codable, Sendable, Equatable {
     public var irreplaceable: String?
     /// Why the volume takes no writes, or nil where it does.
     public var readOnlyReason: String?
+    /// What keeps the volume from working now; nil where the server is older.
+    public var faults: [VolumeFault]?
     public var files: UInt64
     /// Bytes of file data named by extents.
     public var bytes: UInt64
@@ -150,7 +153,7 @@ public struct ServerStatus: Codable, Sendable, Equatable {
 
     public init(
         volume: String, processID: Int32, version: String, sessions: [Session], readOnlyReason: String?,
-        files: UInt64, bytes: UInt64, keeperID: Int32? = nil, handover: Int? = nil,
+        faults: [VolumeFault]? = nil, files: UInt64, bytes: UInt64, keeperID: Int32? = nil, handover: Int? = nil,
         irreplaceable: String? = nil
     ) {
         self.irreplaceable = irreplaceable
@@ -161,6 +164,7 @@ public struct ServerStatus: Codable, Sendable, Equatable {
         self.version = version
         self.sessions = sessions
         self.readOnlyReason = readOnlyReason
+        self.faults = faults
         self.files = files
         self.bytes = bytes
     }

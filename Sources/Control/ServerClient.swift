@@ -36,8 +36,10 @@ public struct ServerClient: Sendable {
             throw SystemFailure(
                 channel.name, "the server hung up without an answer", errno: Errno(ECONNRESET), status: .unavailable)
         }
-        if case .failed(let code, let message) = frame.message {
-            throw SystemFailure("berthfs", message, errno: code == 0 ? nil : Errno(code), status: .unavailable)
+        if case .failed(let code, let message, let status) = frame.message {
+            throw SystemFailure(
+                passingOn: message, errno: code == 0 ? nil : Errno(code),
+                status: status.flatMap(ExitStatus.init) ?? .unavailable)
         }
         return frame.message
     }

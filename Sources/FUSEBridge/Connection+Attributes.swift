@@ -11,26 +11,30 @@ extension Connection {
                 let change = try bridge.change(status.pointee, valid)
                 return .attributes(
                     try bridge.fileSystem.setAttributes(
-                        of: inode(number), change, caller: bridge.caller(of: request)))
+                        of: try bridge.changeable(number), change, caller: bridge.caller(of: request)))
             }
         }
         table.getxattr = { request, number, text, size in
             answer(request) { bridge throws(Errno) in
-                let value = try bridge.fileSystem.attribute(
-                    try bytes(text), of: inode(number), session: bridge.session)
+                guard bridge.snapshots(number) == nil else { throw .noAttribute }
+                let place = try bridge.place(number)
+                let value = try place.fileSystem.attribute(try bytes(text), of: place.inode, session: place.session)
                 return try Connection.sized(value, size)
             }
         }
         table.listxattr = { request, number, size in
             answer(request) { bridge throws(Errno) in
-                let names = try bridge.fileSystem.attributeNames(of: inode(number))
+                guard bridge.snapshots(number) == nil else { return try Connection.sized([], size) }
+                let place = try bridge.place(number)
+                let names = try place.fileSystem.attributeNames(of: place.inode)
                 return try Connection.sized(Array(names.map { $0 + [0] }.joined()), size)
             }
         }
         table.setxattr = { request, number, text, value, size, flags in
             answer(request) { bridge throws(Errno) in
                 try bridge.fileSystem.setAttribute(
-                    try bytes(text), to: [UInt8](UnsafeRawBufferPointer(start: value, count: size)), of: inode(number),
+                    try bytes(text), to: [UInt8](UnsafeRawBufferPointer(start: value, count: size)),
+                    of: try bridge.changeable(number),
                     mode: try Connection.attributeMode(flags), caller: bridge.caller(of: request))
                 return .done
             }
@@ -38,7 +42,7 @@ extension Connection {
         table.removexattr = { request, number, text in
             answer(request) { bridge throws(Errno) in
                 try bridge.fileSystem.removeAttribute(
-                    try bytes(text), of: inode(number), caller: bridge.caller(of: request))
+                    try bytes(text), of: try bridge.changeable(number), caller: bridge.caller(of: request))
                 return .done
             }
         }

@@ -7,18 +7,21 @@ import VFS
 extension Connection {
     static func addData(_ table: inout fuse_lowlevel_ops) {
         table.read = { request, number, size, offset, _ in
-            answer(request) { bridge throws(Errno) in try bridge.read(inode(number), size, offset) }
+            answer(request) { bridge throws(Errno) in try bridge.read(number, size, offset) }
         }
         table.write = { request, number, buffer, size, offset, file in
             answer(request) { bridge throws(Errno) in
                 try bridge.write(
-                    UnsafeRawBufferPointer(start: buffer, count: size), to: inode(number), offset,
-                    flags: file?.pointee.flags ?? 0, bridge.caller(of: request))
+                    UnsafeRawBufferPointer(start: buffer, count: size), to: try bridge.changeable(number), offset,
+                    file?.pointee, request)
             }
         }
         table.fsync = { request, number, _, _ in
             answer(request) { bridge throws(Errno) in
-                try bridge.fileSystem.synchronize(inode(number), session: bridge.session)
+                // A snapshot is durable.
+                guard !SnapshotNode.isOne(inode(number)) else { return .done }
+                try bridge.fileSystem.synchronize(
+                    inode(number), session: bridge.session, process: bridge.process(of: request))
                 return .done
             }
         }
@@ -27,17 +30,26 @@ extension Connection {
             answer(request) { bridge throws(Errno) in
                 // Answered so once, the kernel never asks again: close costs no round trip.
                 guard bridge.fileSystem.waitsAtClose else { throw Errno(ENOSYS) }
-                try bridge.fileSystem.flush(inode(number), session: bridge.session)
+                guard !SnapshotNode.isOne(inode(number)) else { return .done }
+                try bridge.fileSystem.flush(
+                    inode(number), session: bridge.session, process: bridge.process(of: request))
                 return .done
             }
         }
     }
 
-    private func read(_ id: InodeID, _ size: Int, _ offset: off_t) throws(Errno) -> Reply {
+    /// The thread that asks, as this process sees it; 0 where it does not.
+    func process(of request: fuse_req_t?) -> Int32 {
+        request.flatMap { fuse_req_ctx($0)?.pointee.pid } ?? 0
+    }
+
+    private func read(_ number: fuse_ino_t, _ size: Int, _ offset: off_t) throws(Errno) -> Reply {
         let start = try unsigned(offset)
+        let place = try place(number)
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 16)
         do throws(Errno) {
-            let count = try fileSystem.read(id, at: start, into: buffer, session: session)
+            let count = try place.fileSystem.read(
+                place.inode, at: start, into: buffer, session: place.session)
             return .buffer(buffer, count: count)
         } catch {
             buffer.deallocate()
@@ -46,18 +58,26 @@ extension Connection {
     }
 
     private func write(
-        _ bytes: UnsafeRawBufferPointer, to id: InodeID, _ offset: off_t, flags: Int32, _ caller: Caller
+        _ bytes: UnsafeRawBufferPointer, to id: InodeID, _ offset: off_t, _ file: fuse_file_info?,
+        _ request: fuse_req_t?
     ) throws(Errno) -> Reply {
         let wanted = try unsigned(offset)
-        let start = try fileSystem.write(bytes, to: id, at: wanted, appends: flags & O_APPEND != 0, caller: caller)
+        let flags = file?.flags ?? 0
+        let appends = flags & O_APPEND != 0
+        let caller = caller(of: request)
+        // Of mapped pages nobody would hear that some are missing: they are refused whole, and fsync says so.
+        let (start, count) =
+            file?.writepage == 1
+            ? (try fileSystem.write(bytes, to: id, at: wanted, appends: appends, caller: caller), bytes.count)
+            : try fileSystem.writeWhatFits(bytes, to: id, at: wanted, appends: appends, caller: caller)
         // Another session made the file longer than this kernel knew: its page cache holds the bytes elsewhere.
         if start != wanted { queue.add([.data(id)], beforeWaiting: session.willWait) }
         // Past the page cache the kernel sends no FSYNC after the write: the flags say what was asked.
         if flags & O_DSYNC != 0 {
             session.willWait()
-            try fileSystem.synchronize(id, session: session)
+            try fileSystem.synchronize(id, session: session, process: process(of: request))
         }
-        return .written(bytes.count)
+        return .written(count)
     }
 
     static func addSpace(_ table: inout fuse_lowlevel_ops) {
@@ -67,7 +87,7 @@ extension Connection {
                 let (end, overflow) = start.addingReportingOverflow(try unsigned(length))
                 guard !overflow else { throw .fileTooLarge }
                 try bridge.fileSystem.allocate(
-                    try Connection.spaceRequest(mode), start..<end, of: inode(number),
+                    try Connection.spaceRequest(mode), start..<end, of: try bridge.changeable(number),
                     caller: bridge.caller(of: request))
                 return .done
             }
@@ -75,17 +95,21 @@ extension Connection {
         table.lseek = { request, number, offset, whence, _ in
             answer(request) { bridge throws(Errno) in
                 guard whence == BERTH_SEEK_DATA || whence == BERTH_SEEK_HOLE else { throw .invalidArgument }
+                let place = try bridge.place(number)
                 return .offset(
-                    try bridge.fileSystem.seek(
-                        inode(number), from: try unsigned(offset), data: whence == BERTH_SEEK_DATA))
+                    try place.fileSystem.seek(
+                        place.inode, from: try unsigned(offset), data: whence == BERTH_SEEK_DATA))
             }
         }
         table.copy_file_range = { request, source, sourceOffset, _, target, targetOffset, _, count, _ in
             answer(request) { bridge throws(Errno) in
+                let target = try bridge.changeable(target)
+                // Sharing would race with the snapshot's removal; told so, the kernel copies the bytes.
+                guard !SnapshotNode.isOne(inode(source)) else { throw .crossDevice }
                 // The reply's count has 32 bits; the caller goes on from there.
                 let limit = UInt64(1) << 31
                 let copied = try bridge.fileSystem.copyRange(
-                    from: inode(source), at: try unsigned(sourceOffset), to: inode(target),
+                    from: inode(source), at: try unsigned(sourceOffset), to: target,
                     at: try unsigned(targetOffset), count: min(UInt64(count), limit), caller: bridge.caller(of: request)
                 )
                 return .written(Int(copied))

@@ -7,12 +7,12 @@ extension Connection {
     static func addListings(_ table: inout fuse_lowlevel_ops) {
         table.readdir = { request, number, size, offset, _ in
             answer(request) { bridge throws(Errno) in
-                try bridge.list(request, inode(number), size, offset, withAttributes: false)
+                try bridge.list(request, number, size, offset, withAttributes: false)
             }
         }
         table.readdirplus = { request, number, size, offset, _ in
             answer(request) { bridge throws(Errno) in
-                try bridge.list(request, inode(number), size, offset, withAttributes: true)
+                try bridge.list(request, number, size, offset, withAttributes: true)
             }
         }
     }
@@ -21,7 +21,7 @@ extension Connection {
     private static let smallestEntry = (plain: 32, withAttributes: 160)
 
     private func list(
-        _ request: fuse_req_t?, _ directory: InodeID, _ size: Int, _ offset: off_t, withAttributes: Bool
+        _ request: fuse_req_t?, _ number: fuse_ino_t, _ size: Int, _ offset: off_t, withAttributes: Bool
     ) throws(Errno) -> Reply {
         guard let request else { throw .invalidArgument }
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 16)
@@ -29,23 +29,47 @@ extension Connection {
         var held: [InodeID] = []
         let smallest = withAttributes ? Self.smallestEntry.withAttributes : Self.smallestEntry.plain
         do throws(Errno) {
-            try fileSystem.list(directory, from: try unsigned(offset), batch: max(1, size / smallest)) { listed in
+            try entries(of: number, from: try unsigned(offset), batch: max(1, size / smallest)) { listed, session in
                 let rest = UnsafeMutableRawBufferPointer(rebasing: memory[used...])
                 let needed = self.add(listed, to: rest, request, withAttributes)
                 guard needed <= rest.count else { return false }
                 used += needed
-                if withAttributes && !Self.isDotEntry(listed.name) {
-                    session.retain(listed.inode.id)
+                if withAttributes, let session, !Self.isDotEntry(listed.name) {
+                    session.retain(SnapshotNode(listed.inode.id)?.inode ?? listed.inode.id)
                     held.append(listed.inode.id)
                 }
                 return true
             }
         } catch {
-            for id in held { fileSystem.forget(id, count: 1, session: session) }
+            for id in held { forget(id, count: 1) }
             memory.deallocate()
             throw error
         }
         return .listing(memory, count: used, held: held)
+    }
+
+    /// Entries by the kernel's numbers, each with the session that is to hold it.
+    @inline(__always)
+    private func entries(
+        of number: fuse_ino_t, from offset: UInt64, batch: Int, take: (ListedEntry, Session?) -> Bool
+    ) throws(Errno) {
+        if let directory = snapshots(number) { return try directory.list(from: offset) { take($0, nil) } }
+        let place = try place(number)
+        guard place.node != nil else {
+            return try place.fileSystem.list(place.inode, from: offset, batch: batch) { take($0, place.session) }
+        }
+        var failure: Errno?
+        try place.fileSystem.list(place.inode, from: offset, batch: batch) { listed in
+            do throws(Errno) {
+                var listed = listed
+                listed.inode.id = try place.number(of: listed.inode.id)
+                return take(listed, place.session)
+            } catch {
+                failure = error
+                return false
+            }
+        }
+        if let failure { throw failure }
     }
 
     /// Bytes the entry takes; more than there are where it does not fit.
@@ -58,6 +82,8 @@ extension Connection {
             let name = raw.baseAddress?.assumingMemoryBound(to: CChar.self)
             if withAttributes {
                 var entry = self.entry(of: listed.inode)
+                // No number: the kernel takes the name alone, and looks it up when it is used.
+                if SnapshotNode.isVolatile(listed.inode.id) { entry.ino = 0 }
                 return fuse_add_direntry_plus(request, start, memory.count, name, &entry, next)
             }
             var status = stat()

@@ -30,12 +30,14 @@ extension Connection {
             answer(request) { bridge throws(Errno) in
                 .entry(
                     try bridge.fileSystem.link(
-                        inode(number), as: try name(text), in: inode(parent), caller: bridge.caller(of: request)))
+                        try bridge.changeable(number), as: try name(text), in: try bridge.changeable(parent),
+                        caller: bridge.caller(of: request)))
             }
         }
         table.create = { request, parent, text, mode, file in
             answer(request) { bridge throws(Errno) in
-                try bridge.create(text, in: inode(parent), mode, flags: file?.pointee.flags ?? 0, request)
+                try bridge.create(
+                    text, in: try bridge.changeable(parent), mode, flags: file?.pointee.flags ?? 0, request)
             }
         }
         addRemovals(&table)
@@ -44,25 +46,29 @@ extension Connection {
     private static func addRemovals(_ table: inout fuse_lowlevel_ops) {
         table.unlink = { request, parent, text in
             answer(request) { bridge throws(Errno) in
-                try bridge.fileSystem.unlink(try name(text), in: inode(parent), caller: bridge.caller(of: request))
+                try bridge.fileSystem.unlink(
+                    try name(text), in: try bridge.changeable(parent), caller: bridge.caller(of: request))
                 return .done
             }
         }
         table.rmdir = { request, parent, text in
             answer(request) { bridge throws(Errno) in
-                try bridge.fileSystem.removeDirectory(
-                    try name(text), in: inode(parent), caller: bridge.caller(of: request))
-                return .done
+                try bridge.removing(text, from: parent) { () throws(Errno) in
+                    try bridge.fileSystem.removeDirectory(
+                        try name(text), in: try bridge.changeable(parent), caller: bridge.caller(of: request))
+                }
             }
         }
         table.rename = { request, parent, text, newParent, newText, flags in
             answer(request) { bridge throws(Errno) in
                 let names = RenameNames(
-                    oldParent: inode(parent), oldName: try name(text), newParent: inode(newParent),
+                    oldParent: try bridge.changeable(parent), oldName: try name(text),
+                    newParent: try bridge.changeable(newParent),
                     newName: try name(newText))
-                try bridge.fileSystem.rename(
-                    names, mode: try Connection.renameMode(flags), caller: bridge.caller(of: request))
-                return .done
+                return try bridge.removing(text, from: parent) { () throws(Errno) in
+                    try bridge.fileSystem.rename(
+                        names, mode: try Connection.renameMode(flags), caller: bridge.caller(of: request))
+                }
             }
         }
     }
@@ -80,7 +86,7 @@ extension Connection {
     private func make(
         _ text: UnsafePointer<CChar>?, in parent: fuse_ino_t, _ new: NewInode, _ request: fuse_req_t?
     ) throws(Errno) -> Reply {
-        .entry(try fileSystem.create(try name(text), in: inode(parent), new, caller: try owner(of: request)))
+        .entry(try fileSystem.create(try name(text), in: try changeable(parent), new, caller: try owner(of: request)))
     }
 
     /// Whether a new file is written past the page cache (decision 0008).

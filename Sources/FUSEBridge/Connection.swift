@@ -20,6 +20,10 @@ public final class Connection: Endpoint, @unchecked Sendable {
 
     let fileSystem: FileSystem
     let session: Session
+    /// `.snapshots`; nil where a snapshot is what is mounted.
+    let snapshots: SnapshotDirectory?
+    /// What reads snapshots through it: with the session's ids, and nothing is changed.
+    let browsing: Session
     let queue = InvalidationQueue()
     private var handle: OpaquePointer?
     private var loop: RequestLoop?
@@ -31,26 +35,29 @@ public final class Connection: Endpoint, @unchecked Sendable {
     /// Prepares to serve a mounted descriptor. Nothing is answered before `serve`. `takingOver`: what an earlier server
     /// of this session agreed on with the kernel.
     public init(
-        _ device: consuming FileDescriptor, fileSystem: FileSystem, name: String, identity: Identity, isReadOnly: Bool,
-        meter: RequestMeter, slots: RequestSlots? = nil, takingOver negotiation: Negotiation? = nil
+        _ device: consuming FileDescriptor, fileSystem: FileSystem, snapshots: SnapshotDirectory?, name: String,
+        identity: Identity, isReadOnly: Bool, meter: RequestMeter, slots: RequestSlots? = nil,
+        takingOver negotiation: Negotiation? = nil
     ) throws(ConnectionFailure) {
         self.fileSystem = fileSystem
+        self.snapshots = snapshots
         self.slots = slots
         let queue = self.queue
         session = Session(
             name: name, identity: identity, isReadOnly: isReadOnly, isTakenOver: negotiation != nil
         ) { queue.add($0, beforeWaiting: $1) }
+        browsing = Session(name: "snapshot", identity: identity, isReadOnly: true, invalidate: { _, _ in })
         super.init()
         var operations = Self.operations()
         handle = try Self.makeHandle(&operations, Unmanaged.passUnretained(self).toOpaque())
         var io = RequestHook.functions
         // From here on libfuse owns the descriptor's number and closes it with the session.
         let number = device.take()
+        self.device = number
         guard let handle, fuse_session_custom_io(handle, &io, number) == 0 else {
             close(number)
             throw ConnectionFailure(step: "custom_io", errno: .current)
         }
-        self.device = number
         let loop: RequestLoop
         do throws(Errno) {
             loop = try RequestLoop(
@@ -63,6 +70,7 @@ public final class Connection: Endpoint, @unchecked Sendable {
             throw ConnectionFailure(step: "the kernel and an earlier server agreed otherwise", errno: Errno(EPROTO))
         }
         session.whenWaiting { [unowned loop] in loop.passOn() }
+        browsing.whenWaiting { [unowned loop] in loop.passOn() }
     }
 
     deinit {
@@ -120,7 +128,7 @@ public final class Connection: Endpoint, @unchecked Sendable {
         var header = fuse_out_header()
         header.len = UInt32(MemoryLayout<fuse_out_header>.size)
         header.error = code
-        _ = write(device, &header, MemoryLayout<fuse_out_header>.size)
+        _ = Glibc.write(device, &header, MemoryLayout<fuse_out_header>.size)
     }
 
     /// Ends service: the kernel answers ENOTCONN from then on. Safe from any thread.
@@ -147,6 +155,7 @@ public final class Connection: Endpoint, @unchecked Sendable {
             fuse_lowlevel_notify_inval_inode(handle, id.rawValue, -1, 0)
         case .data(let id):
             fuse_lowlevel_notify_inval_inode(handle, id.rawValue, 0, 0)
+        case .names: notify(Self.newEpoch)
         }
     }
 

@@ -34,10 +34,10 @@ extension Connection {
         case .done: fuse_reply_err(request, 0)
         case .attributes(let inode):
             var status = self.status(of: inode)
-            fuse_reply_attr(request, &status, timeout)
+            fuse_reply_attr(request, &status, timeout(of: inode))
         case .entry(let inode):
             var entry = self.entry(of: inode)
-            if fuse_reply_entry(request, &entry) != 0 { fileSystem.forget(inode.id, count: 1, session: session) }
+            if fuse_reply_entry(request, &entry) != 0 { forget(inode.id, count: 1) }
         case .noEntry:
             var entry = fuse_entry_param()
             entry.entry_timeout = timeout
@@ -56,7 +56,7 @@ extension Connection {
             memory.deallocate()
         case .listing(let memory, let count, let held):
             if fuse_reply_buf(request, memory.baseAddress?.assumingMemoryBound(to: CChar.self), count) != 0 {
-                for id in held { fileSystem.forget(id, count: 1, session: session) }
+                for id in held { forget(id, count: 1) }
             }
             memory.deallocate()
         case .written(let count): fuse_reply_write(request, count)
@@ -82,6 +82,9 @@ extension Connection {
     /// With more sessions changes are announced, not awaited: the second bounds how long one under way matters.
     var timeout: Double { fileSystem.isShared ? 1 : Self.unbounded }
 
+    @inline(__always)
+    private func timeout(of inode: Inode) -> Double { SnapshotNode.isVolatile(inode.id) ? 1 : timeout }
+
     /// About 30 years; the kernel clamps what its clock cannot hold.
     private static let unbounded: Double = 1e9
 
@@ -91,8 +94,8 @@ extension Connection {
         // Inode numbers are never used twice, so one generation is enough.
         entry.generation = 1
         entry.attr = status(of: inode)
-        entry.attr_timeout = timeout
-        entry.entry_timeout = timeout
+        entry.attr_timeout = timeout(of: inode)
+        entry.entry_timeout = entry.attr_timeout
         return entry
     }
 

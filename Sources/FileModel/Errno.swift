@@ -45,6 +45,7 @@ extension Errno {
     public static let stale = Errno(ESTALE)
     public static let tooBig = Errno(E2BIG)
     public static let tooManyLinks = Errno(EMLINK)
+    public static let valueTooLarge = Errno(EOVERFLOW)
 }
 
 extension Errno: CustomStringConvertible {

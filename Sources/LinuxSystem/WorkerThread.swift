@@ -3,7 +3,8 @@ import Glibc
 
 /// A thread of the process that runs one closure to its end. The data plane blocks, so it has threads
 /// where the control plane has tasks.
-// SAFETY: the handle is written once, before `init` returns, and read only by `join`.
+// SAFETY: the handle is written once, before `init` returns, and read by `join` and `deinit` alone; `isJoined` belongs to
+// the one that joins, and to `deinit`, which comes after.
 public final class WorkerThread: @unchecked Sendable {
     private final class Start {
         let name: String
@@ -16,6 +17,7 @@ public final class WorkerThread: @unchecked Sendable {
     }
 
     private var handle = pthread_t()
+    private var isJoined = false
     /// False where the system had no thread for it; the closure is not run then.
     public let isRunning: Bool
 
@@ -35,8 +37,15 @@ public final class WorkerThread: @unchecked Sendable {
         if !isRunning { start.release() }
     }
 
+    /// One that nobody can wait for any more gives its stack back by itself when it ends.
+    deinit {
+        if isRunning && !isJoined { pthread_detach(handle) }
+    }
+
     /// Waits for the closure's end. Call it once.
     public func join() {
-        if isRunning { pthread_join(handle, nil) }
+        guard isRunning else { return }
+        pthread_join(handle, nil)
+        isJoined = true
     }
 }

@@ -1,7 +1,11 @@
 import FileModel
 
-/// For engines that cannot be copied while they are in use.
+/// For engines that cannot be copied while they are in use, or changed.
 extension MetadataStore {
+    public var mayReopen: Bool { false }
+
+    public func reopen() throws(Errno) -> Set<InodeID> { throw .notSupported }
+
     public func copy(to path: String, prepare: () throws(Errno) -> Void) throws(Errno) { throw .notSupported }
 
     public func copy(

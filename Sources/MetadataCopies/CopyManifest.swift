@@ -98,7 +98,8 @@ struct CopyManifest: Equatable {
         databaseBytes = reader.take(UInt64.self)
         let recordLength = Int(reader.take(UInt32.self))
         let count = Int(reader.take(UInt32.self))
-        let wanted = (databaseBytes + UInt64(Self.chunkBytes) - 1) / UInt64(Self.chunkBytes)
+        let (whole, rest) = databaseBytes.quotientAndRemainder(dividingBy: UInt64(Self.chunkBytes))
+        let wanted = whole + (rest == 0 ? 0 : 1)
         guard UInt64(count) == wanted, end == Self.headerBytes + recordLength + count * Self.chunkEntryBytes else {
             throw .inconsistent("manifest")
         }

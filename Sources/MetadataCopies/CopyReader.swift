@@ -55,6 +55,7 @@ public struct CopyReader {
     public func claim(after generation: UInt32, identity: [UInt8]) throws(CopyFailure) -> UInt32 {
         var newest = generation
         for case .owner(let owner) in try store.copyNames() { newest = max(newest, owner) }
+        guard newest < .max else { throw .damage(.inconsistent("owner")) }
         try store.store(identity, as: CopyName.owner(newest + 1).object)
         return newest + 1
     }

@@ -55,7 +55,9 @@ public final class CopyWriter {
     }
 
     private func prepare(_ names: [CopyName]) throws(CopyFailure) {
-        nextSequence = (names.compactMap(\.sequence).max() ?? 0) + 1
+        let last = names.compactMap(\.sequence).max() ?? 0
+        guard last < .max else { throw .damage(.inconsistent("sequence")) }
+        nextSequence = last + 1
         // One that cannot be read is of no use to the next.
         manifests = CopyReader.sequences(names).suffix(Self.kept).compactMap { sequence in
             try? CopyReader(store: store).manifest(sequence)

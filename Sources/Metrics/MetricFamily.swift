@@ -67,6 +67,14 @@ public struct MetricFamily: Sendable {
         gauge("berth_data_limit_bytes", "Bytes of file data at most; absent where there is no limit.") {
             $0.gauges.byteLimit
         },
+        MetricFamily(
+            "berth_fault", .gauge,
+            "1 while that part keeps the volume from working as it should; berth status says why."
+        ) { volume in
+            (volume.gauges.faults ?? [:]).sorted { $0.key < $1.key }.map {
+                ([("part", $0.key)], .count($0.value ? 1 : 0))
+            }
+        },
         gauge("berth_process_resident_memory_bytes", "Memory of the volume's server.") { $0.gauges.residentBytes },
         MetricFamily("berth_process_cpu_seconds_total", .counter, "Processor time of the volume's server.") {
             [([], .number($0.gauges.processorSeconds))]
@@ -134,7 +142,10 @@ public struct MetricFamily: Sendable {
     private static let metadata: [MetricFamily] = [
         MetricFamily("berth_commit_duration_seconds", .histogram, "Commits of the metadata, with the data before them.")
         { [([], .latency($0.commits.latency))] },
-        counter("berth_commit_errors_total", "Commits that failed; the volume is read-only after one.") {
+        counter(
+            "berth_commit_errors_total",
+            "Commits that failed; the volume is read-only after one, until the disk works again."
+        ) {
             $0.commits.errors
         },
     ]

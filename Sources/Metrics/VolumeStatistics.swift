@@ -59,6 +59,8 @@ public struct VolumeGauges: Codable, Sendable, Equatable {
     public var cacheLimit: UInt64 = 0
     public var stagedPacks: Int = 0
     public var stagedBytes: UInt64 = 0
+    /// Whether something is wrong now, by part; nil where the server is older.
+    public var faults: [String: Bool]?
     /// Of the server's process.
     public var residentBytes: UInt64 = 0
     public var processorSeconds: Double = 0

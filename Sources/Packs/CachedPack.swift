@@ -239,11 +239,14 @@ final class CachedPack: @unchecked Sendable {
     private func require(
         _ frames: ClosedRange<Int>, from store: any ObjectStore, _ beforeWaiting: () -> Void
     ) throws(PackReadFailure) -> Int {
-        guard frames.upperBound < present.count else { throw .damage(.inconsistent("a read past the end")) }
         var fetched = 0
         var hasWaited = false
         while true {
             monitor.lock()
+            guard frames.upperBound < present.count else {
+                monitor.unlock()
+                throw .damage(.inconsistent("a read past the end"))
+            }
             guard let first = frames.first(where: { !present[$0] }) else {
                 monitor.unlock()
                 return fetched

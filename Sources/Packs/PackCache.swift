@@ -213,9 +213,13 @@ final class PackCache: @unchecked Sendable {
         restore()
         let target = monitor.withLock { path(of: id) }
         // On another file system it is copied; where that fails it is dropped, as the store has it.
-        let isHere = rename(rawPath, target) == 0 || (errno == EXDEV && copy(rawPath, to: target))
+        var failure = rename(rawPath, target) == 0 ? nil : Errno.current
+        if failure == Errno(EXDEV) { failure = copy(rawPath, to: target) }
         unlink(rawPath)
-        guard isHere else { return }
+        if let failure {
+            _ = mend(failure)
+            return
+        }
         let descriptor = Glibc.open(target, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
         guard descriptor >= 0 else { return }
         let pack = CachedPack(adopting: descriptor, of: id, tail: tail, buffers: buffers)
@@ -231,12 +235,13 @@ final class PackCache: @unchecked Sendable {
         grow(id, pack, by: bytes)
     }
 
-    private func copy(_ source: String, to target: String) -> Bool {
+    /// Answers why it cannot.
+    private func copy(_ source: String, to target: String) -> Errno? {
         let from = Glibc.open(source, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
-        guard from >= 0 else { return false }
+        guard from >= 0 else { return .current }
         let input = RawFile(owning: from)
         let to = Glibc.open(target, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard to >= 0 else { return false }
+        guard to >= 0 else { return .current }
         let output = RawFile(owning: to)
         let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
         defer { chunk.deallocate() }
@@ -247,10 +252,10 @@ final class PackCache: @unchecked Sendable {
                 try input.readFully(at: start, into: part)
                 try output.writeFully(at: start, UnsafeRawBufferPointer(part))
             }
-            return true
+            return nil
         } catch {
             unlink(target)
-            return false
+            return error as? Errno ?? .io
         }
     }
 
@@ -341,6 +346,7 @@ final class PackCache: @unchecked Sendable {
         monitor.lock()
         // One that was dropped meanwhile takes nothing, and a new one of the same id is another file.
         guard let entry = entries[id], entry.pack == nil || entry.pack === pack else { return monitor.unlock() }
+        trouble.isOver()
         entries[id]?.bytes += bytes
         total += bytes
         grownSinceLook += bytes

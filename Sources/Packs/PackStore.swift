@@ -300,6 +300,23 @@ public final class PackStore: @unchecked Sendable {
         }
     }
 
+    /// After a fault of staging's disk, before the metadata takes changes again: packs whose bytes may not have reached the
+    /// disk are written anew, and take no more. Throws where the disk still refuses.
+    public func renew() throws(Errno) {
+        synchronizing.lock()
+        defer { synchronizing.unlock() }
+        for pack in monitor.withLock({ Array(staged.values) }) {
+            try pack.renew(in: configuration.stagingDirectory)
+        }
+        try AtomicFile.synchronizeDirectory(configuration.stagingDirectory)
+    }
+
+    /// Why the store takes no packs, or nil while it does.
+    public var storeTrouble: String? { sealer?.trouble }
+
+    /// Why copies cannot be kept, or nil while they can.
+    public var cacheTrouble: String? { cache.currentTrouble }
+
     /// Room in the store, where it can tell.
     public func capacity() -> (total: UInt64, free: UInt64)? { store.capacity() }
 }

@@ -1,12 +1,14 @@
 import FileModel
-import Synchronization
+import LinuxSystem
 
 /// The frames that small reads came out of last, proved, in memory: small files that are read one after the other lie in
 /// one frame, which is then proved once.
 ///
 /// Invariants
 /// - What is here was proved as a whole, and never changes: packs are immutable and ids are not used again.
-final class ProvedFrames: Sendable {
+// SAFETY: `slots` is guarded by `monitor`: a lock that the simulation and the thread sanitizer know, as they do not know
+// the standard library's.
+final class ProvedFrames: @unchecked Sendable {
     /// The raw bytes of one frame.
     // SAFETY: written by its maker before anybody else has it, and only read afterwards.
     final class Frame: @unchecked Sendable {
@@ -35,7 +37,8 @@ final class ProvedFrames: Sendable {
     /// 4 MiB: of many readers, each has some.
     private static let slotCount = 64
 
-    private let slots = Mutex<[Slot?]>(Array(repeating: nil, count: slotCount))
+    private let monitor = Monitor()
+    private var slots = [Slot?](repeating: nil, count: slotCount)
 
     /// Fills `buffer` from the pack's raw bytes at `offset`, where they are in one frame that is here.
     func read(_ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer) -> Bool {
@@ -46,14 +49,14 @@ final class ProvedFrames: Sendable {
     }
 
     func find(_ id: PackID, _ number: Int) -> Frame? {
-        slots.withLock { slots in
+        monitor.withLock {
             guard let slot = slots[Self.place(id, number)], slot.id == id, slot.number == number else { return nil }
             return slot.frame
         }
     }
 
     func keep(_ frame: Frame, _ id: PackID, _ number: Int) {
-        slots.withLock { $0[Self.place(id, number)] = Slot(id: id, number: number, frame: frame) }
+        monitor.withLock { slots[Self.place(id, number)] = Slot(id: id, number: number, frame: frame) }
     }
 
     /// Frames of one pack, and the same frame of following packs, lie in different places.

@@ -67,6 +67,23 @@ final class RawFile: Sendable {
         }
     }
 
+    /// Takes over the first `count` bytes of another file. Where that is shorter, the rest stays a hole.
+    func copy(_ other: RawFile, count: Int) throws(Errno) {
+        let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+        defer { chunk.deallocate() }
+        let available = min(other.size, count)
+        for start in stride(from: 0, to: available, by: chunk.count) {
+            let part = UnsafeMutableRawBufferPointer(rebasing: chunk[..<min(chunk.count, available - start)])
+            do {
+                try other.readFully(at: start, into: part)
+            } catch {
+                throw .io
+            }
+            try writeFully(at: start, UnsafeRawBufferPointer(part))
+        }
+        guard available == count || ftruncate(descriptor, off_t(count)) == 0 else { throw .current }
+    }
+
     func writeFully(at offset: Int, _ bytes: UnsafeRawBufferPointer) throws(Errno) {
         var done = 0
         while done < bytes.count {

@@ -126,6 +126,11 @@ final class Sealer: @unchecked Sendable {
         monitor.unlock()
     }
 
+    /// The last refusal of the store; nil since it took a pack.
+    var trouble: String? {
+        monitor.withLock { lastFailure.map { "\($0); \(queue.count) packs are kept in staging and tried again" } }
+    }
+
     // MARK: For the threads
 
     /// The next pack to compress; nil at the end.

@@ -19,7 +19,7 @@ import LinuxSystem
 final class StagedPack: @unchecked Sendable {
     let id: PackID
     let rawPath: String
-    private let file: RawFile
+    private var file: RawFile
     private let runsDescriptor: Int32
     private let monitor = Monitor()
     /// Held while bytes are written out: one thread at a time.
@@ -31,7 +31,7 @@ final class StagedPack: @unchecked Sendable {
     private var isOpen = true
     private var users = 0
     private var isDirty = false
-    /// Stays: the kernel reports a failed write once, and which bytes were lost nobody can say.
+    /// Stays until `renew`: the kernel reports a failed write once, and which bytes were lost nobody can say.
     private var syncFailure: Errno?
     private var runs: [PackRun] = []
     private var writtenRuns = 0
@@ -146,7 +146,7 @@ final class StagedPack: @unchecked Sendable {
 
     /// Puts bytes where `reserve` or `retainForRewrite` gave room. Call it once for each.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Errno) {
-        let buffer = monitor.withLock { self.buffer }
+        let (buffer, file) = monitor.withLock { (self.buffer, self.file) }
         defer {
             monitor.lock()
             if let index = underWay.firstIndex(of: offset) { underWay.remove(at: index) }
@@ -160,7 +160,8 @@ final class StagedPack: @unchecked Sendable {
     func read(
         at offset: Int, into target: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void
     ) throws(PackReadFailure) {
-        if let buffer = monitor.withLock({ self.buffer }) {
+        let (buffer, file) = monitor.withLock { (self.buffer, self.file) }
+        if let buffer {
             target.copyMemory(from: buffer.bytes(offset..<offset + target.count))
         } else {
             try file.read(at: offset, into: target, beforeWaiting)
@@ -179,6 +180,7 @@ final class StagedPack: @unchecked Sendable {
         isDirty = users > 0
         let pending = Array(runs[writtenRuns...])
         writtenRuns = runs.count
+        let file = self.file
         monitor.unlock()
         guard mayBeDirty else { return }
         appendRuns(pending)
@@ -195,7 +197,7 @@ final class StagedPack: @unchecked Sendable {
     private func writeOut() throws(Errno) {
         try writingOut.withLock { () throws(Errno) in
             monitor.lock()
-            let buffer = self.buffer
+            let (buffer, file) = (self.buffer, self.file)
             let range = written..<length
             // Rewrites that begin while the bytes are written out move it back.
             written = underWay.min().map { min($0, length) } ?? length
@@ -235,12 +237,13 @@ final class StagedPack: @unchecked Sendable {
     var allRuns: [PackRun] { monitor.withLock { runs } }
 
     /// Lets go of room that was set aside and not used. Call it when nothing is being written.
-    func giveBackRoom() { file.giveBack() }
+    func giveBackRoom() { monitor.withLock { file }.giveBack() }
 
     /// All raw bytes of a sealed pack, from the file.
     func sealedBytes() throws -> UnsafeMutableRawBufferPointer {
         try writeOut()
         giveBackRoom()
+        let file = monitor.withLock { self.file }
         let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: rawLength, alignment: 4096)
         let available = min(file.size, raw.count)
         do {
@@ -252,6 +255,43 @@ final class StagedPack: @unchecked Sendable {
         // Room that was reserved by a write that failed may lie past the file's end: it reads as zeros.
         UnsafeMutableRawBufferPointer(rebasing: raw[available...]).initializeMemory(as: UInt8.self, repeating: 0)
         return raw
+    }
+
+    // MARK: After a fault of the disk
+
+    /// Where bytes may not have reached the disk: writes all of them into a new file in the place of the old one, durably.
+    /// A second sync of the old one would succeed and have written nothing. Nothing is written to the pack meanwhile but
+    /// bytes that no record will name. It takes no more then.
+    func renew(in directory: String) throws(Errno) {
+        monitor.lock()
+        let hasFailed = syncFailure != nil
+        isOpen = isOpen && !hasFailed
+        let (old, buffer, count) = (file, self.buffer, length)
+        monitor.unlock()
+        guard hasFailed else { return }
+        let name = rawPath + ".new"
+        unlink(name)
+        let descriptor = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else { throw .current }
+        let new = RawFile(owning: descriptor)
+        do throws(Errno) {
+            if let buffer {
+                try new.writeFully(at: 0, buffer.bytes(0..<count))
+            } else {
+                try new.copy(old, count: count)
+            }
+            guard fdatasync(descriptor) == 0, rename(name, rawPath) == 0 else { throw .current }
+        } catch {
+            unlink(name)
+            throw error
+        }
+        try AtomicFile.synchronizeDirectory(directory)
+        monitor.lock()
+        file = new
+        written = count
+        self.buffer = nil
+        syncFailure = nil
+        monitor.unlock()
     }
 
     // MARK: The list of runs beside the raw file

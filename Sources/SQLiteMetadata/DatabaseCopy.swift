@@ -15,6 +15,7 @@ final class DatabaseCopy {
     private let temporary: String
     private var connection: SQLiteConnection?
     private var backup: OpaquePointer?
+    private var source: SQLiteConnection?
 
     /// Takes away what an earlier try left at the same place.
     init(path: String) {
@@ -41,13 +42,16 @@ final class DatabaseCopy {
         // A copy that is cut short is thrown away: it needs no journal, and is synced once, at its end.
         try target.execute("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
         connection = target
+        self.source = source
         backup = sqlite3_backup_init(target.handle, "main", source.handle, "main")
         guard backup != nil else { throw target.failure(sqlite3_errcode(target.handle)) }
     }
 
-    /// Copies some pages, or all that are left. True when none is. The source is between two transactions.
-    func step(all: Bool) throws(SQLiteFailure) -> Bool {
+    /// Copies some pages, or all that are left. True when none is. The source is between two transactions, and must be
+    /// the one that the copy began with.
+    func step(of current: SQLiteConnection, all: Bool) throws(SQLiteFailure) -> Bool {
         guard let backup, let connection else { return true }
+        guard source === current else { throw SQLiteFailure(code: SQLITE_ABORT, message: "the database was reopened") }
         let code = sqlite3_backup_step(backup, all ? -1 : Self.stepPages)
         switch code {
         case SQLITE_OK: return false

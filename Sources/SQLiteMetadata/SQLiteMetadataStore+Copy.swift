@@ -27,27 +27,35 @@ extension SQLiteMetadataStore {
         let copy = DatabaseCopy(path: path)
         if sharesBlocks(copy) {
             // The log goes into the file first, while others need not wait for all of it.
-            try betweenCommits(prepare) { () throws(SQLiteFailure) in try connection.checkpoint() }
+            try betweenCommits(prepare) { () throws(SQLiteFailure) in try checkpointAll() }
             try betweenCommits(prepare, change) { () throws(SQLiteFailure) in
-                try connection.checkpoint()
+                try checkpointAll()
                 try copying { () throws(Errno) in try copy.clone(file) }
             }
         } else {
             try betweenCommits(prepare) { () throws(SQLiteFailure) in
                 try copy.begin(from: connection)
-                _ = try copy.step(all: false)
+                _ = try copy.step(of: connection, all: false)
             }
             while !copy.isNearEnd {
                 usleep(Self.pauseMicroseconds)
-                try betweenCommits(prepare) { () throws(SQLiteFailure) in _ = try copy.step(all: false) }
+                try betweenCommits(prepare) { () throws(SQLiteFailure) in _ = try copy.step(of: connection, all: false)
+                }
             }
-            try betweenCommits(prepare, change) { () throws(SQLiteFailure) in _ = try copy.step(all: true) }
+            try betweenCommits(prepare, change) { () throws(SQLiteFailure) in
+                _ = try copy.step(of: connection, all: true)
+            }
         }
         do {
             try copy.finish(asSnapshot: asSnapshot)
         } catch {
             throw Self.errno(of: error)
         }
+    }
+
+    private func checkpointAll() throws(SQLiteFailure) {
+        try connection.checkpoint()
+        logLength.frames = 0
     }
 
     /// Whether the file system can share the database's blocks: found out by doing it. What is copied means nothing yet.
@@ -95,6 +103,8 @@ extension SQLiteMetadataStore {
         } catch {
             failure = error
         }
+        // A copy of a page that could not be read is none.
+        try requireSoundReads()
         try beginTransaction()
         if let failure { throw Self.errno(of: failure) }
     }

@@ -17,7 +17,7 @@ public struct MetadataOpenFailure: Error, CustomStringConvertible {
 /// - `lock` guards `transaction` and `connection`; bodies run one after the other.
 /// - An SQLite transaction is always open between `init` and `close`: bodies add to it, `commit` ends it
 ///   and begins the next. A crash therefore keeps a prefix of the operations.
-/// - After a fault nothing is committed any more: what is on disk is the last good commit, and bodies read that.
+/// - After a fault nothing is committed until `reopen`: what is on disk is the last good commit, and bodies read that.
 // SAFETY: every access to the non-Sendable members is between lock.lock() and lock.unlock().
 public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     /// 32 MiB. A log that grows further slows reads; a smaller one checkpoints under load too often.
@@ -26,14 +26,24 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     private static let pageBytes = 4096
 
     let lock = Monitor()
-    let connection: SQLiteConnection
-    let current: SQLiteTransaction
-    private let log: FileDescriptorBox
+    /// Another one after `reopen`.
+    var connection: SQLiteConnection
+    var current: SQLiteTransaction
+    let path: String
+    /// The length of the log, told by SQLite.
+    let logLength = LogLength()
+    var log: FileDescriptorBox
     /// The database file, for copies of it. Open as long as the connection, or closing it would drop SQLite's locks.
     let file: FileDescriptorBox
     private(set) var isClosed = false
+    /// The old connection is closed, and no new one could be had yet.
+    var isAway = false
+    /// Of `MappedReads`, that are known here.
+    var readFailures = MappedReads.failures
     /// After a fault: the caches hold what the last good commit holds.
-    private var isSettled = false
+    var isSettled = false
+    /// After a fault: inodes with changes that no commit has.
+    var lostChanges: Set<InodeID> = []
 
     /// What an earlier process had not committed is done again, where it left a log.
     public let redone: RedoOutcome
@@ -45,7 +55,9 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         do {
             // 0600 before SQLite writes a byte: names are the user's own business.
             file = try FileDescriptorBox(path)
+            self.path = path
             connection = try Self.open(path)
+            logLength.follow(connection)
             current = try SQLiteTransaction(connection: connection)
             log = try FileDescriptorBox(path + "-wal")
             try connection.execute("BEGIN IMMEDIATE")
@@ -71,6 +83,12 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
 
     private static func open(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
         let connection = try connect(path)
+        try configure(connection)
+        try migrate(connection)
+        return connection
+    }
+
+    static func configure(_ connection: SQLiteConnection) throws(SQLiteFailure) {
         try connection.execute(
             """
             PRAGMA journal_mode = WAL;
@@ -81,8 +99,6 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
             PRAGMA temp_store = MEMORY;
             PRAGMA cell_size_check = ON;
             """)
-        try migrate(connection)
-        return connection
     }
 
     /// Where the log cannot be done again it stays: another try may find what it needs.
@@ -90,17 +106,22 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         _ log: RedoLog?, _ connection: SQLiteConnection, _ current: SQLiteTransaction
     ) throws(SQLiteFailure) -> RedoOutcome {
         guard let log else { return RedoOutcome(bodies: 0, isWhole: true) }
-        let text = try connection.text("SELECT value FROM setting WHERE key = '\(generationKey)'")
-        let generation = text.flatMap { UInt64($0) } ?? 0
+        let generation = try generation(connection)
         current.log = log
         do {
             return try log.replay(into: current, generation: generation)
         } catch {
             throw SQLiteFailure(
                 code: SQLITE_IOERR,
-                message: "what an earlier server had not committed cannot be done again: \(current.fault ?? "\(error)")"
+                message:
+                    "what an earlier server had not committed cannot be done again: \(current.fault?.cause ?? "\(error)")"
             )
         }
+    }
+
+    /// How many commits a database has, for the redo log.
+    static func generation(_ connection: SQLiteConnection) throws(SQLiteFailure) -> UInt64 {
+        try connection.text("SELECT value FROM setting WHERE key = '\(generationKey)'").flatMap { UInt64($0) } ?? 0
     }
 
     /// The inodes that were changed last, of which other sessions may not have been told when a process died.
@@ -139,8 +160,9 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     }
 
     /// Opens a database and makes sure that it is ours before anything is changed in it.
-    static func connect(_ path: String) throws(SQLiteFailure) -> SQLiteConnection {
+    static func connect(_ path: String, keepsLog: Bool = false) throws(SQLiteFailure) -> SQLiteConnection {
         let connection = try SQLiteConnection(path: path, flags: SQLITE_OPEN_READWRITE)
+        if keepsLog { berth_sqlite_keep_log(connection.handle, 1) }
         berth_sqlite_defensive(connection.handle)
         try connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         let application = try connection.text("PRAGMA application_id").flatMap { Int32($0) } ?? 0
@@ -192,18 +214,22 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     ) throws(Errno) -> Result {
         lock.lock()
         defer { lock.unlock() }
-        guard !isClosed else { throw .io }
+        guard !isClosed, !isAway else { throw .io }
         if current.fault != nil { try settleFault() }
         current.changesOfBody = 0
         do {
             let result = try body(current)
+            try requireSoundReads()
             if current.changesOfBody != 0 { current.log?.endBody() }
             return result
         } catch {
             current.log?.dropBody()
+            // What it answers may come from a page that was not there.
+            try requireSoundReads()
             if current.changesOfBody != 0 && current.fault == nil {
-                current.fault = "a refused operation (\(error)) left changes behind; this is a defect, please report it"
-                assertionFailure(current.fault ?? "")
+                let cause = "a refused operation (\(error)) left changes behind; this is a defect, please report it"
+                current.fault = MetadataFault(cause: cause, mayPass: false)
+                assertionFailure(cause)
             }
             throw error
         }
@@ -219,7 +245,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         do {
             if log.size >= Self.checkpointBytes { try checkpoint() }
         } catch {
-            if current.fault == nil { current.fault = error.message }
+            if current.fault == nil { current.fault = MetadataFault(error) }
             throw .io
         }
         try beginTransaction()
@@ -234,18 +260,20 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
             } catch {
                 // Committed records would name bytes that may be lost: also those that a later process would commit.
                 current.log?.abandon()
-                current.fault = "file data could not be written: \(error)"
+                current.fault = MetadataFault(cause: "file data could not be written: \(error)", mayPass: true)
                 throw error
             }
             try current.flush()
             generation = try countGeneration()
         }
+        try requireSoundReads()
         do {
             try connection.execute("COMMIT")
             current.isDirty = false
+            current.writtenInodes.removeAll(keepingCapacity: true)
             if let generation { current.log?.begin(generation: generation) }
         } catch {
-            if current.fault == nil { current.fault = error.message }
+            if current.fault == nil { current.fault = MetadataFault(error) }
             throw .io
         }
     }
@@ -255,7 +283,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         do {
             try connection.execute("BEGIN IMMEDIATE")
         } catch {
-            if current.fault == nil { current.fault = error.message }
+            if current.fault == nil { current.fault = MetadataFault(error) }
             throw .io
         }
     }
@@ -274,14 +302,17 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     private func checkpoint() throws(SQLiteFailure) {
         do {
             try connection.checkpoint()
+            logLength.frames = 0
         } catch  where error.code & 0xFF == SQLITE_FULL {
         }
     }
 
     /// Goes back to the last good commit, once, so that what can be read is read and is right: SQLite may have taken
-    /// back a part of what the caches hold. Nothing can be changed from then on.
-    private func settleFault() throws(Errno) {
+    /// back a part of what the caches hold. Nothing can be changed from then on, until `reopen`.
+    func settleFault() throws(Errno) {
         guard !isSettled else { return }
+        lostChanges.formUnion(current.dirtyInodes)
+        lostChanges.formUnion(current.writtenInodes)
         do {
             // Where SQLite has rolled back by itself there is no transaction to end.
             if sqlite3_get_autocommit(connection.handle) == 0 { try connection.execute("ROLLBACK") }
@@ -292,19 +323,34 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         }
         // The bodies in it were acknowledged; what comes now knows nothing of them.
         current.log?.truncate()
+        try requireSoundReads()
         isSettled = true
+    }
+
+    /// Under the lock: answers EIO where a page of the database could not be read since the last look.
+    @inline(__always)
+    func requireSoundReads() throws(Errno) {
+        guard MappedReads.failures != readFailures else { return }
+        readFailures = MappedReads.failures
+        current.fault = MetadataFault(cause: "the database cannot be read: \(Errno.io)", mayPass: true)
+        isSettled = false
+        throw .io
     }
 
     /// Without the lock: other bodies run while the disk writes.
     public func synchronize() throws(Errno) {
+        let log = lock.withLock { self.log }
         guard log.synchronize() else {
             let error = Errno.current
-            lock.withLock { current.fault = current.fault ?? "the log could not be written: \(error)" }
+            lock.withLock {
+                current.fault =
+                    current.fault ?? MetadataFault(cause: "the log could not be written: \(error)", mayPass: true)
+            }
             throw error
         }
     }
 
-    public var failure: String? { lock.withLock { current.fault } }
+    public var failure: String? { lock.withLock { current.fault?.cause } }
 
     public func close() throws(Errno) {
         try commit(prepare: { () throws(Errno) in })

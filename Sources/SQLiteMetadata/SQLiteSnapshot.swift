@@ -19,9 +19,10 @@ public final class SQLiteSnapshot: MetadataStore, @unchecked Sendable {
         do {
             try Self.migrate(path)
             connection = try SQLiteConnection(path: path, flags: SQLITE_OPEN_READONLY)
+            // Not mapped: a page that the disk cannot read is an error here, and no signal.
             try connection.execute(
                 """
-                PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -16384; PRAGMA mmap_size = 2147418112;
+                PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -16384; PRAGMA mmap_size = 0;
                 PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; BEGIN
                 """)
             current = try SQLiteTransaction(connection: connection)
@@ -52,7 +53,7 @@ public final class SQLiteSnapshot: MetadataStore, @unchecked Sendable {
 
     public func commit(prepare: () throws(Errno) -> Void) throws(Errno) {}
     public func synchronize() throws(Errno) {}
-    public var failure: String? { lock.withLock { current.fault } }
+    public var failure: String? { lock.withLock { current.fault?.cause } }
 
     public func close() throws(Errno) {
         lock.lock()

@@ -62,7 +62,7 @@ extension SQLiteTransaction {
     private static let nextForeignKey = "next_foreign"
 
     /// Numbers are never used twice: what the cache holds of an object stays true.
-    private func nextForeignNumber() throws(Errno) -> UInt64 {
+    func nextForeignNumber() throws(Errno) -> UInt64 {
         if let nextForeign { return nextForeign }
         return try setting(Self.nextForeignKey).flatMap { UInt64($0) } ?? 1
     }

@@ -32,22 +32,28 @@ extension SQLiteTransaction {
         return found.compactMap { $0 }
     }
 
+    private static let lastHoldKey = "last_hold"
+
     func addHold(_ kind: Hold.Kind, _ name: String, created: Timestamp, like: Hold.ID?) throws(Errno) -> Hold {
         let others = try holds()
         guard !others.contains(where: { $0.kind == kind && $0.name == name }) else { throw .alreadyExists }
         let model = others.first { $0.id == like }
         guard like == nil || model != nil else { throw .noEntry }
         changed(.addHold(kind, name, created: created, like: like))
+        // Never twice: kernels know inodes of snapshots by it.
+        let last = try setting(Self.lastHoldKey).flatMap { Hold.ID($0) } ?? 0
+        let id = max(last, others.map(\.id).max() ?? 0) + 1
+        try setSetting(Self.lastHoldKey, to: "\(id)")
         let usage = model?.usage ?? used
         let insert = try prepared(
-            "INSERT INTO hold (kind, name, state, created, files, bytes) VALUES (?, ?, 0, ?, ?, ?)")
+            "INSERT INTO hold (kind, name, state, created, files, bytes, id) VALUES (?, ?, 0, ?, ?, ?, ?)")
         insert.bind(1, kind.rawValue)
         insert.bind(2, name)
         insert.bind(3, created.nanoseconds)
         insert.bind(4, usage.files)
         insert.bind(5, usage.bytes)
+        insert.bind(6, id)
         try run(insert)
-        let id = sqlite3_last_insert_rowid(connection.handle)
         let packs =
             try like.map { id throws(Errno) in try self.packs(heldBy: id) }
             ?? packRecords.values.filter { $0.liveBytes > 0 }.map(\.id)

@@ -148,6 +148,7 @@ extension SQLiteTransaction {
             try write(cached.inode)
             cache[id]?.state = .clean
         }
+        writtenInodes += dirtyInodes
         dirtyInodes.removeAll(keepingCapacity: true)
         touchedInodes.removeLast(touched.count)
     }
@@ -198,7 +199,7 @@ extension SQLiteTransaction {
     }
 
     func corrupt(_ message: String) -> Errno {
-        if fault == nil { fault = "the database is damaged: " + message }
+        if fault == nil { fault = MetadataFault(cause: "the database is damaged: " + message, mayPass: false) }
         return .io
     }
 }

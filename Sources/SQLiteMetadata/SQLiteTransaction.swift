@@ -75,8 +75,10 @@ final class SQLiteTransaction: MetadataTransaction {
     var isDirty = false
     /// Where changes are written down until they are committed; nil where nothing outlives the process.
     var log: RedoLog?
-    /// The first fault, in SQLite's words.
-    var fault: String?
+    /// The first fault.
+    var fault: MetadataFault?
+    /// Inodes whose records were written into the open transaction before its commit.
+    var writtenInodes: [InodeID] = []
 
     init(connection: SQLiteConnection) throws(SQLiteFailure) {
         self.connection = connection
@@ -87,14 +89,19 @@ final class SQLiteTransaction: MetadataTransaction {
         try loadSpace()
     }
 
-    /// Forgets everything that is not in the tables, for good.
+    /// Forgets everything that is not in the tables, for good, but for which numbers were given out: kernels, caches and
+    /// users know them.
     func reload() throws(SQLiteFailure) {
+        let given = (inode: nextInode, trash: nextTrash, foreign: nextForeign)
         forgetCache()
+        nextForeign = given.foreign
         (used, nextInode) = try Self.counters(connection)
+        nextInode = max(nextInode, given.inode)
         packRecords.removeAll()
         try loadPacks()
         try loadHeld()
         try loadSpace()
+        nextTrash = max(nextTrash, given.trash)
         isDirty = false
     }
 
@@ -144,7 +151,7 @@ final class SQLiteTransaction: MetadataTransaction {
     }
 
     func faulted(_ code: Int32) -> Errno {
-        if fault == nil { fault = connection.failure(code).message }
+        if fault == nil { fault = MetadataFault(connection.failure(code)) }
         return .io
     }
 
@@ -185,6 +192,7 @@ final class SQLiteTransaction: MetadataTransaction {
         dirtyInodes.removeAll()
         absentNames.removeAll()
         touchedInodes.removeAll()
+        writtenInodes.removeAll()
         dirtyPacks.removeAll()
         foreignChanges.removeAll()
         nextForeign = nil

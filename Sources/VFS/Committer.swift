@@ -19,7 +19,9 @@ final class Committer: @unchecked Sendable {
     private var durable: UInt64 = 0
     private var waiters = 0
     private var isStopping = false
-    private var failure: Errno?
+    /// Commits that failed. One that failed is tried again for each who waits.
+    private var failures: UInt64 = 0
+    private var lastFailure = Errno.io
     private var thread: WorkerThread?
 
     /// `commit(mustBeDurable)` makes all that happened before it one step.
@@ -48,8 +50,9 @@ final class Committer: @unchecked Sendable {
         waiters += 1
         monitor.signalAll()
         defer { waiters -= 1 }
-        while durable < wanted && failure == nil && !isStopping { monitor.wait() }
-        if let failure { throw failure }
+        let before = failures
+        while durable < wanted && failures == before && !isStopping { monitor.wait() }
+        if failures != before && durable < wanted { throw lastFailure }
     }
 
     func stop() {
@@ -73,7 +76,12 @@ final class Committer: @unchecked Sendable {
             isScheduled.store(false, ordering: .releasing)
             let failure = commit(mustBeDurable)
             monitor.lock()
-            if let failure { self.failure = failure } else if mustBeDurable { durable = max(durable, reached) }
+            if let failure {
+                failures += 1
+                lastFailure = failure
+            } else if mustBeDurable {
+                durable = max(durable, reached)
+            }
             monitor.signalAll()
             monitor.unlock()
         }

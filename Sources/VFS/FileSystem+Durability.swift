@@ -13,16 +13,21 @@ public enum Durability: Equatable, Sendable {
 extension FileSystem {
     /// fsync of a file. Answers EIO where the store has not got its bytes in time: they are durable on this machine all
     /// the same, and are stored later.
-    public func synchronize(_ id: InodeID, session: Session) throws(Errno) {
+    ///
+    /// It is EIO once for each `process` where changes of the file were acknowledged and are lost.
+    public func synchronize(_ id: InodeID, session: Session, process: Int32 = 0) throws(Errno) {
         try synchronize()
+        // After the wait: what is lost is noted before anything is taken again.
+        try lost.check(id, process)
         try awaitStore(id, session)
     }
 
     /// close of a file, where that waits for the store.
-    public func flush(_ id: InodeID, session: Session) throws(Errno) {
+    public func flush(_ id: InodeID, session: Session, process: Int32 = 0) throws(Errno) {
+        if case .store = configuration.durability { try lost.check(id, process) }
         guard case .store = configuration.durability, try !stagedPacks(of: id).isEmpty else { return }
         session.willWait()
-        try synchronize(id, session: session)
+        try synchronize(id, session: session, process: process)
     }
 
     /// Whether close has to be heard of.

@@ -31,6 +31,22 @@ extension FileSystem {
         try transaction.requireQuota([.init(bytes: Int64(clamping: bytes), inodes: 0, place: place)])
     }
 
+    /// By how many bytes a file can grow; nil where nothing limits it.
+    func room(for inode: Inode, _ transaction: any MetadataTransaction) throws(Errno) -> UInt64? {
+        var rooms: [UInt64] = []
+        if let limit = configuration.sizeLimit {
+            let used = try counted(transaction).bytes
+            rooms.append(limit - min(limit, used))
+        }
+        if transaction.hasQuotas, inode.linkCount > 0, let place = inode.parent {
+            for quota in try transaction.quotas(governing: place) {
+                guard let limit = quota.limits.bytes else { continue }
+                rooms.append(limit - min(limit, quota.used.bytes))
+            }
+        }
+        return rooms.min()
+    }
+
     /// Whether a write must know how much it adds.
     func hasLimits(_ transaction: any MetadataTransaction) -> Bool {
         configuration.sizeLimit != nil || transaction.hasQuotas

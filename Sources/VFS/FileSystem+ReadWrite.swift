@@ -110,6 +110,45 @@ extension FileSystem {
         }
     }
 
+    /// As `write`; where a limit leaves room for a part of the bytes, that part is written, as POSIX has it. Returns how
+    /// many were, too.
+    public func writeWhatFits(
+        _ bytes: UnsafeRawBufferPointer, to id: InodeID, at offset: UInt64, appends: Bool, caller: Caller
+    ) throws(Errno) -> (start: UInt64, count: Int) {
+        var bytes = bytes
+        while true {
+            do throws(Errno) {
+                return (try write(bytes, to: id, at: offset, appends: appends, caller: caller), bytes.count)
+            } catch {
+                guard error == .overQuota || error == .noSpace else { throw error }
+                let fitting = try read { transaction throws(Errno) in
+                    try self.fitting(bytes.count, in: id, at: offset, appends, transaction)
+                }
+                // The room may be gone again when it is asked for: less each time, until there is none.
+                guard fitting > 0, fitting < bytes.count else { throw error }
+                bytes = UnsafeRawBufferPointer(rebasing: bytes[..<fitting])
+            }
+        }
+    }
+
+    /// How many of `count` bytes can be written at most.
+    private func fitting(
+        _ count: Int, in id: InodeID, at offset: UInt64, _ appends: Bool, _ transaction: any MetadataTransaction
+    ) throws(Errno) -> Int {
+        guard let inode = try transaction.inode(id) else { throw .stale }
+        guard var room = try room(for: inode, transaction) else { return count }
+        let start = appends ? inode.size : offset
+        let end = start + UInt64(count)
+        var position = start
+        for extent in try transaction.extents(of: id, overlapping: start..<end) {
+            let hole = extent.fileOffset > position ? extent.fileOffset - position : 0
+            guard hole <= room else { return Int(position + room - start) }
+            room -= hole
+            position = max(position, extent.end)
+        }
+        return Int(min(end, position + room) - start)
+    }
+
     private func place(
         _ bytes: UnsafeRawBufferPointer, _ id: InodeID, _ offset: UInt64, _ appends: Bool, _ caller: Caller
     ) throws(Errno) -> UInt64 {

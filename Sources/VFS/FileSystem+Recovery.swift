@@ -110,4 +110,5 @@ extension FileSystem {
 /// The keys of the setting table that VFS writes.
 enum SettingKey {
     static let hasAttributes = "has_attributes"
+    static let restoreUnderWay = "restore"
 }

@@ -68,8 +68,15 @@ extension FileSystem {
             return try settled(outcome)
         }
         let (parent, name) = try place(record, order, &outcome)
-        let target = try bringBack(record, to: parent, as: name, mayMerge: false)
-        outcome.count += 1
+        // A directory that is there is used, in place: a part of this one may have come back before.
+        var mayMerge = false
+        if case .inPlace = order.target { mayMerge = record.isDirectory }
+        let above = outcome.count
+        let target = try bringBack(record, to: parent, as: name, mayMerge: mayMerge, &outcome)
+        if outcome.count == above, case .latest = order.choice {
+            // What was deleted in the one that is there was deleted last.
+            try restoreAll(in: target, to: target, .latest, &outcome)
+        }
         outcome.path = try path(of: name, in: parent)
         if record.isDirectory {
             outcome.directories.append(record)
@@ -165,11 +172,10 @@ extension FileSystem {
         for record in missing.reversed() {
             let before = step
             do throws(Errno) {
-                step = try bringBack(record, to: before, as: record.name, mayMerge: true)
+                step = try bringBack(record, to: before, as: record.name, mayMerge: true, &outcome)
             } catch .alreadyExists {
                 throw .notDirectory
             }
-            outcome.count += 1
             outcome.directories.append(record)
         }
         return step
@@ -215,8 +221,7 @@ extension FileSystem {
         }
         guard let record else { return nil }
         do throws(Errno) {
-            let inode = try bringBack(record, to: target, as: name, mayMerge: record.isDirectory)
-            outcome.count += 1
+            let inode = try bringBack(record, to: target, as: name, mayMerge: record.isDirectory, &outcome)
             guard record.isDirectory else { return nil }
             outcome.directories.append(record)
             return (record.inode, inode)
@@ -226,23 +231,30 @@ extension FileSystem {
                 outcome.occupied.append(try path(of: name, in: target))
             }
             return nil
+        } catch {
+            // Another restoration brought it back since the look, or it was discarded.
+            let isGone = try read { transaction throws(Errno) in try transaction.trash(record.id) != record }
+            guard error == .noEntry, isGone else { throw error }
+            return nil
         }
     }
 
-    /// One thing comes back under a name. With `mayMerge` a directory that is there is answered instead.
+    /// One thing comes back under a name, and is counted. With `mayMerge` a directory that is there is answered instead.
     private func bringBack(
-        _ record: TrashRecord, to parent: InodeID, as name: FileName, mayMerge: Bool
+        _ record: TrashRecord, to parent: InodeID, as name: FileName, mayMerge: Bool, _ outcome: inout RestoreOutcome
     ) throws(Errno) -> InodeID {
         let now = configuration.now()
-        let id = try makingRoom { () throws(Errno) in
+        let (id, isBack) = try makingRoom { () throws(Errno) in
             try maintain { transaction throws(Errno) in
                 if let taken = try transaction.entry(name, in: parent) {
                     guard mayMerge, try transaction.required(taken).isDirectory else { throw .alreadyExists }
-                    return taken
+                    return (taken, false)
                 }
-                return try self.bringBack(record, parent, name, now, transaction)
+                return (try self.bringBack(record, parent, name, now, transaction), true)
             }
         }
+        guard isBack else { return id }
+        outcome.count += 1
         announceToAll([.entry(parent: parent, name: name), .attributes(parent), .attributes(id)])
         return id
     }

@@ -33,12 +33,18 @@ extension FileSystem {
         let path = try path(ofSnapshot: name)
         try snapshotLock.withLock { () throws(Errno) in
             guard try hold(.snapshot, name) == nil else { throw .alreadyExists }
-            if let directory = configuration.snapshotDirectory {
-                guard mkdir(directory, 0o700) == 0 || errno == EEXIST else { throw .current }
-            }
+            try makeSnapshotDirectory()
             let hold = try copy(to: path, .snapshot, name)
             try complete(hold)
         }
+    }
+
+    /// Its name is durable before anything in it counts: also where a crash came between making it and that.
+    private func makeSnapshotDirectory() throws(Errno) {
+        guard let directory = configuration.snapshotDirectory else { return }
+        guard mkdir(directory, 0o700) == 0 || errno == EEXIST else { throw .current }
+        let parent = directory.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+        try AtomicFile.synchronizeDirectory(parent.joined(separator: "/"))
     }
 
     /// Removes a snapshot. Packs that only it held are deleted soon. Answers ENOENT where there is none.

@@ -15,10 +15,14 @@ public struct FileSystemConfiguration: Sendable {
     public var trash: TrashSettings
     /// The wall clock; a test hands in its own.
     public var now: @Sendable () -> Timestamp
+    /// Nanoseconds of a clock that nobody sets: what expires goes by it where the wall clock jumps.
+    public var steadyNanoseconds: @Sendable () -> Int64 = SteadyTime.boot
     /// Whether the disk of the metadata and of staging has room for more. Asked with every commit.
     public var hasRoom: @Sendable () -> Bool
     /// What fsync and close wait for.
     public var durability: Durability
+    /// Whether a volume that a fault of the disk made read-only takes changes again by itself once the cause is gone.
+    public var resumes = false
     /// Takes faults, one line each: what the administrator of the volume must know.
     public var report: @Sendable (String) -> Void
     /// Counts and times commits, of one kind.
@@ -78,14 +82,16 @@ public final class FileSystem: @unchecked Sendable {
     /// What gives room back, and its thread; nil for a snapshot, which is never changed.
     private(set) var collector: Collector?
     private let keeper = SpaceKeeper()
+    private let expiry = SteadyTime()
     /// Held while a snapshot or a clone is made or removed, or a volume is restored: one at a time.
     let snapshotLock = Monitor()
     let isSnapshot: Bool
     /// Tells packs what foreign objects are: theirs as long as this lives.
     private var catalog: PacksInMetadata?
-    private let hasReportedFailure = Atomic<Bool>(false)
+    let hasReportedFailure = Atomic<Bool>(false)
+    let lost = LostChanges()
     /// The disk was short of room at the last look.
-    private let isDiskShort = Atomic<Bool>(false)
+    let isDiskShort = Atomic<Bool>(false)
 
     /// Opens the volume: makes the root of a new one, finishes what a crash left. `isTakenOver`: sessions of a process
     /// that died go on, and inodes without a name stay as long as one may hold them.
@@ -114,6 +120,11 @@ public final class FileSystem: @unchecked Sendable {
         committer.start(
             commit: { [unowned self] mustBeDurable in self.commit(mustBeDurable) })
         collector = Collector(metadata, packs, committer, configuration)
+        do {
+            try settleRestore()
+        } catch {
+            configuration.report("what a restoration that was cut short has left stays for now: \(error)")
+        }
         keeper.start { [unowned self] in self.housekeep() }
     }
 
@@ -134,8 +145,9 @@ public final class FileSystem: @unchecked Sendable {
     /// trash leaves it, and room comes back.
     func housekeep() {
         packs.sealIdleStreams()
+        resume()
         guard metadata.failure == nil, let collector else { return }
-        let now = configuration.now()
+        let now = expiry.now(configuration.now(), configuration.steadyNanoseconds())
         while !collector.isOver(), discardExpired(now) {}
         guard configuration.space.isAutomatic else { return }
         collector.collectInBackground()
@@ -183,7 +195,12 @@ public final class FileSystem: @unchecked Sendable {
     func read<Result>(
         _ body: (any MetadataTransaction) throws(Errno) -> Result
     ) throws(Errno) -> Result {
-        try metadata.transaction(body)
+        do {
+            return try metadata.transaction(body)
+        } catch .io {
+            noteFailure()
+            throw .io
+        }
     }
 
     /// A transaction that changes something. Answers EROFS on a read-only session or a failed volume.
@@ -214,8 +231,7 @@ public final class FileSystem: @unchecked Sendable {
     func noteFailure() {
         guard let reason = metadata.failure else { return }
         if !hasReportedFailure.exchange(true, ordering: .acquiringAndReleasing) {
-            configuration.report(
-                "the volume is read-only from now on: \(reason); check the disk, then restart its server")
+            configuration.report("the volume is read-only from now on: \(reason); \(wayBack)")
         }
     }
 

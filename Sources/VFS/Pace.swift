@@ -1,7 +1,7 @@
 import Glibc
 
 /// How fast work goes on that nobody waits for: by bytes a second, and by the share of the time it is at work.
-struct Pace {
+package struct Pace {
     /// Shorter pauses gather.
     private static let leastPause = Duration.milliseconds(5)
 
@@ -11,15 +11,15 @@ struct Pace {
     private var workBegan = ContinuousClock.now
     private var owed = Duration.zero
 
-    init(_ policy: SpacePolicy?, until isOver: @escaping () -> Bool) {
+    package init(_ policy: SpacePolicy?, until isOver: @escaping () -> Bool) {
         self.policy = policy
         self.isOver = isOver
     }
 
-    var goesOn: Bool { !isOver() }
+    package var goesOn: Bool { !isOver() }
 
     /// So much was done since the last call: rests as long as that asks for.
-    mutating func spend(_ bytes: Int) {
+    package mutating func spend(_ bytes: Int) {
         guard let policy else { return }
         let worked = workBegan.duration(to: .now)
         let forTime = worked * (1 / policy.busyShare - 1)

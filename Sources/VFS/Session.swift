@@ -9,6 +9,8 @@ public enum Invalidation: Sendable, Equatable {
     case attributes(InodeID)
     /// File data changed, and with it attributes.
     case data(InodeID)
+    /// Any name may stand for something else.
+    case names
 }
 
 /// One mounted FUSE connection: its ids, its rights, and what its kernel holds.
@@ -53,6 +55,9 @@ public final class Session: @unchecked Sendable {
         defer { monitor.unlock() }
         return lookups.remove(id, count: count)
     }
+
+    /// As `FileSystem.forget`, of an inode of a snapshot: nothing ends with its last lookup.
+    public func forget(_ id: InodeID, count: UInt64) { _ = release(id, count: count) }
 
     /// Whether the kernel may hold an inode. `hasForgotten`: it has just forgotten all lookups of it that are known,
     /// and no other session changes names. A kernel forgets an inode's lookups together, so that those of before a

@@ -16,6 +16,8 @@ public struct Recovery: Codable, Equatable, Sendable {
     /// Files in `lost+found` that their data makes.
     public var salvagedFiles: UInt64 = 0
     public var salvagedBytes: UInt64 = 0
+    /// Snapshots, whose metadata no copy holds.
+    public var lostSnapshots: [String] = []
     public var problems: [String] = []
 
     public init() {}

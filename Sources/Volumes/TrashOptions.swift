@@ -43,7 +43,7 @@ public struct TrashOptions: Equatable, Sendable, Codable {
         return words
     }
 
-    private static func flag(_ key: String, _ value: String) throws(SystemFailure) -> Bool {
+    static func flag(_ key: String, _ value: String) throws(SystemFailure) -> Bool {
         guard value == "on" || value == "off" else { throw VolumeOptions.bad(key, value, "is not one of on, off") }
         return value == "on"
     }

@@ -40,6 +40,10 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public var copySeconds: Int64?
     /// Nil: as of a volume that says nothing of it.
     public var trash: TrashOptions?
+    /// Whether `.snapshots` is found in the volume's root; nil: it is.
+    public var snapshotDirectory: Bool?
+
+    public var showsSnapshots: Bool { snapshotDirectory ?? true }
 
     public init() {}
 
@@ -47,7 +51,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public static let known = [
         "store=file:///DIR|s3://BUCKET/PREFIX", "path=/DIR", "compression=zstd|none", "size=BYTES[K|M|G|T]",
         "inodes=COUNT", "cache-dir=/DIR[:/DIR…]", "cache-size=BYTES[K|M|G|T]", "free-space=BYTES[K|M|G|T]|PERCENT%",
-        "trash=TIME[s|m|h|d|w]|0", "trash-quota=on|off", "trash-truncate=on|off",
+        "trash=TIME[s|m|h|d|w]|0", "trash-quota=on|off", "trash-truncate=on|off", "snapshot-dir=on|off",
         "endpoint=URL", "region=NAME", "path-style=true|false", "profile=NAME", "ca-file=/FILE",
         "upload-limit=BYTES[K|M|G]", "download-limit=BYTES[K|M|G]", "durability=local|store",
         "metadata-copy=TIME[s|m|h]|off",
@@ -111,6 +115,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         case "cache-dir": cacheDirectory = try CachePlaces.checked(value)
         case "cache-size": cacheSize = try Self.cacheBytes(value, key: key)
         case "free-space": freeSpace = try FreeSpace(value)
+        case "snapshot-dir": snapshotDirectory = try TrashOptions.flag(key, value)
         case "metadata-copy":
             copySeconds = value == "off" ? 0 : try UserSettings.duration(value[...], "option \(key)").components.seconds
         default:
@@ -126,7 +131,9 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     }
 
     /// What can be changed later, and how: an empty value takes an option back.
-    public static let changeable = ["cache-dir", "cache-size", "free-space", "trash", "trash-quota", "trash-truncate"]
+    public static let changeable = [
+        "cache-dir", "cache-size", "free-space", "trash", "trash-quota", "trash-truncate", "snapshot-dir",
+    ]
 
     /// Changes an option of a volume that is there, as `key=value`.
     mutating func change(_ word: String) throws(SystemFailure) {
@@ -141,6 +148,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         case "cache-dir": cacheDirectory = nil
         case "cache-size": cacheSize = nil
         case "free-space": freeSpace = nil
+        case "snapshot-dir": snapshotDirectory = nil
         default: trash?.reset(parts[0])
         }
     }
@@ -229,6 +237,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         words["cache-dir"] = cacheDirectory
         words["cache-size"] = cacheSize.map(String.init)
         words["free-space"] = freeSpace?.description
+        words["snapshot-dir"] = snapshotDirectory.map { $0 ? "on" : "off" }
         words["metadata-copy"] = copySeconds.map { $0 == 0 ? "off" : "\($0)s" }
         words.merge(trash?.words ?? [:]) { own, _ in own }
         words.merge(bucket?.words ?? [:]) { own, _ in own }

@@ -119,8 +119,14 @@ extension Recovery {
             lines += lostPaths.map { "  \($0)" }
             if lostFiles > UInt64(lostPaths.count) { lines.append("  … (berth volume check \(name) names the packs)") }
         }
+        if !lostSnapshots.isEmpty {
+            lines.append(
+                "lost: the snapshots \(lostSnapshots.joined(separator: ", ")); what only they held leaves the store")
+        }
         lines += problems.map { "damage: \($0)" }
-        if lostPacks == 0 && problems.isEmpty { lines.append("nothing that the copy names is missing") }
+        if lostPacks == 0 && lostSnapshots.isEmpty && problems.isEmpty {
+            lines.append("nothing that the copy names is missing")
+        }
         return lines
     }
 }

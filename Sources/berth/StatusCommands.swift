@@ -30,6 +30,8 @@ struct StatusCommand: ParsableCommand {
         var keeper: Int32?
         /// Why the mounts end with the server, should it die.
         var irreplaceable: String?
+        /// What keeps the volume from working now.
+        var faults: [VolumeFault]
         var sessions: [SessionView]
     }
 
@@ -42,7 +44,7 @@ struct StatusCommand: ParsableCommand {
                 volumes.append(
                     Entry(
                         name: record.name, server: status?.processID, serverVersion: status?.version,
-                        keeper: status?.keeperID, irreplaceable: status?.irreplaceable,
+                        keeper: status?.keeperID, irreplaceable: status?.irreplaceable, faults: status?.faults ?? [],
                         sessions: status.map { site.mounts.sessions($0, census) } ?? []))
             }
             let view = View(
@@ -53,6 +55,7 @@ struct StatusCommand: ParsableCommand {
             print("socket   \(view.pluginSocket)")
             for volume in volumes {
                 print("volume   \(volume.name)  \(Self.line(volume))")
+                for fault in volume.faults { print("fault    \(volume.name)  \(fault.part.rawValue): \(fault.text)") }
                 for session in volume.sessions { print("           \(session.line)") }
             }
         }

@@ -190,6 +190,8 @@ struct VolumeView: Encodable {
     var files: UInt64?
     var bytes: UInt64?
     var readOnlyReason: String?
+    /// Nil where no server runs, or an older one.
+    var faults: [VolumeFault]?
 
     init(_ record: VolumeRecord, _ site: Site, status: ServerStatus? = nil) {
         let volume = site.paths.volume(record.name)
@@ -208,6 +210,7 @@ struct VolumeView: Encodable {
         files = status?.files
         bytes = status?.bytes
         readOnlyReason = status?.readOnlyReason
+        faults = status?.faults
     }
 
     var rows: [[String]] {
@@ -220,7 +223,9 @@ struct VolumeView: Encodable {
         rows.append(["server", server.map { "pid \($0)" } ?? "not running"])
         if let files, let bytes { rows.append(["holds", "\(files) inodes, \(Output.bytes(bytes)) of data"]) }
         rows += sessions.map { ["mounted at", $0.mountpoint + ($0.readOnly ? " (read-only)" : "")] }
-        if let readOnlyReason { rows.append(["takes no changes", readOnlyReason]) }
+        let faults = faults ?? []
+        if let readOnlyReason, faults.isEmpty { rows.append(["takes no changes", readOnlyReason]) }
+        rows += faults.map { ["fault of \($0.part.rawValue)", $0.text] }
         return rows
     }
 }

@@ -31,7 +31,7 @@ struct LoadCommand: ParsableCommand {
             }
             let target = "\(paths.directory)/load.db"
             try load(to: target)
-            try OpenVolume.passOver(target)
+            let lost = try OpenVolume.passOver(target, snapshots: paths.snapshots)
             guard rename(target, paths.database) == 0 else {
                 throw SystemFailure(paths.database, "cannot be made", .current)
             }
@@ -39,6 +39,9 @@ struct LoadCommand: ParsableCommand {
                 try AtomicFile.synchronizeDirectory(paths.directory)
             }
             _ = lock
+            if !lost.isEmpty {
+                print("\(name): without its snapshots, which no dump has: \(lost.joined(separator: ", "))")
+            }
             print("\(name): loaded; prove it with: berth volume check \(name)")
         }
     }

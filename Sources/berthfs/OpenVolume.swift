@@ -67,6 +67,7 @@ struct OpenVolume {
             report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) },
             commits: meter.commits)
         configuration.snapshotDirectory = paths.snapshots
+        configuration.resumes = true
         self.configuration = configuration
         do {
             fileSystem = try FileSystem(
@@ -184,10 +185,20 @@ struct OpenVolume {
 
     /// Metadata that came from elsewhere: packs that are made from now on must never have the name of one that is, or may
     /// still be, made there.
-    static func passOver(_ database: String, generation: UInt32? = nil) throws(SystemFailure) {
+    /// Snapshots whose copies did not come along are gone, and hold nothing any more: answers their names.
+    static func passOver(
+        _ database: String, snapshots: String, generation: UInt32? = nil
+    ) throws(SystemFailure) -> [String] {
         do {
             let metadata = try SQLiteMetadataStore(path: database)
             try metadata.passOverEpochs(by: epochDistance)
+            let lost = try metadata.transaction { transaction throws(Errno) in
+                let lost = try transaction.holds().filter {
+                    $0.kind == .snapshot && access("\(snapshots)/\($0.name).db", F_OK) != 0
+                }
+                for hold in lost { try transaction.removeHold(hold.id) }
+                return lost.map(\.name)
+            }
             if let generation {
                 try metadata.transaction { transaction throws(Errno) in
                     try transaction.setSetting(generationKey, to: "\(generation)")
@@ -195,6 +206,7 @@ struct OpenVolume {
             }
             try metadata.commit(prepare: {})
             try metadata.close()
+            return lost
         } catch {
             throw SystemFailure(database, "cannot be settled: \(error)", status: .dataError)
         }

@@ -35,7 +35,7 @@ struct RecoverCommand: ParsableCommand {
     private func recover(_ place: VolumePlace) throws(SystemFailure) -> Recovery {
         let store = try place.store()
         let reader = CopyReader(store: store)
-        let database = "\(place.directory)/meta.db"
+        let database = place.database
         var recovery = Recovery()
         let found: FoundCopy
         do throws(CopyFailure) {
@@ -60,7 +60,7 @@ struct RecoverCommand: ParsableCommand {
                 place.url, "is being recovered by another machine, or cannot be written: \(error)",
                 fix: "let one machine recover it", status: .temporaryFailure)
         }
-        try settle(database, store, generation, &recovery)
+        try settle(place, store, generation, &recovery)
         try place.adoptOptions(found.record)
         return recovery
     }
@@ -76,8 +76,9 @@ struct RecoverCommand: ParsableCommand {
     /// Makes the metadata fit what the store holds: packs that were staged on the lost machine, and packs that are newer
     /// than the copy.
     private func settle(
-        _ database: String, _ store: any ObjectStore, _ generation: UInt32, _ recovery: inout Recovery
+        _ place: VolumePlace, _ store: any ObjectStore, _ generation: UInt32, _ recovery: inout Recovery
     ) throws(SystemFailure) {
+        let database = place.database
         let metadata: SQLiteMetadataStore
         do {
             metadata = try SQLiteMetadataStore(path: database)
@@ -99,7 +100,8 @@ struct RecoverCommand: ParsableCommand {
         } catch {
             throw SystemFailure(database, "cannot be settled: \(error)", status: .inputOutputError)
         }
-        try OpenVolume.passOver(database, generation: generation)
+        recovery.lostSnapshots = try OpenVolume.passOver(
+            database, snapshots: place.snapshots, generation: generation)
         recovery.lostPacks = lost.count
         do {
             let data = try LostData(in: database, packs: lost, limit: Self.listedPaths)
@@ -144,6 +146,8 @@ struct VolumePlace {
     private let paths: VolumePaths
 
     var directory: String { String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]) }
+    var database: String { "\(directory)/meta.db" }
+    var snapshots: String { "\(directory)/snapshots" }
     var url: String { record.storeURL(paths) }
 
     init(_ path: String) throws(SystemFailure) {

@@ -34,6 +34,7 @@ struct ServeCommand: ParsableCommand {
 
     func run() throws {
         Signals.prepare()
+        MappedReads.survive()
         berth_return_large_blocks()
         umask(0o077)
         let logger = logger()
@@ -130,16 +131,21 @@ struct ServeCommand: ParsableCommand {
         let fileSystem = volume.fileSystem
         let registry = VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current()))
         let name = try VolumeName(record.name)
+        let snapshots = SnapshotService(record.name, paths, volume, showsDirectory: record.options.showsSnapshots)
         let server = Server(
             volume: record.name, directory: paths.directory, mendMark: paths.mendMark, fileSystem: fileSystem,
             warmer: Warmer(volume: record.name, fileSystem: fileSystem, packs: volume.packs),
-            snapshots: SnapshotService(record.name, paths, volume),
+            snapshots: snapshots,
             transfers: Transfers(
                 volume: record.name, fileSystem: fileSystem,
                 stores: ForeignStores(reach: volume.reach, meter: volume.meter.store)),
             census: StatisticsCensus(volume: record.name, opened: volume, startTime: StatisticsCensus.now()),
             legacy: legacy, linger: settings.serverIdle, logger: logger,
-            reload: { () throws(SystemFailure) in try registry.record(name).apply(to: fileSystem.trashSettings) })
+            reload: { () throws(SystemFailure) in
+                let record = try registry.record(name)
+                record.apply(to: fileSystem.trashSettings)
+                snapshots.directory.show(record.options.showsSnapshots)
+            })
         Signals.onTermination { server.stop() }
         let listener = Self.listener(socket, paths.controlSocket, server, legacy, logger)
         let inner = Self.innerListener(paths, server, legacy, logger)

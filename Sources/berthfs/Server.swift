@@ -30,6 +30,8 @@ final class Server: @unchecked Sendable {
     private let logger: Logger
     /// How long it goes on without a session, and how long it waits for its first.
     private let linger: Duration
+    /// How long a snapshot stays open that is read through `.snapshots`.
+    private static let snapshotIdle = Duration.seconds(60)
     private static let firstSessionLinger = Duration.seconds(10)
     private var hadSession = false
     private let monitor = Monitor()
@@ -87,7 +89,11 @@ final class Server: @unchecked Sendable {
             if sessions.isEmpty && lastActivity.duration(to: .now) >= patience { isStopping = true }
             legacy.lookAfterKeeper()
             // Looks again each second: nothing has to wake it for the time to pass.
-            if !isStopping { _ = monitor.wait(seconds: 1) }
+            guard !isStopping else { break }
+            _ = monitor.wait(seconds: 1)
+            monitor.unlock()
+            snapshots.directory.closeIdle(after: Self.snapshotIdle)
+            monitor.lock()
         }
         return isRestarting
     }
@@ -169,7 +175,7 @@ final class Server: @unchecked Sendable {
             switch request {
             case .attach(let attachment): try attach(attachment, passed)
             case .detach(let session): detach(session)
-            case .status: return .status(try status())
+            case .status: return .status(status())
             case .sync:
                 do { try fileSystem.synchronize() } catch {
                     throw SystemFailure("volume \"\(volume)\"", "cannot be synchronized", error)
@@ -199,7 +205,8 @@ final class Server: @unchecked Sendable {
             }
             return .done
         } catch {
-            return .failed(code: error.errno?.rawValue ?? 0, message: error.message)
+            return .failed(
+                code: error.errno?.rawValue ?? 0, message: error.message, status: error.status.rawValue)
         }
     }
 
@@ -217,15 +224,16 @@ final class Server: @unchecked Sendable {
     private func make(
         _ attachment: Attachment, _ device: consuming FileDescriptor, takingOver negotiation: Negotiation?
     ) throws(SystemFailure) -> Served {
-        let shown = try attachment.snapshot.map { name throws(SystemFailure) in try snapshots.open(name) }
+        let shown = try attachment.snapshot.map { name throws(SystemFailure) in try snapshots.shown.open(name) }
         do {
             let connection = try Connection(
-                device, fileSystem: shown ?? fileSystem, name: attachment.session, identity: attachment.identity,
+                device, fileSystem: shown ?? fileSystem, snapshots: shown == nil ? snapshots.directory : nil,
+                name: attachment.session, identity: attachment.identity,
                 isReadOnly: attachment.readOnly || shown != nil, meter: census.meter.requests, slots: legacy.slots,
                 takingOver: negotiation)
             return Served(connection: connection, attachment: attachment)
         } catch {
-            if let name = attachment.snapshot { snapshots.release(name) }
+            if let name = attachment.snapshot { snapshots.shown.release(name) }
             throw SystemFailure(attachment.mountpoint, error.description, status: .systemError)
         }
     }
@@ -236,7 +244,7 @@ final class Server: @unchecked Sendable {
         do throws(SystemFailure) {
             try add(served)
         } catch {
-            if let name = attachment.snapshot { snapshots.release(name) }
+            if let name = attachment.snapshot { snapshots.shown.release(name) }
             throw error
         }
         let ready = Latch()
@@ -280,7 +288,7 @@ final class Server: @unchecked Sendable {
         lastActivity = .now
         monitor.signalAll()
         monitor.unlock()
-        if let name = attachment.snapshot { snapshots.release(name) }
+        if let name = attachment.snapshot { snapshots.shown.release(name) }
         logger.info("session ended", metadata: metadata(attachment))
     }
 
@@ -334,14 +342,9 @@ final class Server: @unchecked Sendable {
         }
     }
 
-    private func status() throws(SystemFailure) -> ServerStatus {
-        let usage: (files: UInt64, bytes: UInt64)
-        do {
-            let found = try fileSystem.usage()
-            usage = (found.files, found.bytes)
-        } catch {
-            throw SystemFailure("volume \"\(volume)\"", "cannot be looked at", error)
-        }
+    private func status() -> ServerStatus {
+        // Also where the metadata cannot be read: the faults say so.
+        let usage = try? fileSystem.usage()
         let list = attachments().map {
             ServerStatus.Session(
                 session: $0.session, mountpoint: $0.mountpoint, readOnly: $0.readOnly, origin: $0.origin,
@@ -350,7 +353,7 @@ final class Server: @unchecked Sendable {
         return ServerStatus(
             volume: volume, processID: getpid(), version: Release.version,
             sessions: list.sorted { $0.mountpoint < $1.mountpoint }, readOnlyReason: fileSystem.readOnlyReason,
-            files: usage.files, bytes: usage.bytes, keeperID: legacy.keeperID,
+            faults: fileSystem.faults, files: usage?.files ?? 0, bytes: usage?.bytes ?? 0, keeperID: legacy.keeperID,
             handover: legacy.keeperID.map { _ in Handover.format }, irreplaceable: irreplaceable)
     }
 

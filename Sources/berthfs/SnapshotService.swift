@@ -11,35 +11,32 @@ import VFS
 import Volumes
 
 /// Snapshots, clones and collections, for the server of a volume.
-///
-/// Invariants
-/// - A snapshot's database is open as long as a session shows it, or it is being read for a restore.
-// SAFETY: every mutable member is guarded by `monitor`.
+// SAFETY: `jobs` is guarded by `monitor`; the rest is constant.
 final class SnapshotService: @unchecked Sendable {
     /// A clone's packs must be in the store.
     private static let storeSeconds = 60.0
-
-    private struct Shown {
-        var fileSystem: FileSystem
-        var metadata: SQLiteSnapshot
-        var users: Int
-    }
 
     private let volume: String
     private let paths: VolumePaths
     private let fileSystem: FileSystem
     private let packs: PackStore
-    private let configuration: FileSystemConfiguration
     private let monitor = Monitor()
-    private var shown: [String: Shown] = [:]
     private var jobs = 0
+    /// Those that are being read.
+    let shown: OpenSnapshots
+    /// `.snapshots` of the volume's sessions.
+    let directory: SnapshotDirectory
 
-    init(_ volume: String, _ paths: VolumePaths, _ opened: OpenVolume) {
+    init(_ volume: String, _ paths: VolumePaths, _ opened: OpenVolume, showsDirectory: Bool) {
         self.volume = volume
         self.paths = paths
         fileSystem = opened.fileSystem
         packs = opened.packs
-        configuration = opened.configuration
+        let shown = OpenSnapshots(volume, opened)
+        self.shown = shown
+        directory = SnapshotDirectory(
+            of: opened.fileSystem, isShown: showsDirectory,
+            open: { name throws(Errno) in try shown.openForDirectory(name) }, close: { shown.release($0) })
     }
 
     /// Whether the server is needed though it may have no session.
@@ -74,6 +71,7 @@ final class SnapshotService: @unchecked Sendable {
     private func create(_ text: String) throws(SystemFailure) {
         let name = try SnapshotName(text).description
         try wording(name) { () throws(Errno) in try fileSystem.createSnapshot(name) }
+        directory.announce(name)
     }
 
     private func list(_ sessions: [Attachment]) throws(SystemFailure) -> [HeldView] {
@@ -86,44 +84,18 @@ final class SnapshotService: @unchecked Sendable {
     }
 
     private func remove(_ name: String, _ sessions: [Attachment]) throws(SystemFailure) {
+        try directory.withdrawing(name) { () throws(SystemFailure) in try removeWithdrawn(name, sessions) }
+    }
+
+    private func removeWithdrawn(_ name: String, _ sessions: [Attachment]) throws(SystemFailure) {
         let places = sessions.filter { $0.snapshot == name }.map(\.mountpoint).sorted()
-        guard places.isEmpty, monitor.withLock({ shown[name] == nil }) else {
+        guard places.isEmpty, !shown.isOpen(name) else {
             throw SystemFailure(
                 "snapshot \"\(volume)@\(name)\"",
                 places.isEmpty ? "is being read" : "is mounted at \(places.joined(separator: ", "))",
                 fix: "unmount it first", errno: .busy, status: .temporaryFailure)
         }
         try wording(name) { () throws(Errno) in try fileSystem.removeSnapshot(name) }
-    }
-
-    /// The file system that shows a snapshot. Give it back with `release`.
-    func open(_ name: String) throws(SystemFailure) -> FileSystem {
-        monitor.lock()
-        defer { monitor.unlock() }
-        if let found = shown[name] {
-            shown[name]?.users += 1
-            return found.fileSystem
-        }
-        let path = try wording(name) { () throws(Errno) in try fileSystem.database(ofSnapshot: name) }
-        let metadata: SQLiteSnapshot
-        do {
-            metadata = try SQLiteSnapshot(path: path)
-        } catch {
-            throw SystemFailure("snapshot \"\(volume)@\(name)\"", error.description, status: .dataError)
-        }
-        let view = FileSystem(snapshot: metadata, packs: packs, configuration: configuration)
-        shown[name] = Shown(fileSystem: view, metadata: metadata, users: 1)
-        return view
-    }
-
-    func release(_ name: String) {
-        monitor.lock()
-        defer { monitor.unlock() }
-        guard let found = shown[name] else { return }
-        shown[name]?.users -= 1
-        guard found.users == 1 else { return }
-        shown[name] = nil
-        try? found.metadata.close()
     }
 
     private func restore(
@@ -136,8 +108,8 @@ final class SnapshotService: @unchecked Sendable {
         } catch {
             throw SystemFailure("the path", "is none of a volume", error, status: .usage)
         }
-        let view = try open(name)
-        defer { release(name) }
+        let view = try shown.open(name)
+        defer { shown.release(name) }
         do {
             let made = try fileSystem.restore(order, from: view)
             return .restored(files: made.files, bytes: made.bytes)
@@ -283,8 +255,7 @@ final class SnapshotService: @unchecked Sendable {
             SystemFailure(
                 subject, "exists", fix: "use another name, or remove it first", errno: error, status: .cannotCreate)
         case .noEntry:
-            SystemFailure(
-                subject, "does not exist", fix: "see `berth snapshot ls \(volume)`", errno: error, status: .noInput)
+            OpenSnapshots.missing(name, of: volume)
         case .noSpace:
             SystemFailure(
                 subject, "there is no room for its metadata", fix: "make room below \(paths.directory)", errno: error,

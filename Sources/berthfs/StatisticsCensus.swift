@@ -40,6 +40,9 @@ struct StatisticsCensus: Sendable {
         for attachment in attachments {
             gauges.sessions[attachment.origin?.runtime.rawValue ?? "unknown", default: 0] += 1
         }
+        let faulty = Set(fileSystem.faults.map(\.part))
+        gauges.faults = Dictionary(
+            uniqueKeysWithValues: VolumeFault.Part.allCases.map { ($0.rawValue, faulty.contains($0)) })
         (gauges.residentBytes, gauges.processorSeconds) = (Self.residentBytes(), Self.processorSeconds())
         return VolumeStatistics(
             volume: volume, version: Release.version, processID: getpid(), startTime: startTime, meter: meter,

@@ -82,9 +82,10 @@ struct VolumeRepair {
             let outcome = try salvage.restore(try salvage.unknownPacks())
             try metadata.commit(prepare: {})
             try metadata.close()
-            try OpenVolume.passOver(database)
-            guard outcome.packs + outcome.failures.count > 0 else { return [] }
-            return [
+            let lost = try OpenVolume.passOver(database, snapshots: paths.snapshots)
+            let snapshots = lost.map { "snapshot \($0) has no copy here, and is dropped" }
+            guard outcome.packs + outcome.failures.count > 0 else { return snapshots }
+            return snapshots + [
                 "\(outcome.files) files of \(outcome.packs) packs that no metadata named, now in lost+found (\(outcome.bytes) bytes)"
             ] + outcome.failures
         } catch let failure as SystemFailure {

@@ -50,6 +50,10 @@ void start_disk(const char *disk_path, const char *durable_path) {
 }
 
 void simulation_calm(void) { is_calm = 1; }
+void simulation_fault(void) { report->is_faulty = 1; }
+void simulation_note(const char *text) {
+    if (plan.is_traced) dprintf(2, "%8lld  %s\n", (long long)report->steps, text);
+}
 int64_t simulation_steps(void) { return report->steps; }
 
 int is_full_now(uint32_t class) {
@@ -75,6 +79,8 @@ static int ends_in(const char *text, const char *ending) {
 }
 
 static uint32_t class_of(const char *name) {
+    // Their own logs and journals belong to them.
+    if (strncmp(name, "snapshots", 9) == 0 || strncmp(name, "clone-", 6) == 0) return SIMULATION_DATABASE;
     if (strncmp(name, "staging", 7) == 0) return SIMULATION_STAGING;
     if (strncmp(name, "cache", 5) == 0) return SIMULATION_CACHE;
     if (strncmp(name, "store", 5) == 0) return SIMULATION_STORE;
@@ -84,15 +90,21 @@ static uint32_t class_of(const char *name) {
 static const char *kind_of(const char *name, int is_directory) {
     if (is_directory) {
         if (strncmp(name, "store", 5) == 0) return "store directory";
-        return strcmp(name, "staging") == 0 ? "staging directory" : strcmp(name, "cache") == 0 ? "cache directory" : "directory";
+        if (strcmp(name, "staging") == 0) return "staging directory";
+        if (strcmp(name, "cache") == 0) return "cache directory";
+        return strcmp(name, "snapshots") == 0 ? "snapshot directory" : "directory";
     }
     switch (class_of(name)) {
     case SIMULATION_STAGING: return ends_in(name, ".runs") ? "runs" : "raw";
     case SIMULATION_CACHE: return "cached pack";
     case SIMULATION_STORE: return "object";
     case SIMULATION_LOG: return "log";
-    default: return ends_in(name, "meta.db") ? "database" : "other";
+    default: break;
     }
+    if (strncmp(name, "snapshots/", 10) == 0) return "snapshot";
+    if (strncmp(name, "clone-", 6) == 0) return "clone";
+    if (strncmp(name, "copy.db", 7) == 0) return "copy of metadata";
+    return ends_in(name, "-journal") ? "journal" : ends_in(name, "meta.db") ? "database" : "other";
 }
 
 static void count_step(const char *verb, const char *kind) {
@@ -101,7 +113,8 @@ static void count_step(const char *verb, const char *kind) {
     for (int i = 0; i < SIMULATION_STEP_KINDS; i++) {
         if (report->kinds[i].name[0] == 0) snprintf(report->kinds[i].name, sizeof name, "%s", name);
         if (strcmp(report->kinds[i].name, name) != 0) continue;
-        report->kinds[i].count++;
+        report->last_count = ++report->kinds[i].count;
+        snprintf(report->last_step, sizeof name, "%s", name);
         return;
     }
 }
@@ -303,6 +316,70 @@ EXPORT ssize_t write(int number, const void *bytes, size_t size) {
     ssize_t count = write_simulated(descriptor, number, bytes, size, offset);
     if (count > 0) syscall(SYS_lseek, number, offset + count, SEEK_SET);
     return count;
+}
+
+EXPORT ssize_t copy_file_range(int from, off64_t *from_offset, int number, off64_t *offset, size_t size, unsigned flags) {
+    struct descriptor *descriptor = simulated(number);
+    if (!descriptor) return syscall(SYS_copy_file_range, from, from_offset, number, offset, size, flags);
+    off_t start = offset ? *offset : syscall(SYS_lseek, number, 0, SEEK_CUR);
+    if (begin_step("copy", descriptor->kind, start, size)) crash();
+    if (is_without_room(descriptor->class)) { errno = ENOSPC; return -1; }
+    if (is_refused(descriptor->class)) { errno = EIO; return -1; }
+    ssize_t count = syscall(SYS_copy_file_range, from, from_offset, number, offset, size, flags);
+    if (count <= 0) return count;
+    if (start < descriptor->file->dirty_from) descriptor->file->dirty_from = start;
+    if (start + count > descriptor->file->dirty_to) descriptor->file->dirty_to = start + count;
+    return count;
+}
+
+// MARK: Reading
+
+static int is_read_refused(uint32_t class) {
+    if (is_calm || !(plan.read_classes & class) || plan.read_error_one_in == 0) return 0;
+    if (simulation_random(plan.read_error_one_in) != 0) return 0;
+    report->is_faulty = 1;
+    return 1;
+}
+
+// What the cache holds is proved when it is read, and comes from the store again: that is no fault that anybody sees.
+static void flip_bit(struct descriptor *descriptor, unsigned char *bytes, ssize_t count) {
+    if (is_calm || count <= 0 || !(plan.read_classes & descriptor->class) || plan.flip_one_in == 0) return;
+    if (simulation_random(plan.flip_one_in) != 0) return;
+    bytes[simulation_random((uint64_t)count)] ^= 1 << simulation_random(8);
+    report->flips++;
+    if (descriptor->class != SIMULATION_CACHE) report->is_faulty = 1;
+}
+
+EXPORT ssize_t pread64(int number, void *bytes, size_t size, off_t offset) {
+    struct descriptor *descriptor = simulated(number);
+    if (descriptor && is_read_refused(descriptor->class)) { errno = EIO; return -1; }
+    ssize_t count = syscall(SYS_pread64, number, bytes, size, offset);
+    if (descriptor) flip_bit(descriptor, bytes, count);
+    return count;
+}
+EXPORT ssize_t pread(int number, void *bytes, size_t size, off_t offset) { return pread64(number, bytes, size, offset); }
+
+EXPORT ssize_t read(int number, void *bytes, size_t size) {
+    struct descriptor *descriptor = simulated(number);
+    if (descriptor && is_read_refused(descriptor->class)) { errno = EIO; return -1; }
+    ssize_t count = syscall(SYS_read, number, bytes, size);
+    if (descriptor) flip_bit(descriptor, bytes, count);
+    return count;
+}
+
+int simulation_flip(const char *path) {
+    struct stat status;
+    if (syscall(SYS_newfstatat, AT_FDCWD, path, &status, 0) != 0 || !S_ISREG(status.st_mode) || status.st_size == 0) return 0;
+    off_t place = (off_t)simulation_random((uint64_t)status.st_size);
+    unsigned char byte;
+    int number = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
+    if (number < 0) return 0;
+    int is_there = syscall(SYS_pread64, number, &byte, 1, place) == 1;
+    byte ^= 1 << simulation_random(8);
+    if (is_there) syscall(SYS_pwrite64, number, &byte, 1, place);
+    syscall(SYS_close, number);
+    report->flips += is_there;
+    return is_there;
 }
 
 EXPORT int ftruncate64(int number, off_t size) {

@@ -48,6 +48,18 @@ struct LifetimeTests {
             "kill -9 $(podman inspect one --format '{{.State.Pid}}'); wait_for '! podman exec one true 2>/dev/null'")
     }
 
+    @Test("a container killed with -9 in the middle of its writes leaves a prefix of them", arguments: Way.allCases)
+    func killedWriting(way: Way) throws {
+        try expectRecovery(
+            way,
+            """
+            podman exec -d one sh -c 'i=0; while :; do i=$((i + 1)); echo $i >> /data/n; done' >/dev/null
+            wait_for 'podman exec one sh -c "test \\$(wc -l < /data/n) -gt 200" 2>/dev/null'
+            kill -9 $(podman inspect one --format '{{.State.Pid}}'); wait_for '! podman exec one true 2>/dev/null'
+            $RUN $V $IMAGE sh -c 'seq $(wc -l < /data/n) | cmp - /data/n || echo WRONG; rm /data/n'
+            """)
+    }
+
     @Test("a container and its monitor killed with -9", arguments: Way.allCases)
     func monitorKilled(way: Way) throws {
         try expectRecovery(

@@ -14,5 +14,11 @@ public struct FuzzTarget: Sendable {
         FuzzTarget(name: "listing", run: TextTargets.listing),
         FuzzTarget(name: "credentials", run: TextTargets.credentials),
         FuzzTarget(name: "paths", run: TextTargets.paths),
+        FuzzTarget(name: "tar", run: TarTarget.run),
+        FuzzTarget(name: "tar-mended", run: TarTarget.runMended),
+        FuzzTarget(name: "dump", run: DumpTarget.run),
+        FuzzTarget(name: "dump-mended", run: DumpTarget.runMended),
+        FuzzTarget(name: "copies", run: CopiesTarget.run),
+        FuzzTarget(name: "copies-mended", run: CopiesTarget.runMended),
     ]
 }

@@ -24,6 +24,7 @@ struct ExpositionTests {
         meter.commits.record(0, nanoseconds: 1_000_000)
         var gauges = VolumeGauges()
         gauges.sessions = ["host": 2, "podman": 1]
+        gauges.faults = ["cache": true, "store": false]
         (gauges.inodes, gauges.inodeLimit, gauges.bytes, gauges.byteLimit) = (3, 4, 5, 6)
         return VolumeStatistics(
             volume: name, version: "1.2.3", processID: 4, startTime: 1_700_000_000.5, meter: meter, gauges: gauges)

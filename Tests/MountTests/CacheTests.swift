@@ -77,7 +77,7 @@ struct VolumeCacheTests {
         guard lines.count == 17 else { return }
         #expect(lines[0].hasPrefix("dropped ") && lines[1] == "\"isOver\":true")
         #expect(lines[2].contains("pinned packs would take") && lines[2].contains("raise cache-size"), "\(lines[2])")
-        #expect(lines[3] == "status 69" && lines[4] == "here" && lines[5] == "here")
+        #expect(lines[3] == "status 73" && lines[4] == "here" && lines[5] == "here")
         #expect(lines[6] == stay && lines[7] == stay && lines[8] == "here")
         #expect(
             lines[9].contains(" : 3") && lines[10] == stay && lines[11] == "here" && lines[12] == "unpinned 3 packs")

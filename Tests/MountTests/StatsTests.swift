@@ -75,11 +75,16 @@ struct StatsTests {
             let seen = try proxy.traffic()
             return try store("[\"bytesSent\"]") == seen.sent && store("[\"bytesReceived\"]") == seen.received
         }
-        let seen = try proxy.traffic()
-        #expect(seen.sent > 40_000_000 && seen.received >= 40_000_000, "\(seen)")
+        let bytes = try proxy.traffic()
+        #expect(bytes.sent > 40_000_000 && bytes.received >= 40_000_000, "\(bytes)")
         let requests = try proxy.requests()
-        for (verb, method) in [("put", "PUT"), ("head", "HEAD"), ("get", "GET")] {
-            #expect(try store("[\"requests\"][\"\(verb)\"][\"count\"]") == requests.count { $0.hasPrefix(method) })
+        func seen(_ verb: String) -> Int {
+            requests.count { line in
+                line.contains("list-type=") ? verb == "list" : line.hasPrefix(verb.uppercased() + " ")
+            }
+        }
+        for verb in ["put", "head", "get", "list"] {
+            #expect(try store("[\"requests\"][\"\(verb)\"][\"count\"]") == seen(verb), "\(verb): \(requests)")
         }
         #expect(try store("[\"requests\"][\"put\"][\"errors\"]") == 2 && store("[\"retries\"]") == 2)
         #expect(try count("[\"packs\"][\"missedFrames\"]") > 0)

@@ -67,7 +67,7 @@ struct WarmTests {
         #expect(try packs("v --from-file - < list") == 5)
         #expect(try packs("v:/y --check || true") == 0)
         let missing = try site.shell.attempt("berth warm v:/none")
-        #expect(missing.end == .exited(69) && missing.errors.contains("v:/none: cannot be found"), "\(missing)")
+        #expect(missing.end == .exited(66) && missing.errors.contains("v:/none: cannot be found"), "\(missing)")
         #expect(try site.shell.attempt("berth warm v:/../x").end == .exited(64))
         try end()
     }

@@ -28,25 +28,31 @@ struct Totals {
 /// - `states` holds what the volume may be once the power has failed, oldest first; those from `kept` on are what it may be
 ///   when only its process was killed.
 struct History {
+    let traits: VolumeTraits
     private(set) var place: SimulatedPlace
     let report: UnsafeMutablePointer<simulation_report>
-    var states = [ModelTree()]
+    var states: [ModelVolume]
     var kept = 0
     /// As `kept`, once the memory that a server leaves to the next is gone, too.
     private var keptWithoutMemory = 0
+    /// What the newest copy of the metadata in the bucket may hold; nil: there may be none.
+    var copied: [ModelVolume?] = [nil]
     var totals = Totals()
     /// Of all that happened.
     var fingerprint: UInt64 = 0
     private var generator: SeededGenerator
 
-    init(_ directory: String, seed: UInt64) throws {
+    init(_ directory: String, seed: UInt64, _ traits: VolumeTraits) throws {
+        self.traits = traits
+        states = [ModelVolume(traits)]
         generator = SeededGenerator(seed: seed)
         place = SimulatedPlace(root: directory, legacy: try VolumeLegacy())
         guard let report = simulation_make_report() else { throw Errno.current }
         self.report = report
-        for path in [directory, place.disk, place.bucket] {
+        for path in [directory, place.disk, place.bucket, place.source] {
             guard mkdir(path, 0o700) == 0 else { throw Errno.current }
         }
+        try FileDescriptor.open("\(place.source)/file", O_WRONLY | O_CREAT, mode: 0o644).write(SimulatedPlace.adopted)
         try PowerLoss(disk: place.disk, durable: place.durable, generator: generator).settle()
     }
 
@@ -55,17 +61,26 @@ struct History {
         var last = LifePlan(ending: .close, seed: 1)
         last.storesOnDisk = before?.storesOnDisk ?? false
         last.simulated.is_traced = before?.simulated.is_traced ?? 0
-        try live(LifeScript(steps: [.look, .synchronize, .flush, .evict, .look, .reopen, .look], plan: last))
+        let steps: [ClientStep] = [
+            .look, .recover, .synchronize, .flush, .evict, .look, .reopen, .look, .collect(hours: 2), .evict, .look,
+        ]
+        try live(LifeScript(steps: steps, plan: last))
     }
 
     mutating func live(_ script: LifeScript) throws {
         report.pointee = simulation_report()
         report.pointee.matched = -1
+        // One that ends before its client does anything passes the clock on as it was.
+        report.pointee.clock = place.clock.nanosecondsAhead
         let child = simulation_fork()
         guard child >= 0 else { throw Errno.current }
-        if child == 0 { Life(place, script, allowed: Array(states[kept...]), report).run() }
+        if child == 0 {
+            Life(place, script, traits, allowed: Array(states[kept...]), copied: copied, report).run()
+        }
         let status = simulation_wait(child)
         count(script, status)
+        // Its own clock began with this life.
+        place.clock = SimulatedClock(ahead: report.pointee.clock + report.pointee.nanoseconds)
         switch status {
         case Int32(SIMULATION_CLEAN), Int32(SIMULATION_KILLED), Int32(SIMULATION_POWER): break
         case Int32(SIMULATION_DEADLOCK): throw TestFailure("deadlock: \(message)")
@@ -90,12 +105,17 @@ struct History {
     }
 
     /// Every kind of step of the last life, and how often it came.
-    var stepNames: [(String, UInt64)] {
-        (0..<Int32(SIMULATION_STEP_KINDS)).compactMap { number in
+    var stepNames: [String: UInt64] {
+        var names: [String: UInt64] = [:]
+        for number in 0..<Int32(SIMULATION_STEP_KINDS) {
             let name = String(cString: simulation_kind(report, number))
-            return name.isEmpty ? nil : (name, simulation_kind_count(report, number))
+            if !name.isEmpty { names[name] = simulation_kind_count(report, number) }
         }
+        return names
     }
+
+    /// The last step of the last life: its kind, and the how manieth of that it was.
+    var lastStep: String { "\(String(cString: simulation_last_step(report))) \(report.pointee.last_count)" }
 
     private var message: String {
         String(cString: simulation_message(report))
@@ -118,31 +138,50 @@ struct History {
         guard report.pointee.matched >= 0 else { return }
         var state = states[kept + Int(report.pointee.matched)]
         var after = [state]
-        for (number, operation) in script.operations.prefix(Int(report.pointee.issued)).enumerated() {
+        // What was under way may have happened, or not, or in part.
+        var underWay: [ModelVolume] = []
+        for (number, change) in script.changes.prefix(Int(report.pointee.issued)).enumerated() {
             let isOver = number < Int(report.pointee.completed)
-            let result = simulation_result(report, Int32(number))
-            // What was under way may have happened, or not.
-            if !isOver || result == 0 { _ = state.perform(operation) }
-            after.append(state)
+            let refusal = isOver ? simulation_result(report, Int32(number)) : 0
+            var next = state
+            let (result, between) = next.perform(change)
+            if isOver && refusal == 0 { state = next }
+            if isOver { after.append(state) }
+            // So it is with the last one, where it was made and could not be made safe.
+            underWay = isOver && ![EIO, ENOSPC].contains(refusal) ? [] : between + (result == 0 ? [next] : [])
         }
-        states = Array(after[Int(report.pointee.durable)...])
+        followCopies(after)
+        states = Array(after[Int(report.pointee.durable)...]) + underWay
         // A disk that failed may have taken bytes with it.
         let last = losesNothing && report.pointee.is_faulty == 0 ? report.pointee.completed : report.pointee.committed
         kept = max(0, Int(last) - Int(report.pointee.durable))
         keptWithoutMemory = max(0, Int(report.pointee.committed) - Int(report.pointee.durable))
     }
+
+    /// A copy that did not end may be there all the same.
+    private mutating func followCopies(_ after: [ModelVolume]) {
+        let (begun, ended) = (report.pointee.copies_begun, report.pointee.copies_ended)
+        if ended > 0 { copied = [] }
+        for number in max(0, ended - 1)..<max(begun, 0) {
+            copied.append(after[Int(simulation_copy(report, number))])
+        }
+    }
 }
 
 extension History {
     /// The scripts that a seed stands for.
-    static func scripts(seed: UInt64, isTraced: Bool) -> [LifeScript] {
+    static func scripts(seed: UInt64, isTraced: Bool) -> (VolumeTraits, [LifeScript]) {
         var generator = SeededGenerator(seed: seed ^ 0xB37)
         let storesOnDisk = Bool.random(using: &generator)
-        return (0..<Int.random(in: 1...5, using: &generator)).map { _ in
-            var script = LifeScript.random(&generator)
+        let traits = VolumeTraits.random(&generator)
+        let scripts = (0..<Int.random(in: 1...5, using: &generator)).map { _ in
+            var script = LifeScript.random(traits, &generator)
             script.plan.storesOnDisk = storesOnDisk
+            // What is deleted within two seconds of its making is not kept: the model knows no clock that goes back.
+            if traits.keepsTrash { script.plan.simulated.jump_step = 0 }
             script.plan.simulated.is_traced = isTraced ? 1 : 0
             return script
         }
+        return (traits, scripts)
     }
 }

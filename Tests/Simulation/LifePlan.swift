@@ -19,8 +19,10 @@ struct LifePlan {
     var cacheLimit = 1 << 30
     /// The store is a directory of the simulated disk, and not a bucket of its own.
     var storesOnDisk = false
-    /// One in so many puts of a bucket fails; 0: none. Half of them have stored the object.
-    var refusedPuts: UInt64 = 0
+    /// fsync of a file waits for the store.
+    var waitsForStore = false
+    /// What goes wrong on the way to the bucket.
+    var bucket = BucketPlan()
     /// The database is checked before it is opened.
     var checksFirst = false
 
@@ -37,7 +39,8 @@ struct LifePlan {
         var plan = LifePlan(ending: endings.randomElement(using: &generator) ?? .kill, seed: generator.next())
         plan.cacheLimit = [1 << 30, 1 << 17].randomElement(using: &generator) ?? 0
         plan.checksFirst = Int.random(in: 0..<4, using: &generator) == 0
-        if Bool.random(using: &generator) { plan.refusedPuts = UInt64.random(in: 1...6, using: &generator) }
+        plan.waitsForStore = Int.random(in: 0..<4, using: &generator) == 0
+        if Bool.random(using: &generator) { plan.bucket.refusedPuts = UInt64.random(in: 1...6, using: &generator) }
         plan.simulated.quantum = [5, 50, 500, 5000].randomElement(using: &generator) ?? 1
         if plan.ending != .close {
             // Often in the midst of opening.
@@ -61,7 +64,7 @@ struct LifePlan {
 
     private mutating func addFaults(_ generator: inout SeededGenerator) {
         let chosen = Self.classes.randomElement(using: &generator) ?? 0
-        switch Int.random(in: 0..<6, using: &generator) {
+        switch Int.random(in: 0..<8, using: &generator) {
         case 0:
             simulated.error_classes = chosen
             simulated.error_one_in = [3, 40, 200].randomElement(using: &generator) ?? 1
@@ -69,7 +72,21 @@ struct LifePlan {
             simulated.full_classes = chosen
             simulated.full_from = Int64.random(in: 0...150, using: &generator)
             simulated.full_until = simulated.full_from + Int64.random(in: 1...150, using: &generator)
+        case 2:
+            // Of the store as well as of what is here; a flipped bit in staging would be what was written.
+            simulated.read_classes = UInt32(SIMULATION_STAGING | SIMULATION_CACHE | SIMULATION_STORE)
+            simulated.read_error_one_in = [3, 30].randomElement(using: &generator) ?? 1
+            bucket.refusedGets = UInt64(simulated.read_error_one_in)
+        case 3:
+            // Half of them of the cache alone, where nobody may notice.
+            let isOfStore = Bool.random(using: &generator)
+            simulated.read_classes = UInt32(isOfStore ? SIMULATION_CACHE | SIMULATION_STORE : SIMULATION_CACHE)
+            simulated.flip_one_in = [2, 20].randomElement(using: &generator) ?? 1
+            bucket.flippedGets = isOfStore ? UInt64(simulated.flip_one_in) : 0
         default: break
         }
     }
+
+    /// Whether the store must take everything.
+    var storeTakesAll: Bool { bucket.refusedPuts != 1 }
 }

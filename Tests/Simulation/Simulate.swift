@@ -19,7 +19,7 @@ private struct Request {
                berth-simulate --points
         A history of a volume for each seed: threads one at a time in an order of the seed's, a disk that fails and loses
         what was not synchronized, a store that refuses. --twice runs each again and holds the two against each other;
-        --points ends one history at each of its steps.
+        --points ends fixed histories at each of their steps.
         """
 
     init?(_ arguments: [String]) {
@@ -86,6 +86,7 @@ struct Simulate {
             let child = simulation_fork()
             guard child >= 0 else { throw Errno.current }
             if child == 0 {
+                simulation_pin(Int32(job))
                 work(job, start)
                 exit(0)
             }
@@ -136,13 +137,13 @@ struct Simulate {
     private func once(_ seed: UInt64, _ job: Int) throws -> UInt64 {
         let root = "\(directory)/\(seed)"
         defer { FileTree.remove(root) }
-        var history = try History(root, seed: seed)
+        let (traits, scripts) = History.scripts(seed: seed, isTraced: request.isTraced)
+        var history = try History(root, seed: seed, traits)
         defer {
             totals[job].add(history.totals)
             munmap(history.report, MemoryLayout<simulation_report>.size)
         }
         history.totals.histories = 1
-        let scripts = History.scripts(seed: seed, isTraced: request.isTraced)
         for script in scripts { try history.live(script) }
         try history.finish(scripts.last?.plan)
         return history.fingerprint
@@ -155,7 +156,11 @@ struct Simulate {
             for ending in [LifePlan.Ending.kill, .killedServer, .powerLoss] {
                 let child = simulation_fork()
                 guard child >= 0 else { throw Errno.current }
-                if child == 0 { exit(enumerate(ending, storesOnDisk)) }
+                if child == 0 {
+                    // Both endings with a bucket have more points than those with a directory.
+                    simulation_pin(ending == .kill ? 0 : 1)
+                    exit(enumerate(ending, storesOnDisk))
+                }
                 children.append(child)
             }
         }
@@ -167,11 +172,11 @@ struct Simulate {
         var failures: Int32 = 0
         do {
             let points = FailurePoints(directory: "\(directory)/\(ending)-\(storesOnDisk)")
-            let (names, count) = try points.enumerate(ending, storesOnDisk: storesOnDisk) { step, problem in
+            let (names, count) = try points.enumerate(ending, storesOnDisk: storesOnDisk) { point, problem in
                 failures += 1
-                say("step \(step), \(ending), store \(place): \(problem)")
+                say("\(point), \(ending), store \(place): \(problem)")
             }
-            for (name, times) in names { say("  \(times) \(name)") }
+            for (name, times) in names.sorted(by: { $0.key < $1.key }) { say("  \(times) \(name)") }
             say("\(count) points, \(ending), store \(place): \(failures) failures")
         } catch {
             say("\(ending), store \(place): \(error)")

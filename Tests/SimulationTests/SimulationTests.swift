@@ -55,6 +55,10 @@ struct SimulationTests {
         "write log", "sync log",
         // A checkpoint
         "write database", "sync database", "truncate log",
+        // A snapshot, a clone, and a copy of the metadata
+        "mkdir snapshot directory", "sync snapshot directory", "open snapshot", "write snapshot", "sync snapshot",
+        "rename snapshot", "unlink snapshot", "open clone", "write clone", "sync clone", "rename clone",
+        "open copy of metadata", "write copy of metadata", "rename copy of metadata", "unlink copy of metadata",
         // A pack on its way to the store
         "truncate raw", "put", "reply of put", "rename raw", "write cached pack", "unlink runs",
         "open object", "write object", "sync object", "link object", "sync store directory", "mkdir store directory",

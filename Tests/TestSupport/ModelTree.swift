@@ -5,7 +5,7 @@ import VFS
 /// What a tree is after operations, as a value: the specification in a few pages. A test holds it against the host's file
 /// system; a simulation holds a volume against it.
 public struct ModelTree: TestedTree {
-    private struct Node {
+    struct Node {
         enum Content {
             case directory([String: Int])
             case file([UInt8])
@@ -25,10 +25,23 @@ public struct ModelTree: TestedTree {
         }
     }
 
-    private var nodes: [Int: Node] = [0: Node(content: .directory([:]), mode: 0o755)]
-    private var next = 1
+    /// An entry: where it is, and its name there.
+    typealias Place = (directory: Int, name: String)
 
-    public init() {}
+    var nodes: [Int: Node] = [0: Node(content: .directory([:]), mode: 0o755)]
+    var next = 1
+    /// What lost its last name and is kept, in the order of deletion.
+    var trash: [Trashed] = []
+    let keepsTrash: Bool
+    /// What a file held before it was truncated to nothing is kept, too. Only for trees without hard links.
+    let keepsTruncated: Bool
+    /// Of the whole volume, in words.
+    public var quota: String?
+
+    public init(keepsTrash: Bool = false, keepsTruncated: Bool = false) {
+        self.keepsTrash = keepsTrash
+        self.keepsTruncated = keepsTruncated
+    }
 
     public mutating func perform(_ operation: Operation) -> Int32 {
         do throws(Errno) {
@@ -41,12 +54,12 @@ public struct ModelTree: TestedTree {
 
     // MARK: Paths
 
-    private func node(_ id: Int) throws(Errno) -> Node {
+    func node(_ id: Int) throws(Errno) -> Node {
         guard let node = nodes[id] else { throw .noEntry }
         return node
     }
 
-    private func find(_ path: some StringProtocol) throws(Errno) -> Int {
+    func find(_ path: some StringProtocol) throws(Errno) -> Int {
         var id = 0
         for part in path.split(separator: "/") {
             guard let entries = try node(id).entries else { throw .notDirectory }
@@ -57,14 +70,14 @@ public struct ModelTree: TestedTree {
     }
 
     /// A path's directory and its last part.
-    private func place(_ path: String) throws(Errno) -> (directory: Int, name: String) {
+    func place(_ path: String) throws(Errno) -> Place {
         let parts = path.split(separator: "/")
         let directory = try find(parts.dropLast().joined(separator: "/"))
         guard try node(directory).entries != nil else { throw .notDirectory }
         return (directory, String(parts.last ?? ""))
     }
 
-    private func child(_ place: (directory: Int, name: String)) throws(Errno) -> Int? {
+    func child(_ place: Place) throws(Errno) -> Int? {
         try node(place.directory).entries?[place.name]
     }
 
@@ -77,18 +90,13 @@ public struct ModelTree: TestedTree {
 
     // MARK: Names
 
-    private mutating func setEntry(_ place: (directory: Int, name: String), _ id: Int?) {
+    mutating func setEntry(_ place: Place, _ id: Int?) {
         guard var entries = nodes[place.directory]?.entries else { return }
         entries[place.name] = id
         nodes[place.directory]?.content = .directory(entries)
     }
 
-    private mutating func dropLink(_ id: Int) {
-        nodes[id]?.links -= 1
-        if nodes[id]?.links == 0 { nodes[id] = nil }
-    }
-
-    private mutating func make(_ path: String, _ content: Node.Content, _ mode: UInt32) throws(Errno) {
+    mutating func make(_ path: String, _ content: Node.Content, _ mode: UInt32) throws(Errno) {
         let place = try place(path)
         guard try child(place) == nil else { throw .alreadyExists }
         nodes[next] = Node(content: content, mode: mode)
@@ -106,14 +114,14 @@ public struct ModelTree: TestedTree {
             guard let id = try child(place) else { throw .noEntry }
             guard try node(id).entries == nil else { throw .isDirectory }
             setEntry(place, nil)
-            dropLink(id)
+            dropLink(id, at: place)
         case .removeDirectory(let path):
             let place = try place(path)
             guard let id = try child(place) else { throw .noEntry }
             guard let entries = try node(id).entries else { throw .notDirectory }
             guard entries.isEmpty else { throw .directoryNotEmpty }
             setEntry(place, nil)
-            dropLink(id)
+            dropLink(id, at: place)
         case .link(let old, let new):
             let id = try find(old)
             let place = try place(new)
@@ -150,7 +158,7 @@ public struct ModelTree: TestedTree {
             } else if isDirectory {
                 throw .notDirectory
             }
-            dropLink(target)
+            dropLink(target, at: to)
         }
         setEntry(from, nil)
         setEntry(to, id)
@@ -184,6 +192,7 @@ public struct ModelTree: TestedTree {
         case .write(let path, let offset, let new): try change(path) { Self.put(new, at: offset, &$0) }
         case .append(let path, let new): try change(path) { $0 += new }
         case .truncate(let path, let size):
+            if size == 0 { try keepContent(of: path) }
             try change(path) { bytes in
                 Self.extend(&bytes, to: size)
                 bytes.removeLast(bytes.count - size)
@@ -207,9 +216,17 @@ public struct ModelTree: TestedTree {
 
     // MARK: The picture
 
-    public func picture() -> Picture {
+    /// Without what programs do not see.
+    public func pictureOfTree() -> Picture {
         var picture: Picture = [:]
         add(0, "", to: &picture)
+        return picture
+    }
+
+    public func picture() -> Picture {
+        var picture = pictureOfTree()
+        addTrash(to: &picture)
+        if let quota { picture["quota"] = quota }
         return picture
     }
 
@@ -218,13 +235,16 @@ public struct ModelTree: TestedTree {
             guard let node = nodes[id] else { continue }
             let path = prefix + name
             let (type, size, content, links) = describe(node)
-            let mode = String(type | node.mode, radix: 8)
-            picture[path] = "\(mode) \(links) \(size) \(node.attribute ?? "-") \(content)"
+            picture[path] = Self.line(type | node.mode, "\(links) ", size, node.attribute, content)
             if node.entries != nil { add(id, path + "/", to: &picture) }
         }
     }
 
-    private func describe(_ node: Node) -> (type: UInt32, size: Int, content: String, links: Int) {
+    static func line(_ mode: UInt32, _ links: String, _ size: Int, _ attribute: String?, _ content: String) -> String {
+        "\(String(mode, radix: 8)) \(links)\(size) \(attribute ?? "-") \(content)"
+    }
+
+    func describe(_ node: Node) -> (type: UInt32, size: Int, content: String, links: Int) {
         switch node.content {
         case .file(let bytes): (0o100000, bytes.count, checksum(bytes), node.links)
         case .link(let target): (0o120000, target.utf8.count, target, node.links)

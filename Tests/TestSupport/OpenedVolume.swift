@@ -57,6 +57,8 @@ public final class OpenedVolume {
             store: store ?? layered)
         var configuration = FileSystemConfiguration(
             sizeLimit: sizeLimit, trash: trash, durability: durability, now: now, hasRoom: hasRoom, report: { _ in })
+        // A test that moves the clock means time that passes.
+        configuration.steadyNanoseconds = { now().nanoseconds }
         configuration.snapshotDirectory = "\(directory)/snapshots"
         configuration.space.isAutomatic = false
         configuration.space = space ?? configuration.space
@@ -76,7 +78,8 @@ public final class OpenedVolume {
 }
 
 /// Memory that outlives a server, as its keeper holds it.
-public final class VolumeLegacy {
+// SAFETY: `isUsed` is changed and read by the thread that opens volumes over it; the rest is constant.
+public final class VolumeLegacy: @unchecked Sendable {
     public let requests: SharedMemory
     public let redo: SharedMemory
     public let buffers: SharedMemory

@@ -24,6 +24,13 @@ public enum Programs {
     /// A script of the tests' own.
     public static func script(_ name: String) -> String { "\(checkout)/Tests/Servers/\(name)" }
 
+    /// Makes a program of a C file of the tests' own, where ordinary users can start it.
+    public static func compile(_ source: String, _ options: String) throws -> String {
+        let path = "\(try shared())/\(source.dropLast(2))"
+        try Shell.root.run("cc -O1 -o '\(path)' '\(script(source))' \(options) && chmod 0755 '\(path)'")
+        return path
+    }
+
     /// A program that `install-dependencies.sh test` has put beside the checkout.
     public static func tool(_ name: String) throws -> String {
         let path = "\(checkout)/.build/test-tools/bin/\(name)"

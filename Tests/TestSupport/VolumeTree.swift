@@ -162,17 +162,38 @@ public struct VolumeTree: TestedTree {
         for entry in entries where entry.name != [0x2E] && entry.name != [0x2E, 0x2E] {
             let path = prefix + String(decoding: entry.name, as: UTF8.self)
             let inode = try fileSystem.attributes(of: entry.inode.id)
-            let value = try? fileSystem.attribute(Array("user.a".utf8), of: inode.id, session: session)
-            let attribute = value.map { String(decoding: $0, as: UTF8.self) } ?? "-"
-            let content: String
-            switch inode.kind {
-            case .directory: content = "directory"
-            case .symbolicLink: content = String(decoding: try fileSystem.readLink(inode.id), as: UTF8.self)
-            default: content = checksum(try read(inode))
-            }
-            picture[path] =
-                "\(String(inode.mode, radix: 8)) \(inode.linkCount) \(inode.isDirectory ? 0 : inode.size) \(attribute) \(content)"
+            picture[path] = try describe(inode, links: "\(inode.linkCount) ")
             if inode.isDirectory { try add(inode.id, path + "/", to: &picture) }
+        }
+    }
+
+    private func describe(_ inode: Inode, links: String) throws -> String {
+        let value = try? fileSystem.attribute(Array("user.a".utf8), of: inode.id, session: session)
+        let content: String
+        switch inode.kind {
+        case .directory: content = "directory"
+        case .symbolicLink: content = String(decoding: try fileSystem.readLink(inode.id), as: UTF8.self)
+        default: content = checksum(try read(inode))
+        }
+        return ModelTree.line(
+            inode.mode, links, inode.isDirectory ? 0 : Int(inode.size),
+            value.map { String(decoding: $0, as: UTF8.self) },
+            content)
+    }
+
+    /// What is in the trash, in the order of deletion, as `ModelTree` has it.
+    public func addTrash(to picture: inout Picture) throws {
+        var last: UInt64? = 0
+        var number = 0
+        while let after = last {
+            let page = try fileSystem.trash(below: [], after: after)
+            for item in page.items {
+                let inode = try fileSystem.attributes(of: item.record.inode)
+                picture["trash \(number)"] =
+                    String(decoding: item.path, as: UTF8.self) + " " + (try describe(inode, links: ""))
+                number += 1
+            }
+            last = page.next
         }
     }
 

@@ -25,6 +25,24 @@ struct CollectionTests {
         return Array(bytes.prefix(count))
     }
 
+    /// 4 KiB that do not compress, made fast: many thousands of them.
+    private static func page(_ number: Int) -> [UInt8] {
+        var generator = SeededGenerator(seed: UInt64(number))
+        let key = SIMD8<UInt64>(repeating: generator.next())
+        return [UInt8](unsafeUninitializedCapacity: base.count) { buffer, count in
+            let target = UnsafeMutableRawBufferPointer(buffer)
+            base.withUnsafeBytes { raw in
+                for offset in stride(from: 0, to: raw.count, by: 64) {
+                    let word = raw.loadUnaligned(fromByteOffset: offset, as: SIMD8<UInt64>.self)
+                    target.storeBytes(of: word ^ key, toByteOffset: offset, as: SIMD8<UInt64>.self)
+                }
+            }
+            count = base.count
+        }
+    }
+
+    private static let base = noise(0, 4096)
+
     private func open(epoch: UInt32 = 1, space: SpacePolicy? = nil) throws -> OpenedVolume {
         mkdir(root, 0o700)
         return try OpenedVolume(root, epoch: epoch, space: space)
@@ -59,36 +77,90 @@ struct CollectionTests {
         try DirectoryStore(root: "\(root)/store").objects().reduce(0) { $0 + $1.size }
     }
 
-    @Test("after 90 % of 20,000 files are deleted the store holds at most 1.3 times the live bytes, whichever go")
-    func ratio() throws {
-        for keeps in [{ $0 % 10 == 0 }, { $0 < 2000 }] as [(Int) -> Bool] {
-            FileTree.remove(root)
-            let volume = try open()
-            var ids: [Int: InodeID] = [:]
-            for number in 0..<20_000 {
-                ids[number] = try make("f\(number)", Self.noise(number, 4096), volume)
-            }
-            #expect(volume.packs.flush(seconds: 60) == nil)
-            let full = try stored()
-            for number in 0..<20_000 where !keeps(number) {
-                try volume.fileSystem.unlink(try FileName("f\(number)"), in: .root, caller: volume.caller)
-            }
-            let plan = try volume.fileSystem.collect(dryRun: true)
-            #expect(plan.packs.contains { $0.action != .keep } && plan.deletedPacks == 0)
-            #expect(try stored() == full, "a dry run changes nothing")
-            let report = try volume.fileSystem.collect(dryRun: false)
-            #expect(report.failures == [])
-            let live = 2000 * 4096
-            let left = try stored()
-            #expect(Double(left) <= 1.3 * Double(live), "\(left) bytes for \(live)")
-            FileTree.remove("\(root)/cache")
-            for number in stride(from: 0, to: 20_000, by: 1) where keeps(number) {
-                let id = try #require(ids[number])
-                #expect(try content(id, 5000, volume) == Self.noise(number, 4096))
-            }
-            try volume.close()
-            try VolumeDamage.expectNone(in: root, "after the collection")
+    @Test(
+        "after 90 % of 100,000 files are deleted, and the trash is emptied, the store holds at most 1.3 times the live bytes",
+        arguments: [false, true])
+    func ratio(keepsTrash: Bool) throws {
+        let count = 100_000
+        let directory = 1000
+        // Every tenth file, and the first tenth of them: packs that are partly dead, and packs that are wholly so.
+        func keeps(_ number: Int) -> Bool { keepsTrash ? number < count / 10 : number % 10 == 0 }
+        mkdir(root, 0o700)
+        let trash = keepsTrash ? TrashSettings(retentionNanoseconds: 3_600_000_000_000) : .off
+        let volume = try OpenedVolume(root, trash: trash)
+        for number in 0..<count {
+            if number.isMultiple(of: directory) { try volume.directory("d\(number / directory)") }
+            try volume.file("d\(number / directory)/f\(number)", Self.page(number))
         }
+        #expect(volume.packs.flush(seconds: 60) == nil)
+        let full = try stored()
+        for number in 0..<count where !keeps(number) { try volume.unlink("d\(number / directory)/f\(number)") }
+        let plan = try volume.fileSystem.collect(dryRun: true)
+        #expect(plan.packs.contains { $0.action != .keep } != keepsTrash && plan.deletedPacks == 0)
+        #expect(try stored() == full, "a dry run changes nothing")
+        if keepsTrash {
+            #expect(try volume.fileSystem.collect(dryRun: false).deletedPacks == 0, "what is in the trash is kept")
+            var last: UInt64? = 0
+            var gone = 0
+            while let after = last {
+                let page = try volume.fileSystem.emptyTrash(below: [], before: .now(), after: after)
+                last = page.next
+                gone += page.count
+            }
+            #expect(gone == count / 10 * 9)
+        }
+        let report = try volume.fileSystem.collect(dryRun: false)
+        #expect(report.failures == [])
+        let live = count / 10 * 4096
+        let left = try stored()
+        print("90 % of \(count) files deleted: \(left) bytes stored for \(live) live, \(Double(left) / Double(live))")
+        #expect(Double(left) <= 1.3 * Double(live), "\(left) bytes for \(live)")
+        FileTree.remove("\(root)/cache")
+        for number in stride(from: 0, to: count, by: 10) {
+            let number = keepsTrash ? number / 10 : number
+            let isSame = try volume.content("d\(number / directory)/f\(number)") == Self.page(number)
+            #expect(isSame, "file \(number)")
+        }
+        try volume.close()
+        try VolumeDamage.expectNone(in: root, "after the collection")
+    }
+
+    @Test("whatever is written over and deleted, round after round, neither store, staging, cache nor database grow")
+    func churn() throws {
+        var sizes: [(store: UInt64, staging: UInt64, cache: UInt64, database: UInt64)] = []
+        for life in 0..<4 {
+            let volume = try open(epoch: UInt32(life + 1))
+            for round in life * 4..<life * 4 + 4 { try churn(volume, round) }
+            let (store, staging) = (try stored(), Self.size("'\(root)/staging'"))
+            try volume.close()
+            sizes.append((store, staging, Self.size("'\(root)/cache'"), Self.size("'\(root)'/meta.db*")))
+        }
+        let (early, late) = (sizes[0], sizes[3])
+        let note: Comment = "\(sizes)"
+        #expect(Double(late.store) <= 1.3 * 600 * 4096, note)
+        #expect(late.staging <= early.staging + 65_536 && late.database <= early.database + 65_536, note)
+        // A copy goes with its pack.
+        #expect(late.cache <= 2 * 600 * 4096, note)
+        try VolumeDamage.expectNone(in: root, "after the churn")
+    }
+
+    private func churn(_ volume: OpenedVolume, _ round: Int) throws {
+        for number in 0..<600 {
+            if round > 0 { try volume.unlink("f\(number)") }
+            try volume.file("f\(number)", Self.noise(round * 600 + number, 4096))
+        }
+        // In place, too.
+        for number in 0..<100 {
+            try volume.write(Self.noise(number, 2048), to: try volume.id("f\(number)"), at: 1024)
+        }
+        #expect(volume.packs.flush(seconds: 20) == nil)
+        #expect(try volume.fileSystem.collect(dryRun: false).failures == [])
+    }
+
+    /// What lies at and below paths takes on the disk.
+    private static func size(_ paths: String) -> UInt64 {
+        let text = (try? Shell.root.run("du -sc -B1 \(paths) | tail -1 | cut -f1")) ?? ""
+        return UInt64(text) ?? .max
     }
 
     @Test("what is shared stays shared when it moves, though the pack's own table does not name it")
@@ -215,6 +287,60 @@ struct CollectionTests {
         #expect(failures.load(ordering: .relaxed) == 0 && reads.load(ordering: .relaxed) > 100)
         try volume.close()
         try VolumeDamage.expectNone(in: root, "after the readers")
+    }
+
+    @Test("a file that a program holds open is read after it left the trash and all room was given back, then goes")
+    func heldOpen() throws {
+        let volume = try open()
+        let bytes = Self.noise(1, 500_000)
+        let id = try volume.file("f", bytes)
+        try volume.file("other", Self.noise(2, 100_000))
+        _ = try volume.fileSystem.lookup(try FileName("f"), in: .root, session: volume.session)
+        #expect(volume.packs.flush(seconds: 20) == nil)
+        for name in ["f", "other"] { try volume.unlink(name) }
+        for round in 0..<3 {
+            let report = try volume.fileSystem.collect(dryRun: false)
+            #expect(report.failures == [])
+            // From the store: no copy is left.
+            FileTree.remove("\(root)/cache")
+            #expect(try content(id, 600_000, volume) == bytes, "round \(round)")
+        }
+        #expect(try stored() > 400_000)
+        volume.fileSystem.forget(id, count: 1, session: volume.session)
+        #expect(try volume.fileSystem.collect(dryRun: false).failures == [])
+        #expect(try stored() == 0)
+        try volume.close()
+        try VolumeDamage.expectNone(in: root, "after its end")
+    }
+
+    @Test("two who give room back at once take turns, and a store that is away is told and tried again")
+    func away() throws {
+        let volume = try open()
+        for number in 0..<200 { try volume.file("f\(number)", Self.page(number)) }
+        #expect(volume.packs.flush(seconds: 20) == nil)
+        for number in 0..<190 { try volume.unlink("f\(number)") }
+        try #require(rename("\(root)/store", "\(root)/away") == 0)
+        FileTree.remove("\(root)/cache")
+        let failed = try volume.fileSystem.collect(dryRun: false)
+        #expect(!failed.failures.isEmpty && failed.deletedPacks == 0)
+        FileTree.remove("\(root)/store")
+        try #require(rename("\(root)/away", "\(root)/store") == 0)
+        let deleted = Atomic<Int>(0)
+        let failures = Atomic<Int>(0)
+        let fileSystem = volume.fileSystem
+        let threads = (0..<3).map { _ in
+            WorkerThread(name: "gc") {
+                guard let report = try? fileSystem.collect(dryRun: false) else { return }
+                deleted.add(report.deletedPacks, ordering: .relaxed)
+                failures.add(report.failures.count, ordering: .relaxed)
+            }
+        }
+        for thread in threads { thread.join() }
+        #expect(deleted.load(ordering: .relaxed) == 1 && failures.load(ordering: .relaxed) == 0)
+        #expect(try stored() < 60_000)
+        for number in 190..<200 { #expect(try volume.content("f\(number)") == Self.page(number)) }
+        try volume.close()
+        try VolumeDamage.expectNone(in: root, "after the store was away")
     }
 
     @Test("without anybody asking empty packs go, and mostly dead ones are compacted")

@@ -94,6 +94,49 @@ struct QuotaTests {
         try check(volume)
     }
 
+    @Test("of a write that does not fit, what fits is written, over holes and bytes that are there", arguments: 0..<40)
+    func fitting(seed: UInt64) throws {
+        var generator = SeededGenerator(seed: seed)
+        let directory = TemporaryDirectory()
+        let limit = UInt64.random(in: 1...5000, using: &generator)
+        let isQuota = seed.isMultiple(of: 2)
+        let volume = try OpenedVolume(directory.path, sizeLimit: isQuota ? nil : limit)
+        try volume.directory("q")
+        if isQuota {
+            _ = try volume.fileSystem.setQuota(QuotaLimits(bytes: limit, inodes: nil), of: try volume.id("q"))
+        }
+        let id = try volume.file("q/f")
+        var refusals = 0
+        var content = [UInt8](repeating: 0, count: 12_000)
+        var written = Set<Int>()
+        for step in 1...30 {
+            let count = Int.random(in: 1...2000, using: &generator)
+            let offset = Int.random(in: 0...10_000, using: &generator)
+            let byte = UInt8(step)
+            var fits = 0
+            var held = written
+            while fits < count, held.contains(offset + fits) || held.count < Int(limit) {
+                held.insert(offset + fits)
+                fits += 1
+            }
+            let bytes = [UInt8](repeating: byte, count: count)
+            let outcome = bytes.withUnsafeBytes { raw in
+                try? volume.fileSystem.writeWhatFits(
+                    raw, to: id, at: UInt64(offset), appends: false, caller: volume.caller)
+            }
+            #expect((outcome?.count ?? 0) == fits, "seed \(seed), step \(step): \(count) at \(offset)")
+            written = held
+            for position in offset..<offset + fits { content[position] = byte }
+            if fits < count { refusals += 1 }
+            let used = try volume.fileSystem.usage(below: [try FileName("q")]).usage.bytes
+            #expect(used == UInt64(written.count) && used <= limit, "seed \(seed), step \(step)")
+        }
+        let found = try volume.content("q/f")
+        #expect(found == Array(content[..<found.count]), "seed \(seed)")
+        #expect(refusals > 0, "seed \(seed): nothing was refused")
+        try check(volume, "seed \(seed)")
+    }
+
     @Test("a nameless file has room where it gets its name, or no name")
     func nameless() throws {
         let directory = TemporaryDirectory()
@@ -142,6 +185,48 @@ struct QuotaTests {
         for thread in threads { thread.join() }
         let used = try volume.fileSystem.usage(below: [try FileName("q")]).usage.bytes
         #expect(used <= limit && used > limit - 777)
+        try check(volume)
+    }
+
+    @Test("appends of many writers fill a quota to its last byte, and no record has another's bytes in it")
+    func appends() throws {
+        let directory = TemporaryDirectory()
+        let limit: UInt64 = 300_001
+        let volume = try OpenedVolume(directory.path)
+        try volume.directory("q")
+        _ = try volume.fileSystem.setQuota(QuotaLimits(bytes: limit, inodes: nil), of: try volume.id("q"))
+        let id = try volume.file("q/log")
+        let fileSystem = volume.fileSystem
+        // A second session: appends take turns.
+        let other = Session(name: "other", identity: .oneToOne, isReadOnly: false, invalidate: { _, _ in })
+        fileSystem.attach(other)
+        let callers = [
+            volume.caller, Caller(session: other, userID: 0, groupID: 0, isSuperuser: true, umask: 0),
+        ]
+        let failures = Atomic<Int>(0)
+        let threads = (0..<4).map { number in
+            WorkerThread(name: "writer") {
+                let record = [UInt8](repeating: UInt8(65 + number), count: 777)
+                while true {
+                    let outcome = record.withUnsafeBytes { raw in
+                        try? fileSystem.writeWhatFits(
+                            raw, to: id, at: 0, appends: true, caller: callers[number % 2])
+                    }
+                    guard let outcome else { return }
+                    if outcome.count < 777 { failures.add(1, ordering: .relaxed) }
+                }
+            }
+        }
+        for thread in threads { thread.join() }
+        #expect(try quota(volume, "q").bytes == limit)
+        #expect(failures.load(ordering: .relaxed) == 1, "one record was cut")
+        let content = try volume.content("q/log")
+        #expect(content.count == Int(limit))
+        for start in stride(from: 0, to: content.count, by: 777) {
+            let record = content[start..<min(start + 777, content.count)]
+            #expect(Set(record).count == 1, "at \(start)")
+        }
+        fileSystem.detach(other)
         try check(volume)
     }
 

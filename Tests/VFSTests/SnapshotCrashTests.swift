@@ -24,6 +24,8 @@ private final class CrashImages: @unchecked Sendable {
         self.target = target
     }
 
+    var isRecording: Bool { gate.withLock { isTaking } }
+
     func record<Result>(_ body: () throws -> Result) rethrows -> Result {
         gate.withLock { isTaking = true }
         defer { gate.withLock { isTaking = false } }
@@ -74,9 +76,12 @@ private struct WatchedStore: ObjectStore {
     func capacity() -> (total: UInt64, free: UInt64)? { base.capacity() }
 }
 
-private final class WatchedMetadata: MetadataStore {
+// SAFETY: `commitsEach` is set before anybody else has it.
+private final class WatchedMetadata: MetadataStore, @unchecked Sendable {
     private let base: SQLiteMetadataStore
     private let images: CrashImages
+    /// Every change is committed by itself while images are taken: a long restoration is cut by many commits.
+    var commitsEach = false
 
     init(_ base: SQLiteMetadataStore, _ images: CrashImages) {
         self.base = base
@@ -84,7 +89,9 @@ private final class WatchedMetadata: MetadataStore {
     }
 
     func transaction<Result>(_ body: (any MetadataTransaction) throws(Errno) -> Result) throws(Errno) -> Result {
-        try base.transaction(body)
+        let result = try base.transaction(body)
+        if commitsEach && images.isRecording { try commit(prepare: {}) }
+        return result
     }
     func commit(prepare: () throws(Errno) -> Void) throws(Errno) {
         try images.step("commit") { () throws(Errno) in try base.commit(prepare: prepare) }
@@ -152,11 +159,14 @@ struct SnapshotCrashTests {
         try first.close()
         var snapshots: [String: Picture] = [:]
         var collectionSteps = 0
-        let actions = ["collect", "snapshot", "collect", "snapshot", "remove", "collect", "restore", "collect"]
+        let actions = [
+            "collect", "snapshot", "path", "replace", "collect", "snapshot", "remove", "collect", "restore", "collect",
+        ]
         for (number, action) in actions.enumerated() {
             let context = "seed \(seed), \(number) \(action)"
             let images = CrashImages(of: root, in: "\(directory.path)/images-\(number)")
-            let (fileSystem, packs, caller) = try open(images, UInt32(number + 2))
+            let (fileSystem, packs, caller) = try open(
+                images, UInt32(number + 2), commitsEach: action == "path" || action == "replace")
             let tree = VolumeTree(fileSystem, caller)
             #expect(try tree.picture() == before, "\(context)")
             var allowed = Allowed(trees: [before], snapshots: snapshots)
@@ -174,10 +184,14 @@ struct SnapshotCrashTests {
                     try fileSystem.removeSnapshot("s1")
                 case "restore":
                     fileSystem.detach(caller.session)
-                    before = snapshots["s3"] ?? [:]
+                    before = snapshots["s5"] ?? [:]
                     allowed.trees.append(before)
-                    try fileSystem.restoreAll(from: "s3")
+                    try fileSystem.restoreAll(from: "s5")
                     fileSystem.attach(caller.session)
+                case "path", "replace":
+                    try restorePath(fileSystem, packs, replaces: action == "replace")
+                    before = try tree.picture()
+                    allowed.trees.append(before)
                 default: #expect(try fileSystem.collect(dryRun: false).failures == [], "\(context)")
                 }
             }
@@ -196,7 +210,18 @@ struct SnapshotCrashTests {
         #expect(collectionSteps >= 2, "seed \(seed): collections had nothing to do")
     }
 
-    private func open(_ images: CrashImages, _ epoch: UInt32) throws -> (FileSystem, PackStore, Caller) {
+    /// All of the first snapshot becomes a directory, and then takes the place of that one.
+    private func restorePath(_ fileSystem: FileSystem, _ packs: PackStore, replaces: Bool) throws {
+        let copy = try SQLiteSnapshot(path: try fileSystem.database(ofSnapshot: "s1"))
+        defer { try? copy.close() }
+        let view = FileSystem(snapshot: copy, packs: packs, configuration: FileSystemConfiguration(report: { _ in }))
+        let order = SnapshotRestoreOrder(source: [], target: [try FileName("restored")], replaces: replaces)
+        _ = try fileSystem.restore(order, from: view)
+    }
+
+    private func open(_ images: CrashImages, _ epoch: UInt32, commitsEach: Bool) throws -> (
+        FileSystem, PackStore, Caller
+    ) {
         let packs = try PackStore(
             PackStoreConfiguration(
                 stagingDirectory: "\(root)/staging", cacheDirectory: "\(root)/cache", cacheLimit: 1 << 30,
@@ -205,9 +230,9 @@ struct SnapshotCrashTests {
         var configuration = FileSystemConfiguration(report: { _ in })
         configuration.snapshotDirectory = "\(root)/snapshots"
         configuration.space = .eager
-        let fileSystem = try FileSystem(
-            metadata: WatchedMetadata(try SQLiteMetadataStore(path: "\(root)/meta.db"), images), packs: packs,
-            configuration: configuration)
+        let metadata = WatchedMetadata(try SQLiteMetadataStore(path: "\(root)/meta.db"), images)
+        metadata.commitsEach = commitsEach
+        let fileSystem = try FileSystem(metadata: metadata, packs: packs, configuration: configuration)
         let session = Session(name: "test", identity: .oneToOne, isReadOnly: false, invalidate: { _, _ in })
         fileSystem.attach(session)
         return (

@@ -1,6 +1,9 @@
 import FileModel
 import Glibc
 import SQLiteMetadata
+import LinuxSystem
+import Metadata
+import Synchronization
 import TestSupport
 import Testing
 import VFS
@@ -130,11 +133,14 @@ struct TrashTests {
         try volume.removeAll("d")
         try volume.directory("d")
         try volume.file("d/a", [2])
-        #expect(errno { _ = try volume.restore("d") } == .alreadyExists)
-        // What was deleted in a directory that is there: none, for this one is new. What was in the old one comes by name.
+        // Another directory than the one that was deleted, of the same name: what was in that comes into this.
         _ = try volume.restore("d/b")
-        _ = try volume.restore("d/sub")
+        let rest = try volume.restore("d")
+        #expect(rest.count == 2 && rest.occupied == [Array("d/a".utf8)], "the subdirectory and its file")
         #expect(try volume.content("d/sub/c") == [1] && volume.content("d/a") == [2])
+        test.clock.pass(seconds: 10)
+        try volume.unlink("d/a")
+        #expect(try volume.restore("d").count == 1 && volume.content("d/a") == [2], "the last one of the name")
         #expect(try volume.restore("d", .latest, .beside).path == Array("d.restored".utf8))
         #expect(try volume.content("d.restored/a") == [1])
         try volume.removeAll("d.restored")
@@ -143,6 +149,42 @@ struct TrashTests {
         try volume.file("d/b", [3])
         let outcome = try volume.restore("d")
         #expect(outcome.count == 1 && outcome.occupied == [Array("d/b".utf8)], "what rm -rf d/* took comes back")
+        try test.check()
+    }
+
+    @Test("what did not fit comes back with the same words once there is room, and restores at once share the work")
+    func resumed() throws {
+        let test = try TrashVolume()
+        let volume = test.volume
+        try volume.directory("q")
+        try volume.directory("q/d")
+        for number in 0..<10 { try volume.file("q/d/\(number)", [UInt8](repeating: 1, count: 100)) }
+        test.clock.pass(seconds: 10)
+        try volume.removeAll("q/d")
+        let id = try volume.id("q")
+        _ = try volume.fileSystem.setQuota(QuotaLimits(bytes: 450, inodes: nil), of: id)
+        let first = try volume.restore("q/d")
+        #expect(first.count == 5 && first.ended == .overQuota)
+        _ = try volume.fileSystem.setQuota(nil, of: id)
+        #expect(try volume.restore("q/d").count == 6 && volume.list("q/d").count == 10)
+        #expect(try volume.trashed() == [])
+        // Whoever comes second finds some of it back, or all.
+        test.clock.pass(seconds: 10)
+        for _ in 0..<5 {
+            try volume.removeAll("q/d")
+            let back = Atomic<Int>(0)
+            let fileSystem = volume.fileSystem
+            let path = [try FileName("q"), try FileName("d")]
+            let threads = (0..<3).map { _ in
+                WorkerThread(name: "restore") {
+                    guard let outcome = try? fileSystem.restore(RestoreOrder(path: path)) else { return }
+                    back.add(outcome.count, ordering: .relaxed)
+                }
+            }
+            for thread in threads { thread.join() }
+            #expect(try volume.list("q/d").count == 10 && volume.trashed() == [])
+            #expect(back.load(ordering: .relaxed) == 11, "each is counted once")
+        }
         try test.check()
     }
 

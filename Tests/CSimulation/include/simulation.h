@@ -31,7 +31,7 @@ enum {
     SIMULATION_STORE = 1 << 4,
 };
 
-enum { SIMULATION_STEP_KINDS = 96, SIMULATION_OPERATIONS = 1024 };
+enum { SIMULATION_STEP_KINDS = 192, SIMULATION_OPERATIONS = 1024, SIMULATION_COPIES = 64 };
 
 // What may happen in one life.
 typedef struct {
@@ -43,6 +43,8 @@ typedef struct {
     int32_t crash_kind;
     // One in so many writes and syncs of these classes fails with EIO; 0: none.
     uint32_t error_classes, error_one_in;
+    // One in so many reads of these classes fails with EIO, or has one bit turned over; 0: none.
+    uint32_t read_classes, read_error_one_in, flip_one_in;
     // These classes are full from one step to another.
     uint32_t full_classes;
     int64_t full_from, full_until;
@@ -67,8 +69,15 @@ typedef struct {
     int32_t committed;  // those that a killed process may not lose,
     int32_t durable;    // and those that nothing may lose.
     int32_t matched;    // Which allowed state was found at the beginning; -1: it was not looked at.
+    int32_t flips;      // Bits that were turned over, in reads or on the disk.
+    // Copies of the metadata that were begun, the last that ended, and how many operations each holds.
+    int32_t copies_begun, copies_ended, copies[SIMULATION_COPIES];
+    int64_t clock;      // What the client's clock is ahead of the simulation's.
     int32_t results[SIMULATION_OPERATIONS];
     char message[8192];
+    // The last step that was begun, and how often such a one had been.
+    char last_step[40];
+    uint64_t last_count;
     struct {
         char name[40];
         uint64_t count;
@@ -84,10 +93,16 @@ static inline int32_t simulation_result(const simulation_report *report, int num
 static inline void simulation_set_result(simulation_report *report, int number, int32_t result) {
     if (number < SIMULATION_OPERATIONS) report->results[number] = result;
 }
+static inline int32_t simulation_copy(const simulation_report *report, int number) { return report->copies[number]; }
+static inline void simulation_begin_copy(simulation_report *report) {
+    report->copies[report->copies_begun++ % SIMULATION_COPIES] = report->completed;
+}
 static inline const char *simulation_kind(const simulation_report *report, int number) { return report->kinds[number].name; }
 static inline uint64_t simulation_kind_count(const simulation_report *report, int number) {
     return report->kinds[number].count;
 }
+
+static inline const char *simulation_last_step(const simulation_report *report) { return report->last_step; }
 
 // Shared memory for a report, zeroed.
 simulation_report *simulation_make_report(void);
@@ -96,6 +111,8 @@ simulation_report *simulation_make_report(void);
 void simulation_start(const char *disk, const char *durable, const simulation_plan *plan, simulation_report *report);
 // fork(2), which Swift hides because other threads are lost. Here there are none.
 pid_t simulation_fork(void);
+// Keeps this process, and those it forks, to one processor: a switch of threads is a wake-up, and five times as fast there.
+void simulation_pin(int number);
 // The exit status of a child, or minus the signal that ended it.
 int simulation_wait(pid_t child);
 void simulation_exit(int status);
@@ -107,6 +124,12 @@ void simulation_sleep(int64_t nanoseconds);
 uint64_t simulation_random(uint64_t limit);
 // Whether some class is full now.
 int simulation_is_full(void);
+// A fault that the caller injected itself.
+void simulation_fault(void);
+// Turns one bit of a file over, past every count and every cache. False where there is none to turn.
+int simulation_flip(const char *path);
+// A line of the trace.
+void simulation_note(const char *text);
 // Forgets faults, from now on.
 void simulation_calm(void);
 int64_t simulation_steps(void);

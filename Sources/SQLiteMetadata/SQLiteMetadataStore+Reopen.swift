@@ -1,0 +1,102 @@
+import CSQLite
+import FileModel
+import Glibc
+import LinuxSystem
+
+/// The way back after a fault of the disk: see decision 0067.
+extension SQLiteMetadataStore {
+    public var mayReopen: Bool { lock.withLock { current.fault?.mayPass ?? false } }
+
+    public func reopen() throws(Errno) -> Set<InodeID> {
+        lock.lock()
+        defer { lock.unlock() }
+        guard !isClosed, let fault = current.fault, fault.mayPass else { throw .io }
+        // Reads go on with the connection that is there until the disk takes writes.
+        if !isAway {
+            // It fails where pages could not be read: they are read anew by another connection.
+            try? settleFault()
+            try probe()
+            try rewriteLog()
+        }
+        let old = current
+        do {
+            try replaceConnection()
+        } catch {
+            throw .io
+        }
+        // What was given out in no commit, too.
+        current.nextInode = max(current.nextInode, old.nextInode)
+        current.nextTrash = max(current.nextTrash, old.nextTrash)
+        current.nextForeign = max(try current.nextForeignNumber(), old.nextForeign ?? 0)
+        current.isCounterDirty = true
+        // What it held and no commit has is told to be lost.
+        current.log = old.log
+        do { current.log?.begin(generation: try Self.generation(connection)) } catch { throw .io }
+        defer { lostChanges = [] }
+        return lostChanges
+    }
+
+    /// Whether the disk makes a file and keeps its bytes.
+    private func probe() throws(Errno) {
+        let name = path + "-probe"
+        defer { unlink(name) }
+        let file = try FileDescriptor.open(name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW)
+        let page = [UInt8](repeating: 0, count: 4096)
+        let written = page.withUnsafeBytes { write(file.rawValue, $0.baseAddress, $0.count) }
+        guard written == page.count, fdatasync(file.rawValue) == 0 else { throw written < 0 ? .current : .io }
+    }
+
+    /// Writes the log over itself and syncs it. After a sync that failed the kernel holds its bytes as if they were on the
+    /// disk: a second sync would write nothing and succeed. What a checkpoint takes from a log that is not on the disk
+    /// would be damage after a power failure.
+    private func rewriteLog() throws(Errno) {
+        let size = log.size
+        let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+        defer { chunk.deallocate() }
+        var offset = 0
+        while offset < size {
+            let count = pread(log.descriptor, chunk.baseAddress, min(chunk.count, size - offset), off_t(offset))
+            guard count > 0 else { throw count == 0 ? .io : .current }
+            var done = 0
+            while done < count {
+                let written = pwrite(
+                    log.descriptor, chunk.baseAddress.map { $0 + done }, count - done, off_t(offset + done))
+                guard written > 0 else { throw written == 0 ? .io : .current }
+                done += written
+            }
+            offset += count
+        }
+        guard log.synchronize() else { throw .current }
+    }
+
+    /// Closes the connection and opens another one, which reads what the disk has.
+    private func replaceConnection() throws(SQLiteFailure) {
+        let expected = logLength.frames
+        if !isAway { berth_sqlite_keep_log(connection.handle, 1) }
+        isAway = true
+        connection.close()
+        let opened = try Self.connect(path, keepsLog: true)
+        var found: Int32 = 0
+        // Its own pages in the file may have been lost, too: all that the log has is written into it again.
+        let code = sqlite3_wal_checkpoint_v2(opened.handle, nil, SQLITE_CHECKPOINT_PASSIVE, &found, nil)
+        guard code == SQLITE_OK else { throw opened.failure(code) }
+        try Self.configure(opened)
+        log = try FileDescriptorBox(path + "-wal")
+        logLength.frames = found
+        logLength.follow(opened)
+        let transaction = try SQLiteTransaction(connection: opened)
+        (connection, current) = (opened, transaction)
+        readFailures = MappedReads.failures
+        isAway = false
+        guard found >= expected else {
+            // Programs were shown what those commits held: only a new mount may show less.
+            current.fault = MetadataFault(
+                cause: "the disk lost commits that it had taken; what is shown is what it has", mayPass: false)
+            try opened.execute("PRAGMA query_only = ON")
+            throw SQLiteFailure(code: SQLITE_IOERR, message: "commits are missing")
+        }
+        try opened.execute("BEGIN IMMEDIATE")
+        berth_sqlite_keep_log(opened.handle, 0)
+        isSettled = false
+    }
+}
