@@ -64,7 +64,8 @@ extension FileSystem {
             guard directory.isDirectory else { throw .noEntry }
             outcome.path = Array(order.path.map(\.bytes).joined(separator: [0x2F]))
             try restoreAll(in: directory.id, to: directory.id, order.choice, &outcome)
-            guard outcome.count + outcome.occupiedCount > 0 else { throw .noEntry }
+            // A directory that was deleted and is there again is no answer of "nothing".
+            guard outcome.count + outcome.occupiedCount + outcome.directories.count > 0 else { throw .noEntry }
             return try settled(outcome)
         }
         let (parent, name) = try place(record, order, &outcome)

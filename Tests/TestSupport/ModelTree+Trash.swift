@@ -113,8 +113,11 @@ extension ModelTree {
                 return settle()
             }
             let parent = try living(record.parent)
-            let id = try bringBack(record, to: parent, mayMerge: false)
-            if tree.isDirectory(record.node) {
+            let isDirectory = tree.isDirectory(record.node)
+            let isThere = tree.nodes[parent]?.entries?[record.name] != nil
+            let id = try bringBack(record, to: parent, mayMerge: isDirectory)
+            if isThere { restoreAll(in: id, to: id) }
+            if isDirectory {
                 directories.append(record)
                 restoreAll(in: record.node, to: id)
             }
