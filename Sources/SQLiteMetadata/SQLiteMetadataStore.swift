@@ -292,9 +292,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     private func countGeneration() throws(Errno) -> UInt64? {
         guard let log = current.log else { return nil }
         let next = log.generation + 1
-        current.statements.putSetting.bind(1, Self.generationKey)
-        current.statements.putSetting.bind(2, String(next))
-        try current.run(current.statements.putSetting)
+        try current.putSetting(Self.generationKey, String(next))
         return next
     }
 

@@ -42,9 +42,7 @@ extension SQLiteTransaction {
         guard number < PackID.foreignLimit else { throw .noSpace }
         changed(.addForeignObject(object, number: number))
         nextForeign = number + 1
-        statements.putSetting.bind(1, Self.nextForeignKey)
-        statements.putSetting.bind(2, "\(number + 1)")
-        try run(statements.putSetting)
+        try putSetting(Self.nextForeignKey, "\(number + 1)")
         let id = PackID(foreign: number)
         let statement = statements.foreign.putForeign
         statement.bind(1, id.packed)

@@ -43,7 +43,7 @@ extension SQLiteTransaction {
         // Never twice: kernels know inodes of snapshots by it.
         let last = try setting(Self.lastHoldKey).flatMap { Hold.ID($0) } ?? 0
         let id = max(last, others.map(\.id).max() ?? 0) + 1
-        try setSetting(Self.lastHoldKey, to: "\(id)")
+        try putSetting(Self.lastHoldKey, "\(id)")
         let usage = model?.usage ?? used
         let insert = try prepared(
             "INSERT INTO hold (kind, name, state, created, files, bytes, id) VALUES (?, ?, 0, ?, ?, ?, ?)")

@@ -134,9 +134,7 @@ extension SQLiteTransaction {
             statements.putQuota.bind(2, value)
             try run(statements.putQuota)
         }
-        statements.putSetting.bind(1, "next_inode")
-        statements.putSetting.bind(2, String(nextInode))
-        try run(statements.putSetting)
+        try putSetting("next_inode", String(nextInode))
         isCounterDirty = false
     }
 

@@ -213,6 +213,11 @@ final class SQLiteTransaction: MetadataTransaction {
 
     func setSetting(_ key: String, to value: String) throws(Errno) {
         changed(.setSetting(key, to: value))
+        try putSetting(key, value)
+    }
+
+    /// As a part of another change, which is what is logged.
+    func putSetting(_ key: String, _ value: String) throws(Errno) {
         statements.putSetting.bind(1, key)
         statements.putSetting.bind(2, value)
         try run(statements.putSetting)
