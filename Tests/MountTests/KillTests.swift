@@ -22,13 +22,13 @@ struct KillTests {
                 for jump in 86400 31536000 -86400; do echo $jump > clock; sleep 6; berth trash ls v | grep -c /gone; timeout 10 sync m && echo x > m/at$jump; done
                 echo $(( ($(stat -c %Y m/at86400) - $(date +%s) + 3600) / 86400 )) $(( ($(stat -c %Y m/at31536000) - $(date +%s) + 3600) / 86400 ))
                 echo 0 > clock; berth trash restore v:/gone >/dev/null; cat m/gone; timeout 20 berth sync v --wait >/dev/null && echo stored
-                berth umount m; timeout 20 berth stop --all >/dev/null && berth volume check v | grep -o 'v: whole'
+                berth umount m; timeout 20 berth stop --all --force >/dev/null && berth volume check v | grep -o 'v: whole'
                 """)
         #expect(text == "1\n1\n1\n1 365\ngone\nstored\nv: whole", "\(text)")
     }
 
     @Test(
-        "a server that the OOM killer takes leaves a prefix with all that was fsynced, and the next mount goes on",
+        "a server that the OOM killer takes is replaced: programs go on, and nothing that was acknowledged is missing",
         .enabled(if: geteuid() == 0 && access("/sys/fs/cgroup/memory", W_OK) == 0, "needs root and memory cgroups"))
     func outOfMemory() throws {
         let site = try UserSite()
@@ -36,29 +36,37 @@ struct KillTests {
             """
             mkdir s; berth volume create v -o store=file://$PWD/s >/dev/null; berth mount v m >/dev/null; sync m
             cat > fill.sh <<'END'
-            for i in $(seq 100000); do { echo $i > m/n$i; } 2>/dev/null || exit 0; [ $((i % 50)) -eq 0 ] && sync m/n$i && echo $i > synced; done
+            for i in $(seq 100000); do [ ! -e stop ] || break; echo $i > m/n$i && echo $i > written || { echo $i > failed; break; }; done
+            touch ended
             END
             """)
         let server = try site.server(of: "v") ?? 0
         let group = "/sys/fs/cgroup/memory/berth-test-\(getpid())"
         try Shell.root.run("mkdir '\(group)'; echo \(server) > '\(group)/cgroup.procs'")
         defer { _ = try? Shell.root.attempt("rmdir '\(group)'") }
-        try site.shell.run("bash fill.sh </dev/null >/dev/null 2>&1 & while [ ! -s synced ]; do sleep 0.05; done")
+        try site.shell.run("bash fill.sh </dev/null >/dev/null 2>&1 & while [ ! -s written ]; do sleep 0.05; done")
         // What it has and cannot give back is more than it may have now.
         try Shell.root.run(
-            "echo 4M > '\(group)/memory.limit_in_bytes' || true; for t in $(seq 200); do kill -0 \(server) 2>/dev/null || exit 0; sleep 0.05; done; grep . '\(group)'/memory.oom_control; exit 1"
+            """
+            for limit in 4096 2048 1024 512 256 128; do
+                echo ${limit}K > '\(group)/memory.limit_in_bytes' || true
+                for t in $(seq 40); do kill -0 \(server) 2>/dev/null || exit 0; sleep 0.05; done
+            done
+            grep . '\(group)'/memory.oom_control; exit 1
+            """
         )
         let killed = try Shell.root.run("grep -o 'oom_kill [0-9]*' '\(group)/memory.oom_control'")
         #expect(killed != "oom_kill 0", "\(killed)")
         let text = try site.shell.run(
             """
-            sleep 0.5; cat m/n1 2>&1 | grep -c 'not connected'; fusermount3 -uz m; berth mount v m >/dev/null
-            last=$(ls m | sed s/n// | sort -n | tail -1); [ $(ls m | wc -l) -eq $last ] && echo prefix; [ $last -ge $(cat synced) ] && echo kept
-            for i in $(seq $(cat synced)); do [ "$(cat m/n$i)" = $i ] || echo bad $i; done
-            echo more > m/more; sync m/more; berth umount m; berth stop --all >/dev/null; berth volume check v --data | grep -o 'v: whole'; berth status | grep -c 'host  mnt'
-            true
+            before=$(cat written); for t in $(seq 300); do [ "$(cat written)" -gt $((before + 20)) ] && break; sleep 0.1; done
+            touch stop; for t in $(seq 100); do [ -e ended ] && break; sleep 0.1; done; cat failed 2>/dev/null
+            last=$(cat written); [ $last -gt $before ] && echo "went on"; [ $(ls m | wc -l) -eq $last ] && echo all
+            for i in $(seq $last); do [ "$(cat m/n$i)" = $i ] || echo bad $i; done
+            berth umount m; berth stop --all >/dev/null; berth volume check v --data | grep -o 'v: whole'
             """)
-        #expect(text == "1\nprefix\nkept\nv: whole\n0", "\(text)")
+        #expect(try site.server(of: "v") == nil)
+        #expect(text == "went on\nall\nv: whole", "\(text)")
     }
 
     @Test(
