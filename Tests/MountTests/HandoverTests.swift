@@ -44,7 +44,9 @@ struct HandoverTests {
         let log = try site.shell.run("cat h/.local/share/berth/logs/v.log")
         #expect(!log.contains("critical") && !log.contains("fault"), "seed \(seed)\n\(log)")
         // What was fsynced is there, without any of the processes that served it.
-        try site.shell.run("kill -9 \(try site.wholeServer(of: "v"))")
+        let processes = try site.wholeServer(of: "v")
+        try site.shell.run(
+            "kill -9 \(processes); for p in \(processes); do while kill -0 $p 2>/dev/null; do sleep 0.02; done; done")
         for mount in mounts { try site.shell.run("berth umount --lazy \(mount)") }
         #expect(try site.shell.run("berth volume check v --data").contains("v: whole"), "seed \(seed)")
         try site.shell.run("berth mount v m")

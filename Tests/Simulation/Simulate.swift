@@ -157,8 +157,7 @@ struct Simulate {
                 let child = simulation_fork()
                 guard child >= 0 else { throw Errno.current }
                 if child == 0 {
-                    // Both endings with a bucket have more points than those with a directory.
-                    simulation_pin(ending == .kill ? 0 : 1)
+                    simulation_pin(Int32(children.count % 2))
                     exit(enumerate(ending, storesOnDisk))
                 }
                 children.append(child)

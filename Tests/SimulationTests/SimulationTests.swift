@@ -8,8 +8,8 @@ import Testing
 @Suite("simulated histories", .serialized)
 struct SimulationTests {
     /// The output where all went well.
-    private func simulate(_ arguments: String) throws -> String {
-        try Shell.root.run("'\(try Programs.built())/berth-simulate' \(arguments) 2>&1")
+    private func simulate(_ arguments: String, timeout: Duration = .seconds(120)) throws -> String {
+        try Shell.root.run("'\(try Programs.built())/berth-simulate' \(arguments) 2>&1", timeout: timeout)
     }
 
     /// `BERTH_SEED=N swift test --filter SimulationTests` runs that history alone.
@@ -42,7 +42,7 @@ struct SimulationTests {
     )
     func points() throws {
         guard chosen == nil else { return }
-        let output = try simulate("--points")
+        let output = try simulate("--points", timeout: .seconds(900))
         for name in Self.names { #expect(output.contains(" \(name)\n"), "no history comes by: \(name)") }
     }
 
