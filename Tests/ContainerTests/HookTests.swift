@@ -110,11 +110,10 @@ struct HookTests {
                 berth volume create data -o path=/data >/dev/null
                 $RUN --annotation berth.volume=data $IMAGE /no/such/program && exit 98
                 $RUN --annotation berth.volume=data --workdir /data/none -v /etc/passwd:/data/none $IMAGE true
-                ls $R/hook | grep -qx data && echo "left to the sweep"
                 nothing_left
                 $RUN --annotation berth.volume=data $IMAGE echo works
                 """)
-        #expect(outcome.output.hasSuffix("left to the sweep\nworks\n"), "\(outcome)")
+        #expect(outcome.output == "works\n", "\(outcome)")
     }
 
     @Test("a hook takes less than 30 ms where the volume is served, mounted or not")
