@@ -36,6 +36,36 @@ extension SQLiteMetadataStore {
         return lostChanges
     }
 
+    /// Goes back to the last good commit, once, so that what can be read is read and is right: SQLite may have taken
+    /// back a part of what the caches hold. Nothing can be changed from then on, until `reopen`.
+    func settleFault() throws(Errno) {
+        guard !isSettled else { return }
+        lostChanges.formUnion(current.dirtyInodes)
+        lostChanges.formUnion(current.writtenInodes)
+        do {
+            // Where SQLite has rolled back by itself there is no transaction to end.
+            if sqlite3_get_autocommit(connection.handle) == 0 { try connection.execute("ROLLBACK") }
+            try connection.execute("PRAGMA query_only = ON")
+            try current.reload()
+        } catch {
+            throw .io
+        }
+        // The bodies in it were acknowledged; what comes now knows nothing of them.
+        current.log?.truncate()
+        try requireSoundReads()
+        isSettled = true
+    }
+
+    /// Under the lock: answers EIO where a page of the database could not be read since the last look.
+    @inline(__always)
+    func requireSoundReads() throws(Errno) {
+        guard MappedReads.failures != readFailures else { return }
+        readFailures = MappedReads.failures
+        current.fault = MetadataFault(cause: "the database cannot be read: \(Errno.io)", mayPass: true)
+        isSettled = false
+        throw .io
+    }
+
     /// Whether the disk makes a file and keeps its bytes.
     private func probe() throws(Errno) {
         let name = path + "-probe"

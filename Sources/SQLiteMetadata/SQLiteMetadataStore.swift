@@ -47,7 +47,6 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
 
     /// What an earlier process had not committed is done again, where it left a log.
     public let redone: RedoOutcome
-    private static let generationKey = "redo_generation"
 
     /// Opens or makes the database at `path`. The caller has made sure that the file system supports locks, and that
     /// the file data which `redo` names is durable.
@@ -99,51 +98,6 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
             PRAGMA temp_store = MEMORY;
             PRAGMA cell_size_check = ON;
             """)
-    }
-
-    /// Where the log cannot be done again it stays: another try may find what it needs.
-    private static func redo(
-        _ log: RedoLog?, _ connection: SQLiteConnection, _ current: SQLiteTransaction
-    ) throws(SQLiteFailure) -> RedoOutcome {
-        guard let log else { return RedoOutcome(bodies: 0, isWhole: true) }
-        let generation = try generation(connection)
-        current.log = log
-        do {
-            return try log.replay(into: current, generation: generation)
-        } catch {
-            throw SQLiteFailure(
-                code: SQLITE_IOERR,
-                message:
-                    "what an earlier server had not committed cannot be done again: \(current.fault?.cause ?? "\(error)")"
-            )
-        }
-    }
-
-    /// How many commits a database has, for the redo log.
-    static func generation(_ connection: SQLiteConnection) throws(SQLiteFailure) -> UInt64 {
-        try connection.text("SELECT value FROM setting WHERE key = '\(generationKey)'").flatMap { UInt64($0) } ?? 0
-    }
-
-    /// The inodes that were changed last, of which other sessions may not have been told when a process died.
-    public func recentInodes() -> Set<InodeID> { lock.withLock { current.log?.recentInodes() ?? [] } }
-
-    /// Every inode that there is, as of the last commit.
-    public func allInodes() throws(Errno) -> Set<InodeID> {
-        lock.lock()
-        defer { lock.unlock() }
-        do {
-            var found: Set<InodeID> = []
-            let statement = try connection.prepare("SELECT id FROM inode")
-            var code = statement.step()
-            while code == SQLITE_ROW {
-                found.insert(InodeID(rawValue: statement.unsigned(0)))
-                code = statement.step()
-            }
-            guard code == SQLITE_DONE else { throw connection.failure(code) }
-            return found
-        } catch {
-            throw .io
-        }
     }
 
     /// Opens an existing database for a look; nobody else can open it meanwhile. It may have no tables yet: the first
@@ -288,14 +242,6 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         }
     }
 
-    /// Counts the commit in the database, for the redo log; nil where there is none.
-    private func countGeneration() throws(Errno) -> UInt64? {
-        guard let log = current.log else { return nil }
-        let next = log.generation + 1
-        try current.putSetting(Self.generationKey, String(next))
-        return next
-    }
-
     /// Without room for it the log goes on growing, and nothing is lost.
     private func checkpoint() throws(SQLiteFailure) {
         do {
@@ -303,36 +249,6 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
             logLength.frames = 0
         } catch  where error.code & 0xFF == SQLITE_FULL {
         }
-    }
-
-    /// Goes back to the last good commit, once, so that what can be read is read and is right: SQLite may have taken
-    /// back a part of what the caches hold. Nothing can be changed from then on, until `reopen`.
-    func settleFault() throws(Errno) {
-        guard !isSettled else { return }
-        lostChanges.formUnion(current.dirtyInodes)
-        lostChanges.formUnion(current.writtenInodes)
-        do {
-            // Where SQLite has rolled back by itself there is no transaction to end.
-            if sqlite3_get_autocommit(connection.handle) == 0 { try connection.execute("ROLLBACK") }
-            try connection.execute("PRAGMA query_only = ON")
-            try current.reload()
-        } catch {
-            throw .io
-        }
-        // The bodies in it were acknowledged; what comes now knows nothing of them.
-        current.log?.truncate()
-        try requireSoundReads()
-        isSettled = true
-    }
-
-    /// Under the lock: answers EIO where a page of the database could not be read since the last look.
-    @inline(__always)
-    func requireSoundReads() throws(Errno) {
-        guard MappedReads.failures != readFailures else { return }
-        readFailures = MappedReads.failures
-        current.fault = MetadataFault(cause: "the database cannot be read: \(Errno.io)", mayPass: true)
-        isSettled = false
-        throw .io
     }
 
     /// Without the lock: other bodies run while the disk writes.
