@@ -16,18 +16,31 @@ struct Mending {
         self.logger = logger
     }
 
+    private struct Outcome: Codable {
+        var lines: [String] = []
+        var failure: String?
+    }
+
     /// The new server's part, before it opens anything. True where something was mended.
-    func runIfAsked() throws(SystemFailure) -> Bool {
+    func runIfAsked() -> Bool {
         // Gone before the work begins: what kills a server must not kill each that follows.
         guard unlink(paths.mendMark) == 0 else { return false }
-        let lines = try VolumeRepair(record, paths).run()
-        for line in lines { logger.notice("mended", metadata: ["volume": "\(record.name)", "cause": "\(line)"]) }
+        var outcome = Outcome()
+        do throws(SystemFailure) {
+            outcome.lines = try VolumeRepair(record, paths, isMounted: true).run()
+        } catch {
+            outcome.failure = error.message
+            logger.error("not mended", metadata: ["volume": "\(record.name)", "cause": "\(error.message)"])
+        }
+        for line in outcome.lines {
+            logger.notice("mended", metadata: ["volume": "\(record.name)", "cause": "\(line)"])
+        }
         do {
-            try AtomicFile.replace(paths.mended, Array(try JSONEncoder().encode(lines)))
+            try AtomicFile.replace(paths.mended, Array(try JSONEncoder().encode(outcome)))
         } catch {
             logger.error("what was mended cannot be told", metadata: ["cause": "\(error)"])
         }
-        return !lines.isEmpty
+        return !outcome.lines.isEmpty
     }
 
     /// The part of who asks. Answers a line for each thing that was mended.
@@ -41,14 +54,18 @@ struct Mending {
                 "volume \"\(paths.name)\"", "is in use by another process", fix: "try again", errno: .busy,
                 status: .temporaryFailure)
         }
+        defer { unlink(paths.mended) }
         guard let bytes = try AtomicFile.read(paths.mended),
-            let lines = try? JSONDecoder().decode([String].self, from: Data(bytes))
+            let outcome = try? JSONDecoder().decode(Outcome.self, from: Data(bytes))
         else {
             throw SystemFailure(
                 "volume \"\(paths.name)\"", "could not be mended while it is mounted",
                 fix: "see \(paths.log); unmount it, and try again", status: .dataError)
         }
-        unlink(paths.mended)
-        return lines
+        if let failure = outcome.failure {
+            throw SystemFailure(
+                "volume \"\(paths.name)\"", "is mounted, and could not be mended: \(failure)", status: .dataError)
+        }
+        return outcome.lines
     }
 }

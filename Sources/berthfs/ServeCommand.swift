@@ -125,7 +125,7 @@ struct ServeCommand: ParsableCommand {
         _ legacy: Legacy, _ settings: UserSettings, _ logger: Logger
     ) throws(SystemFailure) -> ServedVolume {
         let lock = try Self.lock(paths, legacy)
-        let isMended = try Mending(record, paths, logger: logger).runIfAsked()
+        let isMended = Mending(record, paths, logger: logger).runIfAsked()
         let volume = try OpenVolume(record, paths, caches, settings, legacy: legacy, logger: logger)
         let copier = try MetadataCopier(record, volume, paths, logger: logger)
         let fileSystem = volume.fileSystem

@@ -7,7 +7,7 @@ import SQLiteMetadata
 import VFS
 import Volumes
 
-/// Mends a volume that nobody uses. Its caller holds the volume's lock.
+/// Mends a volume that nobody has open. Its caller holds the volume's lock.
 ///
 /// A database that is there and can be read is mended in place. One that cannot be read is set aside; the newest copy in
 /// the store takes its place, and without one the packs' own record tables tell what they can.
@@ -15,15 +15,23 @@ struct VolumeRepair {
     private let record: VolumeRecord
     private let paths: VolumePaths
 
-    init(_ record: VolumeRecord, _ paths: VolumePaths) {
+    private let isMounted: Bool
+
+    /// With `isMounted` what would have to be rebuilt is refused: files of another database could have numbers by which
+    /// kernels know files of this one.
+    init(_ record: VolumeRecord, _ paths: VolumePaths, isMounted: Bool = false) {
         self.record = record
         self.paths = paths
+        self.isMounted = isMounted
     }
 
     /// Answers a line for each thing that was mended.
     func run() throws(SystemFailure) -> [String] {
         let store = try OpenVolume.store(record, paths, logger: nil)
-        if try MissingMetadata.trace(record, paths, store) != nil { return try rebuild(store, []) }
+        if let trace = try MissingMetadata.trace(record, paths, store) {
+            try refuseWhileMounted("it is gone, and there is \(trace)")
+            return try rebuild(store, [])
+        }
         guard access(paths.database, F_OK) == 0 else { return [] }
         do {
             let report = try MetadataChecker.check(path: paths.database)
@@ -38,8 +46,16 @@ struct VolumeRepair {
         }
     }
 
+    private func refuseWhileMounted(_ cause: String) throws(SystemFailure) {
+        guard isMounted else { return }
+        throw SystemFailure(
+            paths.database, "must be made anew: \(cause)", fix: "unmount the volume, and repair it then", errno: .busy,
+            status: .dataError)
+    }
+
     /// What cannot be read now may be read by somebody who knows more: nothing is thrown away.
     private func setAside(_ cause: String) throws(SystemFailure) -> String {
+        try refuseWhileMounted(cause)
         let place = "\(paths.database).damaged-\(time(nil))"
         guard rename(paths.database, place) == 0 else {
             throw SystemFailure(paths.database, "cannot be set aside", .current)
