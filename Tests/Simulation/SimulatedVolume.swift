@@ -72,6 +72,9 @@ final class SimulatedVolume {
             durability: plan.waitsForStore ? .store(seconds: 600) : .local, now: place.clock.now,
             hasRoom: { simulation_is_full() == 0 }, report: report)
         configuration.snapshotDirectory = place.disk + "/snapshots"
+        // Hours that are skipped have passed.
+        let clock = place.clock
+        configuration.steadyNanoseconds = { clock.now().nanoseconds }
         self.configuration = configuration
         fileSystem = try FileSystem(metadata: metadata, packs: packs, configuration: configuration)
         let session = Session(name: "client", identity: .oneToOne, isReadOnly: false, invalidate: { _, _ in })
