@@ -107,7 +107,7 @@ struct LifetimeTests {
         try expectRecovery(
             way,
             """
-            podman exec -d one sh -c 'i=0; while [ ! -e /data/stop ]; do i=$((i + 1)); echo $i >> /data/log || echo $i >> /tmp/lost; done; echo $i > /data/count; touch /data/over'
+            podman exec -d one sh -c 'i=0; while [ ! -e /data/stop ]; do i=$((i + 1)); echo $i >> /data/log || echo $i >> /tmp/lost; done; echo $i > /data/count; touch /data/over' >/dev/null
             wait_for 'podman exec one test -s /data/log'
             for i in 1 2 3 4 5 6; do
               if [ $((i % 2)) = 0 ]; then berth restart data >/dev/null || echo WRONG; else kill -9 $(server); fi
