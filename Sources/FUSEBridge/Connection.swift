@@ -147,9 +147,10 @@ public final class Connection: Endpoint, @unchecked Sendable {
     private func tell(_ change: Invalidation) {
         switch change {
         case .entry(let parent, let name):
-            name.bytes.withUnsafeBytes {
+            // libfuse sends the byte after the name, too.
+            (name.bytes + [0]).withUnsafeBytes {
                 _ = fuse_lowlevel_notify_inval_entry(
-                    handle, parent.rawValue, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count)
+                    handle, parent.rawValue, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count - 1)
             }
         case .attributes(let id):
             fuse_lowlevel_notify_inval_inode(handle, id.rawValue, -1, 0)
