@@ -40,7 +40,7 @@ final class PackBuffer: @unchecked Sendable {
 ///
 /// Where there is memory that outlives the process, buffers lie in it, and a table at its head says which pack each
 /// belongs to: the next process writes them out (`StagingRescue`).
-// SAFETY: `spare` and `slots` are guarded by `monitor`; an entry of the table is written by its buffer's owner.
+// SAFETY: `spare` and `places` are guarded by `monitor`; an entry of the table is written by its buffer's owner.
 final class PackBufferPool: @unchecked Sendable {
     /// One is being filled while another is written out.
     private static let spareLimit = 2

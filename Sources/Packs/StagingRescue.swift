@@ -25,20 +25,12 @@ public enum StagingRescue {
     }
 
     private static func write(_ bytes: UnsafeRawBufferPointer, to path: String) throws(Errno) {
-        let file: FileDescriptor
-        do {
-            file = try FileDescriptor.open(path, O_RDWR | O_NOFOLLOW)
-        } catch .noEntry {
+        let descriptor = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else {
             // Stored, or removed as empty: nobody reads the file any more.
-            return
+            if errno == ENOENT { return }
+            throw .current
         }
-        var done = 0
-        while done < bytes.count {
-            let count = pwrite(
-                file.rawValue, bytes.baseAddress.map { $0 + done }, bytes.count - done, off_t(done))
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else { throw .current }
-            done += count
-        }
+        try RawFile(owning: descriptor).writeFully(at: 0, bytes)
     }
 }

@@ -1,4 +1,5 @@
 import FileModel
+import ObjectStorage
 
 /// A page of ListObjectsV2.
 package struct ListingPage: Equatable {
@@ -73,6 +74,17 @@ extension S3Client {
             }
             token = page.next
         } while token != nil
+    }
+
+    /// Says of a listing that failed what could not be listed.
+    func listing<Result>(
+        of subject: String, _ body: () throws(S3Failure) -> Result
+    ) throws(ObjectStoreError) -> Result {
+        do throws(S3Failure) {
+            return try body()
+        } catch {
+            throw .failed(error.errno, "\(subject) cannot be listed: \(error.words)")
+        }
     }
 
     /// `token` is what the page before called the next one.

@@ -45,7 +45,7 @@ public struct S3ForeignStore: ForeignStore {
 
     public func find(_ key: [UInt8]) throws(ObjectStoreError) -> ForeignEntry? {
         // Not HEAD: some servers know their directories by it. The object itself comes first, if there is one.
-        let page = try listing { () throws(S3Failure) in
+        let page = try client.listing(of: "bucket \(url)") { () throws(S3Failure) in
             try client.page(below: String(decoding: key, as: UTF8.self), limit: 1, budget: .transfer)
         }
         return try entries(page).first { $0.key == key }
@@ -53,7 +53,7 @@ public struct S3ForeignStore: ForeignStore {
 
     public func list(below prefix: [UInt8], _ take: ([ForeignEntry]) -> Bool) throws(ObjectStoreError) {
         var problem: ObjectStoreError?
-        try listing { () throws(S3Failure) in
+        try client.listing(of: "bucket \(url)") { () throws(S3Failure) in
             try client.list(below: String(decoding: prefix, as: UTF8.self), budget: .transfer) { page in
                 do throws(ObjectStoreError) {
                     let entries = try entries(page)
@@ -75,14 +75,6 @@ public struct S3ForeignStore: ForeignStore {
         let total = reply.headers["content-range"]?.split(separator: "/").last.flatMap { UInt64($0) }
         let size = reply.status == 206 ? total : reply.headers["content-length"].flatMap { UInt64($0) }
         return tag == object.tag && size == object.size ? nil : S3Failure(kind: .taken, cause: "")
-    }
-
-    private func listing<Result>(_ body: () throws(S3Failure) -> Result) throws(ObjectStoreError) -> Result {
-        do throws(S3Failure) {
-            return try body()
-        } catch {
-            throw .failed(error.errno, "bucket \(url) cannot be listed: \(error.words)")
-        }
     }
 
     private func entries(_ page: ListingPage) throws(ObjectStoreError) -> [ForeignEntry] {

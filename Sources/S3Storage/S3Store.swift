@@ -202,7 +202,7 @@ public final class S3Store: ObjectStore {
     }
 
     private func allPages(_ take: (ListingPage) -> Void) throws(ObjectStoreError) {
-        try listing { () throws(S3Failure) in
+        try client.listing(of: "store \(url)") { () throws(S3Failure) in
             try client.list(below: keysBegin, budget: .transfer) { page in
                 take(page)
                 return true
@@ -214,21 +214,13 @@ public final class S3Store: ObjectStore {
 
     /// Asks the store for as little as possible, to find out what is wrong. True where it holds objects already.
     public func probe() throws(ObjectStoreError) -> Bool {
-        let page = try listing { () throws(S3Failure) in
+        let page = try client.listing(of: "store \(url)") { () throws(S3Failure) in
             try client.page(below: keysBegin, limit: 1, budget: .question)
         }
         return page.objects.contains { name($0.key) != nil }
     }
 
     // MARK: Parts
-
-    private func listing<Result>(_ body: () throws(S3Failure) -> Result) throws(ObjectStoreError) -> Result {
-        do throws(S3Failure) {
-            return try body()
-        } catch {
-            throw .failed(error.errno, "store \(url) cannot be listed: \(error.words)")
-        }
-    }
 
     private var keysBegin: String { client.location.prefix.isEmpty ? "" : client.location.prefix + "/" }
 

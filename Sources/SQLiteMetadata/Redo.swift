@@ -29,8 +29,6 @@ enum Redo {
     /// With the number it got.
     case addForeignObject(ForeignObject, number: UInt64)
     case setSetting(String, to: String)
-    /// A change that has no form here. Nothing after it can be done again until the next commit.
-    case unlogged
 
     /// What the answer to a request needs to be given again: the inode that got a name, or was made.
     var answer: UInt64? {
@@ -77,7 +75,6 @@ extension SQLiteTransaction {
             nextForeign = number
             _ = try addForeignObject(object)
         case .setSetting(let key, let value): try setSetting(key, to: value)
-        case .unlogged: break
         }
     }
 }

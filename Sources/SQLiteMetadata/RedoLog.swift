@@ -9,7 +9,7 @@ import Metadata
 /// - Between two commits the log holds the bodies that changed something, whole and in their order, up to `length`.
 /// - `generation` counts commits. The database has the same count, changed with each commit: a log of another
 ///   generation has been committed.
-/// - After a change without a log form, or past the memory's end, the log holds a prefix of the bodies.
+/// - Past the memory's end, and after a fault, the log holds a prefix of the bodies.
 /// - Only the holder of the store's lock touches it.
 public final class RedoLog {
     /// Of the layout here and in `RedoWriter`.
@@ -66,7 +66,6 @@ public final class RedoLog {
     func add(_ redo: Redo) {
         if let value = redo.answer { answer = value }
         guard !isPaused else { return }
-        if case .unlogged = redo { return truncate() }
         if case .update(let inode) = redo { noteRecent(inode.id) }
         var writer = RedoWriter(memory.base, from: position, limit: memory.byteCount)
         writer.put(redo)

@@ -82,7 +82,6 @@ struct RedoReader {
         case .setSetting:
             let key = text()
             return .change(.setSetting(key, to: text()))
-        case .unlogged: return .change(.unlogged)
         }
     }
 

@@ -109,7 +109,6 @@ struct RedoWriter {
             put(Array(object.tag.utf8))
             put(object.modified.nanoseconds)
         case .setSetting(let key, let value): tag(.setSetting); put(Array(key.utf8)); put(Array(value.utf8))
-        case .unlogged: tag(.unlogged)
         }
     }
 
@@ -150,5 +149,5 @@ package enum RedoTag: UInt8, CaseIterable {
     case end = 1
     case insert, update, remove, link, unlink, replaceExtents, setLinkTarget, setAttribute, removeAttribute
     case addOrphan, removeOrphan, addToTrash, removeFromTrash, setQuota, setHardLinks, putPack, removePack
-    case addHold, completeHold, removeHold, addSource, addForeignObject, setSetting, unlogged
+    case addHold, completeHold, removeHold, addSource, addForeignObject, setSetting
 }

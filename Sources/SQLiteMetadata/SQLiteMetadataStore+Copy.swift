@@ -53,7 +53,7 @@ extension SQLiteMetadataStore {
         }
     }
 
-    private func checkpointAll() throws(SQLiteFailure) {
+    func checkpointAll() throws(SQLiteFailure) {
         try connection.checkpoint()
         logLength.frames = 0
     }

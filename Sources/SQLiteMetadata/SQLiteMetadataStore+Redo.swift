@@ -36,19 +36,8 @@ extension SQLiteMetadataStore {
     public func allInodes() throws(Errno) -> Set<InodeID> {
         lock.lock()
         defer { lock.unlock() }
-        do {
-            var found: Set<InodeID> = []
-            let statement = try connection.prepare("SELECT id FROM inode")
-            var code = statement.step()
-            while code == SQLITE_ROW {
-                found.insert(InodeID(rawValue: statement.unsigned(0)))
-                code = statement.step()
-            }
-            guard code == SQLITE_DONE else { throw connection.failure(code) }
-            return found
-        } catch {
-            throw .io
-        }
+        return Set(
+            try current.all(try current.prepared("SELECT id FROM inode")) { InodeID(rawValue: $0.unsigned(0)) })
     }
 
     /// Counts the commit in the database, for the redo log; nil where there is none.

@@ -245,8 +245,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     /// Without room for it the log goes on growing, and nothing is lost.
     private func checkpoint() throws(SQLiteFailure) {
         do {
-            try connection.checkpoint()
-            logLength.frames = 0
+            try checkpointAll()
         } catch  where error.code & 0xFF == SQLITE_FULL {
         }
     }

@@ -110,7 +110,7 @@ extension SQLiteTransaction {
         }
     }
 
-    private func prepared(_ sql: String) throws(Errno) -> SQLiteStatement {
+    func prepared(_ sql: String) throws(Errno) -> SQLiteStatement {
         do {
             return try connection.prepare(sql)
         } catch {

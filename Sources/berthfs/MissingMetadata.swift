@@ -14,7 +14,8 @@ enum MissingMetadata {
     static func refusal(
         _ record: VolumeRecord, _ paths: VolumePaths, _ store: any ObjectStore
     ) throws(SystemFailure) -> SystemFailure? {
-        try trace(record, paths, store).map { found in
+        guard try isBlank(paths) else { return nil }
+        return try trace(record, paths, store).map { found in
             SystemFailure(
                 "volume \"\(record.name)\"", "its metadata is gone (\(paths.database)), and there is \(found)",
                 fix: "bring the file back, or what can be known with: berth volume check --repair \(record.name)",
@@ -22,14 +23,7 @@ enum MissingMetadata {
         }
     }
 
-    /// What there is of a volume whose database is blank, for people; nil where it is not, or where there is nothing.
-    static func trace(
-        _ record: VolumeRecord, _ paths: VolumePaths, _ store: any ObjectStore
-    ) throws(SystemFailure) -> String? {
-        try isBlank(paths) ? try data(record, paths, store) : nil
-    }
-
-    private static func isBlank(_ paths: VolumePaths) throws(SystemFailure) -> Bool {
+    static func isBlank(_ paths: VolumePaths) throws(SystemFailure) -> Bool {
         do {
             return try SQLiteMetadataStore.isBlank(paths.database)
         } catch {
@@ -37,8 +31,8 @@ enum MissingMetadata {
         }
     }
 
-    /// Something that only a volume which was in use has.
-    private static func data(
+    /// What there is of a volume whose database is blank and that was in use, for people; nil where there is nothing.
+    static func trace(
         _ record: VolumeRecord, _ paths: VolumePaths, _ store: any ObjectStore
     ) throws(SystemFailure) -> String? {
         if let base = record.bases?.last { return "what it shares with \"\(base.volume)\"" }

@@ -133,7 +133,7 @@ struct ServeCommand: ParsableCommand {
         let name = try VolumeName(record.name)
         let snapshots = SnapshotService(record.name, paths, volume, showsDirectory: record.options.showsSnapshots)
         let server = Server(
-            volume: record.name, directory: paths.directory, mendMark: paths.mendMark, fileSystem: fileSystem,
+            paths, fileSystem: fileSystem,
             warmer: Warmer(volume: record.name, fileSystem: fileSystem, packs: volume.packs),
             snapshots: snapshots,
             transfers: Transfers(

@@ -7,6 +7,7 @@ import LinuxSystem
 import Logging
 import Metrics
 import VFS
+import Volumes
 
 /// One volume being served: its sessions, and the clients that ask for more.
 ///
@@ -54,12 +55,10 @@ final class Server: @unchecked Sendable {
     private let reload: @Sendable () throws(SystemFailure) -> Void
     private let transfers: Transfers
     /// The volume's own.
-    private let directory: String
-    private let mendMark: String
+    private let paths: VolumePaths
 
     init(
-        volume: String, directory: String, mendMark: String, fileSystem: FileSystem, warmer: Warmer,
-        snapshots: SnapshotService,
+        _ paths: VolumePaths, fileSystem: FileSystem, warmer: Warmer, snapshots: SnapshotService,
         transfers: Transfers, census: StatisticsCensus, legacy: Legacy, linger: Duration, logger: Logger,
         reload: @escaping @Sendable () throws(SystemFailure) -> Void
     ) {
@@ -68,12 +67,11 @@ final class Server: @unchecked Sendable {
         self.census = census
         self.snapshots = snapshots
         self.reload = reload
-        space = SpaceService(volume: volume, fileSystem: fileSystem)
+        space = SpaceService(volume: paths.name, fileSystem: fileSystem)
         self.transfers = transfers
-        self.directory = directory
-        self.mendMark = mendMark
+        self.paths = paths
         self.linger = linger
-        self.volume = volume
+        volume = paths.name
         self.fileSystem = fileSystem
         self.logger = logger
     }
@@ -141,7 +139,7 @@ final class Server: @unchecked Sendable {
                 "volume \"\(volume)\"", "its server ends", fix: "try again", errno: Errno(EAGAIN),
                 status: .temporaryFailure)
         }
-        if mending { try AtomicFile.replace(mendMark, []) }
+        if mending { try AtomicFile.replace(paths.mendMark, []) }
         isRestarting = true
         isStopping = true
         monitor.signalAll()
@@ -333,7 +331,7 @@ final class Server: @unchecked Sendable {
         guard name.hasSuffix(".db"), name != "meta.db", !name.hasPrefix("."), !name.contains("/") else {
             throw SystemFailure(name, "is no name for a copy of the metadata", status: .usage)
         }
-        let path = "\(directory)/\(name)"
+        let path = "\(paths.directory)/\(name)"
         unlink(path)
         do {
             try fileSystem.copyMetadata(to: path)

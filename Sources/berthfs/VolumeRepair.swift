@@ -27,20 +27,20 @@ struct VolumeRepair {
 
     /// Answers a line for each thing that was mended.
     func run() throws(SystemFailure) -> [String] {
-        let store = try OpenVolume.store(record, paths, logger: nil)
-        if let trace = try MissingMetadata.trace(record, paths, store) {
+        if try MissingMetadata.isBlank(paths) {
+            let store = try OpenVolume.store(record, paths, logger: nil)
+            guard let trace = try MissingMetadata.trace(record, paths, store) else { return [] }
             try refuseWhileMounted("it is gone, and there is \(trace)")
-            return try rebuild(store, [])
+            return try rebuild([])
         }
-        guard access(paths.database, F_OK) == 0 else { return [] }
         do {
             let report = try MetadataChecker.check(path: paths.database)
-            if !report.isReadable { return try rebuild(store, [try setAside("its structure is damaged")]) }
+            if !report.isReadable { return try rebuild([try setAside("its structure is damaged")]) }
             return report.problems.count == 0 ? [] : try MetadataRepairer.repair(path: paths.database, now: .now())
         } catch let failure as SystemFailure {
             throw failure
         } catch let failure as MetadataOpenFailure where failure.isDamage {
-            return try rebuild(store, [try setAside(failure.description)])
+            return try rebuild([try setAside(failure.description)])
         } catch {
             throw SystemFailure("volume \"\(record.name)\"", "\(error)", status: .dataError)
         }
@@ -65,7 +65,8 @@ struct VolumeRepair {
     }
 
     /// Works beside the database's place: a volume that is opened after this was cut short must not seem to have few files.
-    private func rebuild(_ store: any ObjectStore, _ before: [String]) throws(SystemFailure) -> [String] {
+    private func rebuild(_ before: [String]) throws(SystemFailure) -> [String] {
+        let store = try OpenVolume.store(record, paths, logger: nil)
         let place = "\(paths.directory)/rebuilt.db"
         for suffix in ["", "-wal", "-shm"] { unlink(place + suffix) }
         var lines = before

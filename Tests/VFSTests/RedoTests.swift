@@ -270,7 +270,7 @@ struct RedoTests {
             bodies += trial.bodies
         }
         print("\(deaths) deaths, \(bodies) bodies done again")
-        let missing = Set(RedoTag.allCases).subtracting(tags).subtracting([.unlogged])
+        let missing = Set(RedoTag.allCases).subtracting(tags)
         #expect(missing.isEmpty, "never in the log of a process that died: \(missing)")
         #expect(bodies > 2 * deaths)
     }
@@ -307,7 +307,7 @@ struct RedoTests {
             guard let mark = line.firstRange(of: "    func ") else { continue }
             found.insert(String(line[mark.upperBound...].prefix { $0 != "(" }))
         }
-        let logged = Set(RedoTag.allCases.map { "\($0)" }).subtracting(["end", "unlogged"])
+        let logged = Set(RedoTag.allCases.map { "\($0)" }).subtracting(["end"])
         #expect(found.subtracting(Self.looks).subtracting(Self.derived) == logged)
         #expect(Self.looks.isSubset(of: found))
     }
