@@ -27,7 +27,7 @@ extension FileSystem {
     /// What ends a read-only volume.
     var wayBack: String {
         guard configuration.resumes, metadata.mayReopen else {
-            return "mend it with: berth volume check --repair, then restart its server"
+            return "mend it with: berth volume check --repair"
         }
         return "it goes on by itself within seconds once the disk takes writes again"
     }
