@@ -76,7 +76,8 @@ struct PodmanTests {
             """
             podman volume create --driver berth -o size=100M data >/dev/null
             podman run -d --name one --runtime \(host.machine.runtime) --network none -v data:/data $IMAGE sh -c 'echo $$ >> /data/pids; sleep 1000' >/dev/null
-            sleep 0.5; podman stop -t 0 one >/dev/null; podman start one >/dev/null; sleep 0.5
+            started() { for i in $(seq 100); do [ "$(podman exec one sh -c 'wc -l < /data/pids' 2>/dev/null)" = $1 ] && break; sleep 0.1; done; }
+            started 1; podman stop -t 0 one >/dev/null; podman start one >/dev/null; started 2
             podman exec one sh -c 'wc -l < /data/pids; df -m /data | tail -1 | tr -s " " | cut -d" " -f2'
             podman volume rm data 2>&1 | grep -c 'being used' || true
             podman rm -f -t 0 one >/dev/null

@@ -100,7 +100,7 @@ struct NameTests {
                     == "character special file 1:3\nblock special file 7:0")
         }
         #expect(
-            try volume.site.shell.run("(cat m/fifo > out &) ; echo through > m/fifo; sleep 0.2; cat out") == "through")
+            try volume.site.shell.run("cat m/fifo > out & echo through > m/fifo; wait; cat out") == "through")
     }
 
     @Test("a second mount sees names and data change, and its own cache is told")

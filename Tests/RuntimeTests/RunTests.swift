@@ -117,9 +117,10 @@ struct RunTests {
         let text = try site.shell.run(
             """
             berth volume create a -o path=/berth-none >/dev/null
-            berth run -- sh -c 'setsid sh -c "echo \\$\\$ > pid; sleep 1; echo late > /berth-none/f; sleep 100" >/dev/null 2>&1 &'
-            sleep 2; berth run -- cat /berth-none/f; berth volume inspect a | grep -c "mounted at"
-            kill -9 -- -$(cat pid)
+            berth run -- sh -c 'setsid sh -c "echo \\$\\$ > pid; sleep 1; echo late > /berth-none/f; touch written; sleep 100" >/dev/null 2>&1 &'
+            for i in $(seq 200); do [ -e written ] && break; sleep 0.1; done; berth run -- cat /berth-none/f
+            for i in $(seq 100); do mounts=$(berth volume inspect a | grep -c "mounted at"); [ $mounts -gt 1 ] || break; sleep 0.1; done
+            echo $mounts; kill -9 -- -$(cat pid)
             """)
         #expect(text == "late\n1")
         try expectNothingLeft(site)
