@@ -16,7 +16,7 @@ extension PackCache {
         monitor.withLock { self.limits = limits }
         makeRoom(keeping: nil)
         let (pinned, bytes) = monitor.withLock { (pinnedBytes(), self.limits.bytes) }
-        if pinned > bytes, monitor.withLock({ trouble.firstTime("pins") }) {
+        if pinned > bytes, monitor.withLock({ trouble.recent.firstTime("pins") }) {
             report("pinned packs take \(pinned) bytes and the cache may take \(bytes): unpin some, or raise cache-size")
         }
     }

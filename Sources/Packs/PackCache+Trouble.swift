@@ -6,36 +6,17 @@ import LinuxSystem
 extension PackCache {
     /// What is wrong, so that it is said once and not tried for each frame.
     struct Trouble {
+        /// Over since a copy could be kept.
+        var recent = RecentTrouble()
         /// New copies are tried again from this second on.
         private var suspendedUntil = 0
-        private var said: [String: Int] = [:]
-        /// The last failure and its second; nil since a copy could be kept.
-        private var last: (line: String, second: Int)?
-        private static let lifetime = 60
         private static let pause = 10
-        private static let quiet = 600
         /// Tables of packs that are read past the cache.
         var indexes: [PackID: PackIndex] = [:]
 
         func isSuspended(_ now: Int) -> Bool { now < suspendedUntil && suspendedUntil - now <= Self.pause }
 
-        /// What is wrong, as far as the last minute has shown.
-        var current: String? {
-            last.flatMap { abs(PackCache.now() - $0.second) < Self.lifetime ? $0.line : nil }
-        }
-
-        mutating func note(_ line: String) { last = (line, PackCache.now()) }
-        mutating func isOver() { last = nil }
-
         mutating func suspend() { suspendedUntil = PackCache.now() + Self.pause }
-
-        /// Whether this was not said in the last ten minutes.
-        mutating func firstTime(_ what: String) -> Bool {
-            let now = PackCache.now()
-            if let last = said[what], abs(now - last) < Self.quiet { return false }
-            said[what] = now
-            return true
-        }
     }
 
     private static let indexLimit = 64
@@ -49,14 +30,14 @@ extension PackCache {
             if !isMended { monitor.withLock { trouble.suspend() } }
         default: isMended = cause == .noEntry && restore()
         }
-        let (isNew, place) = monitor.withLock { (!isMended && trouble.firstTime("\(cause)"), directory) }
+        let (isNew, place) = monitor.withLock { (!isMended && trouble.recent.firstTime("\(cause)"), directory) }
         let line = "cache \(place) cannot be used: \(cause); reads go to the store"
-        if !isMended { monitor.withLock { trouble.note(line) } }
+        if !isMended { monitor.withLock { trouble.recent.note(line) } }
         if isNew { report(line) }
         return isMended
     }
 
-    var currentTrouble: String? { monitor.withLock { trouble.current } }
+    var currentTrouble: String? { monitor.withLock { trouble.recent.current } }
 
     /// Makes the directory again where somebody removed it. False where it cannot be had.
     @discardableResult

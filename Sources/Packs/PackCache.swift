@@ -346,7 +346,7 @@ final class PackCache: @unchecked Sendable {
         monitor.lock()
         // One that was dropped meanwhile takes nothing, and a new one of the same id is another file.
         guard let entry = entries[id], entry.pack == nil || entry.pack === pack else { return monitor.unlock() }
-        trouble.isOver()
+        trouble.recent.isOver()
         entries[id]?.bytes += bytes
         total += bytes
         grownSinceLook += bytes

@@ -29,7 +29,7 @@ public struct PackChecker {
             }
             return data ? checkFrames(index, &problems) : 0
         } catch {
-            problems.add("pack \(record.id): \(Self.words(error))")
+            problems.add("pack \(record.id): \(error)")
             return 0
         }
     }
@@ -71,14 +71,5 @@ public struct PackChecker {
             }
         }
         return proved
-    }
-
-    private static func words(_ failure: PackReadFailure) -> String {
-        switch failure {
-        case .store(.missing): "is not in the store"
-        case .store(let error): "cannot be read from the store: \(error)"
-        case .damage(let damage): "is damaged: \(damage)"
-        case .cache(let errno): "\(errno)"
-        }
     }
 }

@@ -95,6 +95,19 @@ public enum PackDamage: Error, Equatable, Sendable {
     case inconsistent(String)
 }
 
+extension PackDamage: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .truncated: "it is cut short"
+        case .notAPack: "it is no pack"
+        case .newerVersion(let version): "it has version \(version), which a newer program wrote"
+        case .wrongPack(let id): "it is pack \(id)"
+        case .checksum(let part): "a wrong checksum (\(part))"
+        case .inconsistent(let part): "what it says of itself cannot be (\(part))"
+        }
+    }
+}
+
 /// Appends little-endian numbers.
 package struct ByteWriter {
     package var bytes: [UInt8] = []

@@ -130,3 +130,15 @@ public enum PackReadFailure: Error, Equatable, Sendable {
     /// The cache directory failed.
     case cache(Errno)
 }
+
+extension PackReadFailure: CustomStringConvertible {
+    /// Of the pack.
+    public var description: String {
+        switch self {
+        case .store(.missing): "is not in the store"
+        case .store(let error): "cannot be read from the store: \(error)"
+        case .damage(let damage): "is damaged: \(damage)"
+        case .cache(let errno): "\(errno)"
+        }
+    }
+}

@@ -20,6 +20,7 @@ extension FileSystem {
         if let cause = packs.storeTrouble {
             faults.append(VolumeFault(.store, "the store takes no packs: \(cause)"))
         }
+        if let fault = readFailures.current { faults.append(fault) }
         if let cause = packs.cacheTrouble { faults.append(VolumeFault(.cache, cause)) }
         return faults
     }

@@ -23,10 +23,7 @@ extension FileSystem {
                 }
             }
         }
-        if let failure {
-            configuration.report(
-                "inode \(id.rawValue): data cannot be read: \(failure); run `berth volume check --data`")
-        }
+        if let failure, let line = readFailures.note(id, failure) { configuration.report(line) }
         throw .io
     }
 
@@ -57,12 +54,14 @@ extension FileSystem {
                 let sign = try packs.read(
                     part.pack, at: part.packOffset, into: target, beforeWaiting: session.willWait)
                 if sign != .nothing { readAhead(of: id, after: part, size: size, sign) }
+                if case .missed = sign { readFailures.storeAnswered() }
             } catch {
                 throw .failed(error)
             }
             position = part.end
         }
         Self.zero(buffer, Int(position - offset)..<count)
+        readFailures.succeeded(id)
         return count
     }
 

@@ -90,6 +90,7 @@ public final class FileSystem: @unchecked Sendable {
     private var catalog: PacksInMetadata?
     let hasReportedFailure = Atomic<Bool>(false)
     let lost = LostChanges()
+    let readFailures = ReadFailures()
     /// The disk was short of room at the last look.
     let isDiskShort = Atomic<Bool>(false)
 

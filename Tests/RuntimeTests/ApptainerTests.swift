@@ -88,6 +88,26 @@ struct ApptainerTests {
         #expect(text == "whole")
     }
 
+    @Test(
+        "a container killed with -9 in the middle of its writes leaves a prefix of them",
+        arguments: ["eval \"$(berth env)\";", "berth run --"])
+    func killedWriting(way: String) throws {
+        let host = try ApptainerHost()
+        let text = try host.run(
+            """
+            echo 'i=0; while :; do i=$((i + 1)); echo $i >> /data/n; done' > write.sh
+            cat > start.sh <<'END'
+            \(way) apptainer exec --bind $PWD "$SIF" sh $PWD/write.sh
+            END
+            export SIF; setsid bash start.sh >/dev/null 2>&1 & container=$!
+            for t in $(seq 200); do [ "$(berth run -- sh -c 'cat /data/n 2>/dev/null | wc -l')" -gt 200 ] && break; sleep 0.1; done
+            kill -9 -- -$container; wait $container 2>/dev/null || true
+            for t in $(seq 100); do pgrep -f "sh $PWD/write.sh" >/dev/null || break; sleep 0.1; done
+            \(way) apptainer exec $SIF sh -c 'test $(wc -l < /data/n) -gt 200; seq $(wc -l < /data/n) | cmp - /data/n && echo prefix; echo more >> /data/n; tail -n 1 /data/n'
+            """)
+        #expect(text == "prefix\nmore")
+    }
+
     @Test("a dead mount is made again, and a mount that is gone never shows an empty directory")
     func dead() throws {
         let host = try ApptainerHost()
