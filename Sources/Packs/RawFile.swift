@@ -1,6 +1,7 @@
 import CLinux
 import FileModel
 import Glibc
+import LinuxSystem
 import Synchronization
 
 /// The open file that holds a pack's raw bytes, in staging or in the cache.
@@ -85,13 +86,6 @@ final class RawFile: Sendable {
     }
 
     func writeFully(at offset: Int, _ bytes: UnsafeRawBufferPointer) throws(Errno) {
-        var done = 0
-        while done < bytes.count {
-            let count = pwrite(
-                descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset + done))
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { throw count == 0 ? .io : .current }
-            done += count
-        }
+        try writeWhole(bytes, to: descriptor, at: offset)
     }
 }

@@ -87,13 +87,7 @@ extension SQLiteMetadataStore {
         while offset < size {
             let count = pread(log.descriptor, chunk.baseAddress, min(chunk.count, size - offset), off_t(offset))
             guard count > 0 else { throw count == 0 ? .io : .current }
-            var done = 0
-            while done < count {
-                let written = pwrite(
-                    log.descriptor, chunk.baseAddress.map { $0 + done }, count - done, off_t(offset + done))
-                guard written > 0 else { throw written == 0 ? .io : .current }
-                done += written
-            }
+            try writeWhole(UnsafeRawBufferPointer(rebasing: chunk[..<count]), to: log.descriptor, at: offset)
             offset += count
         }
         guard log.synchronize() else { throw .current }

@@ -105,23 +105,26 @@ public struct Salvage {
                 let file: InodeID
                 if let known { file = known } else { file = try makeFile(for: run.inode) }
                 files[run.inode] = file
-                try add(run, of: contents.record.id, to: file)
-                outcome.bytes += UInt64(run.length)
+                // What goes over earlier bytes counts once.
+                outcome.bytes &+= UInt64(bitPattern: try add(run, of: contents.record.id, to: file))
             }
         } catch {
             throw .cache(error)
         }
     }
 
-    private func add(_ run: PackRun, of pack: PackID, to file: InodeID) throws(Errno) {
+    /// Answers by how many bytes that the packs hold the file grew.
+    private func add(_ run: PackRun, of pack: PackID, to file: InodeID) throws(Errno) -> Int64 {
         let range = run.fileOffset..<run.fileOffset + UInt64(run.length)
         let extent = Extent(
             fileOffset: run.fileOffset, length: UInt64(run.length), pack: pack, packOffset: UInt64(run.rawOffset))
-        try metadata.transaction { transaction throws(Errno) in
+        return try metadata.transaction { transaction throws(Errno) in
             guard var inode = try transaction.inode(file) else { throw .stale }
-            inode.grow(by: try transaction.replaceExtents(of: file, in: range, with: [extent]))
+            let growth = try transaction.replaceExtents(of: file, in: range, with: [extent])
+            inode.grow(by: growth)
             inode.size = max(inode.size, range.upperBound)
             try transaction.update(inode)
+            return growth
         }
     }
 

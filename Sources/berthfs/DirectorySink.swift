@@ -176,13 +176,10 @@ final class DirectorySink: ExportSink {
     private func write(
         _ bytes: UnsafeRawBufferPointer, _ descriptor: Int32, _ offset: UInt64, _ path: [FileName]
     ) throws(SystemFailure) {
-        var done = 0
-        while done < bytes.count {
-            let count = pwrite(
-                descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset) + off_t(done))
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else { throw failure(path, "cannot be written", count == 0 ? .io : .current) }
-            done += count
+        do {
+            try writeWhole(bytes, to: descriptor, at: Int(offset))
+        } catch {
+            throw failure(path, "cannot be written", error)
         }
     }
 

@@ -129,7 +129,6 @@ struct ServeCommand: ParsableCommand {
         let volume = try OpenVolume(record, paths, caches, settings, legacy: legacy, logger: logger)
         let copier = try MetadataCopier(record, volume, paths, logger: logger)
         let fileSystem = volume.fileSystem
-        let registry = VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current()))
         let name = try VolumeName(record.name)
         let snapshots = SnapshotService(record.name, paths, volume, showsDirectory: record.options.showsSnapshots)
         let server = Server(
@@ -142,7 +141,7 @@ struct ServeCommand: ParsableCommand {
             census: StatisticsCensus(volume: record.name, opened: volume, startTime: StatisticsCensus.now()),
             legacy: legacy, linger: settings.serverIdle, logger: logger,
             reload: { () throws(SystemFailure) in
-                let record = try registry.record(name)
+                let record = try caches.registry.record(name)
                 record.apply(to: fileSystem.trashSettings)
                 snapshots.directory.show(record.options.showsSnapshots)
             })

@@ -213,6 +213,7 @@ struct RepairTests {
         let outcome = try salvage.restore(try salvage.unknownPacks())
         try rebuilt.close()
         #expect(outcome.files == 200)
+        #expect(outcome.bytes == contents.values.reduce(0) { $0 + UInt64($1.count) })
         #expect(outcome.failures == [])
         #expect(try MetadataChecker.check(path: database).problems.lines == [])
 
