@@ -150,9 +150,9 @@ struct HandoverTests {
         try site.shell.run(
             """
             berth volume create v; berth mount v m; head -c 5000000 /dev/urandom > m/f; md5sum m/f > sum; berth umount m
-            berth sync v --wait 2>/dev/null || true; rm -rf $HOME/.cache/berth/v
+            berth sync v --wait >/dev/null; berth stop --all --force >/dev/null
             """)
-        try eventually("the server ends") { try site.server(of: "v") == nil }
+        #expect(try site.server(of: "v") == nil)
         let text = try site.shell.run(
             """
             rm -rf $HOME/.cache/berth/v; berth mount v m

@@ -52,7 +52,7 @@ public struct Shell: Sendable {
 }
 
 /// Waits for something that happens soon, and says what did not.
-public func eventually(_ what: String, within limit: Duration = .seconds(20), _ condition: () throws -> Bool) throws {
+public func eventually(_ what: String, within limit: Duration = .seconds(60), _ condition: () throws -> Bool) throws {
     let deadline = Deadline(after: limit)
     while true {
         if try condition() { return }
