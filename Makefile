@@ -31,13 +31,17 @@ demo: build
 dist: dependencies-dist build
 	@packaging/dist.sh "$(CURDIR)/$(PROGRAMS)" "$(CURDIR)/dist"
 
-# The programs under test are the ones that are shipped. Suites that mount and run containers take turns, and what they
-# leave of the processors goes to fuzzing: for each target so many seconds of processor time.
+# libFuzzer's coverage and the address sanitizer in our own modules. Suites that mount and run containers take turns, and what
+# they leave of the processors goes to fuzzing: for each target so many seconds of processor time.
 FUZZ_SECONDS := 60
+FUZZ := BERTH_FUZZING=1 swift build --quiet -c release --product berth-fuzz --scratch-path .build-fuzz && \
+	.build-fuzz/release/berth-fuzz --jobs $$(nproc) --seconds
+
+# The programs under test are the ones that are shipped.
 test: dependencies-test lint
 	@$(RELEASE)
 	@packaging/dist.sh "$(CURDIR)/$(PROGRAMS)" "$(CURDIR)/dist"
-	@chrt --idle 0 $(PROGRAMS)/berth-fuzz --seconds $(FUZZ_SECONDS) --jobs $$(nproc) >.build/fuzz.log 2>&1 & fuzz=$$!; \
+	@chrt --idle 0 bash -c '$(FUZZ) $(FUZZ_SECONDS)' >.build/fuzz.log 2>&1 & fuzz=$$!; \
 	trap 'kill $$fuzz' INT TERM; result=0; set -o pipefail; \
 	BERTH_PROGRAMS="$(CURDIR)/$(PROGRAMS)" BERTH_PACKAGING="$(CURDIR)/packaging" swift test 2>&1 | tee .build/test.log || result=1; \
 	wait $$fuzz || result=1; cat .build/fuzz.log; tail -n 1 .build/test.log; exit $$result
@@ -48,7 +52,7 @@ FROM = $(shell date +%s)000000
 soak: dependencies-test
 	@$(RELEASE)
 	@$(PROGRAMS)/berth-simulate --from $(FROM) --count $(SOAK) --jobs $$(nproc)
-	@$(PROGRAMS)/berth-fuzz --seconds 600 --jobs $$(nproc)
+	@$(FUZZ) 600
 
 # The tests of the data plane with the thread sanitizer, then with the address sanitizer.
 sanitize: dependencies-test
@@ -67,4 +71,4 @@ lint:
 	@swift format lint --strict --recursive --parallel $(SOURCES)
 
 clean:
-	@rm -rf .build dist
+	@rm -rf .build .build-* dist

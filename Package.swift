@@ -1,10 +1,13 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
+/// `berth-fuzz` with libFuzzer: its coverage and the address sanitizer in our own code alone.
+let isFuzzing = Context.environment["BERTH_FUZZING"] != nil
+let fuzzer = ["-sanitize=fuzzer,address"]
+
 /// Warnings are errors in our own code; dependencies keep their own settings.
-let strict: [SwiftSetting] = [
-    .unsafeFlags(["-warnings-as-errors"])
-]
+let strict: [SwiftSetting] =
+    [.unsafeFlags(["-warnings-as-errors"])] + (isFuzzing ? [.unsafeFlags(fuzzer), .define("BERTH_FUZZING")] : [])
 
 func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: strict)
@@ -130,9 +133,12 @@ let package = Package(
                 "Archives", "Control", "FileModel", "LinuxSystem", "MetadataCopies", "ObjectStorage", "Packs",
                 "RuntimeHooks", "S3Storage", "SQLiteMetadata", "VolumePlugin", "Volumes",
             ], path: "Tests/FuzzTargets", swiftSettings: strict),
+        .systemLibrary(name: "CFuzzer", path: "Tests/CFuzzer"),
         .executableTarget(
-            name: "berth-fuzz", dependencies: ["FileModel", "FuzzTargets", "LinuxSystem", "TestSupport"],
-            path: "Tests/Fuzz", swiftSettings: strict),
+            name: "berth-fuzz", dependencies: ["CFuzzer", "FileModel", "FuzzTargets", "LinuxSystem", "TestSupport"],
+            path: "Tests/Fuzz", swiftSettings: strict,
+            // gold gives up on the sanitizers' libraries.
+            linkerSettings: isFuzzing ? [.unsafeFlags(fuzzer + ["-Xclang-linker", "-fuse-ld=lld"])] : []),
         tests("ArchitectureTests", ["LinuxSystem"]),
         tests("CommandTests", ["LinuxSystem"]),
         tests("ContainerTests", ["LinuxSystem"]),

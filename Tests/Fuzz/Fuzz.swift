@@ -64,7 +64,13 @@ struct Fuzz {
             say("target \(target.name): \(problem ?? "nothing is wrong")")
             return problem == nil
         }
-        if let note = request.note, let target = targets.first { return try fuzz(target, request, note) }
+        if let note = request.note, let target = targets.first {
+            #if BERTH_FUZZING
+                try Coverage.fuzz(target, seconds: request.seconds, seed: request.seed, artifact: note)
+            #else
+                return try fuzz(target, request, note)
+            #endif
+        }
         return try runAll(targets, request)
     }
 
@@ -91,7 +97,7 @@ struct Fuzz {
             if end != .exited(0) {
                 isWhole = false
                 let kept = "fuzz-\(target.name)-\(request.seed)"
-                try AtomicFile.replace(kept, try noted(note))
+                try keep(note, as: kept)
                 say(
                     "target \(target.name): \(end.map { "\($0)" } ?? "it was lost")\n"
                         + "  again: berth-fuzz --target \(target.name) --input \(kept)")
@@ -125,6 +131,15 @@ struct Fuzz {
         return count > 0
     }
 
+    /// Keeps what a process that is gone was trying. libFuzzer has written it as it is, if at all.
+    private static func keep(_ note: String, as path: String) throws {
+        #if BERTH_FUZZING
+            try AtomicFile.replace(path, try AtomicFile.read(note) ?? [])
+        #else
+            try AtomicFile.replace(path, try noted(note))
+        #endif
+    }
+
     /// What a process that is gone was trying.
     private static func noted(_ path: String) throws -> [UInt8] {
         let note = try mapped(path)
@@ -140,7 +155,7 @@ struct Fuzz {
         return memory
     }
 
-    private static func processorSeconds() -> Double {
+    static func processorSeconds() -> Double {
         var time = timespec()
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
@@ -148,7 +163,7 @@ struct Fuzz {
 }
 
 /// A whole line at once, from whatever process.
-private func say(_ text: String) {
+func say(_ text: String) {
     let line = Array((text + "\n").utf8)
     _ = Glibc.write(1, line, line.count)
 }

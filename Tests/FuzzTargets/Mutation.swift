@@ -47,7 +47,12 @@ extension FuzzTarget {
 
     /// What the tree knows of inputs to it.
     public func corpus() throws -> [[UInt8]] {
+        try corpusPaths().map { try AtomicFile.read($0) ?? [] }
+    }
+
+    /// The files of the corpus.
+    public func corpusPaths() throws -> [String] {
         let directory = "\(Self.corpora)/\(name)"
-        return try FileTree.names(in: directory).sorted().map { try AtomicFile.read("\(directory)/\($0)") ?? [] }
+        return try FileTree.names(in: directory).sorted().map { "\(directory)/\($0)" }
     }
 }
