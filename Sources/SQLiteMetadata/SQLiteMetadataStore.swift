@@ -7,8 +7,8 @@ import Metadata
 /// Why a database could not be opened, in one line that names it, the cause and the fix.
 public struct MetadataOpenFailure: Error, CustomStringConvertible {
     public let description: String
-    /// Whether the file is there and cannot be read as a database.
-    public var isDamage = false
+    /// The cause alone, where the file is there and cannot be read as a database.
+    public var damage: String?
 }
 
 /// The metadata of one volume in one SQLite database, opened by this process alone.
@@ -144,7 +144,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     static func openFailure(_ failure: SQLiteFailure, _ path: String) -> MetadataOpenFailure {
         MetadataOpenFailure(
             description: explain(failure, path),
-            isDamage: [SQLITE_NOTADB, SQLITE_CORRUPT].contains(failure.code & 0xFF))
+            damage: [SQLITE_NOTADB, SQLITE_CORRUPT].contains(failure.code & 0xFF) ? failure.message : nil)
     }
 
     static func explain(_ failure: SQLiteFailure, _ path: String) -> String {

@@ -89,6 +89,11 @@ extension MountService {
             if let status = (try? self.status(of: volume)) ?? nil, status.processID != before.processID {
                 return status
             }
+            guard kill(before.lastProcessID, 0) == 0 else {
+                throw SystemFailure(
+                    "the server of volume \"\(volume.name)\"", "could not be replaced, and its mounts have ended",
+                    fix: "see \(volume.log); unmount the volume, and mount it again", status: .unavailable)
+            }
             usleep(5_000)
         }
         throw SystemFailure(

@@ -91,7 +91,8 @@ struct CheckCommand: ParsableCommand {
             lock = try VolumeLock(paths)
         } catch {
             guard error.errno == .busy else { throw error }
-            return try Mending.ask(paths, site)
+            if let lines = try Mending.ask(paths, site) { return lines }
+            lock = try VolumeLock(paths)
         }
         let lines = try VolumeRepair(record, paths).run()
         _ = consume lock

@@ -43,11 +43,20 @@ struct Mending {
         return !outcome.lines.isEmpty
     }
 
-    /// The part of who asks. Answers a line for each thing that was mended.
-    static func ask(_ paths: VolumePaths, _ site: SitePaths) throws(SystemFailure) -> [String] {
+    /// The part of who asks. Answers a line for each thing that was mended; nil where the database must be made anew and
+    /// nothing was mounted any more: then the server has ended.
+    static func ask(_ paths: VolumePaths, _ site: SitePaths) throws(SystemFailure) -> [String]? {
         let mounts = MountService(
             paths: site, environment: ProcessEnvironment.current(),
             program: ProcessEnvironment.executablePath() ?? "berthfs")
+        // Not after the server has gone: the next one could not open such a database, and the mounts would end.
+        if let cause = try damageBeyondMending(paths, site) {
+            guard try mounts.status(of: paths)?.sessions.isEmpty ?? true else {
+                throw VolumeRepair.refusal(paths, cause)
+            }
+            try mounts.stopServer(paths)
+            return nil
+        }
         unlink(paths.mended)
         guard try mounts.restartServer(paths, mending: true) != nil else {
             throw SystemFailure(
@@ -67,5 +76,12 @@ struct Mending {
                 "volume \"\(paths.name)\"", "is mounted, and could not be mended: \(failure)", status: .dataError)
         }
         return outcome.lines
+    }
+
+    private static func damageBeyondMending(_ paths: VolumePaths, _ site: SitePaths) throws(SystemFailure) -> String? {
+        if try MissingMetadata.isBlank(paths) { return "it is gone" }
+        var look = try MetadataLook.take(paths, site, purpose: "check")
+        defer { look.remove() }
+        return try VolumeRepair.look(look.path).damage
     }
 }

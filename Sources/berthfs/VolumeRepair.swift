@@ -33,14 +33,11 @@ struct VolumeRepair {
             try refuseWhileMounted("it is gone, and there is \(trace)")
             return try rebuild([])
         }
+        let (problems, damage) = try Self.look(paths.database)
+        if let damage { return try rebuild([try setAside(damage)]) }
+        guard problems > 0 else { return [] }
         do {
-            let report = try MetadataChecker.check(path: paths.database)
-            if !report.isReadable { return try rebuild([try setAside("its structure is damaged")]) }
-            return report.problems.count == 0 ? [] : try MetadataRepairer.repair(path: paths.database, now: .now())
-        } catch let failure as SystemFailure {
-            throw failure
-        } catch let failure as MetadataOpenFailure where failure.isDamage {
-            return try rebuild([try setAside(failure.description)])
+            return try MetadataRepairer.repair(path: paths.database, now: .now())
         } catch {
             throw SystemFailure("volume \"\(record.name)\"", "\(error)", status: .dataError)
         }
@@ -48,9 +45,25 @@ struct VolumeRepair {
 
     private func refuseWhileMounted(_ cause: String) throws(SystemFailure) {
         guard isMounted else { return }
-        throw SystemFailure(
+        throw Self.refusal(paths, cause)
+    }
+
+    /// Of a volume in use.
+    static func refusal(_ paths: VolumePaths, _ cause: String) -> SystemFailure {
+        SystemFailure(
             paths.database, "must be made anew: \(cause)", fix: "unmount the volume, and repair it then", errno: .busy,
             status: .dataError)
+    }
+
+    /// How much is wrong in a database, or why it cannot be mended and must be made anew.
+    static func look(_ path: String) throws(SystemFailure) -> (problems: UInt64, damage: String?) {
+        do {
+            let report = try MetadataChecker.check(path: path)
+            return (report.problems.count, report.isReadable ? nil : "its structure is damaged")
+        } catch {
+            guard let damage = error.damage else { throw SystemFailure(path, error.description, status: .dataError) }
+            return (0, damage)
+        }
     }
 
     /// What cannot be read now may be read by somebody who knows more: nothing is thrown away.

@@ -110,6 +110,31 @@ struct HandoverTests {
             lines.dropFirst(3 + mended) == ["v: whole", "1", "more", "7", "file 9", "x", "v: whole", "0"], "\(text)")
     }
 
+    @Test(
+        "a database that must be made anew is left alone while the volume is mounted, and made anew when it is not",
+        .enabled(if: Self.canTakeOver))
+    func refusedMending() throws {
+        let site = try UserSite()
+        let text = try site.shell.run(
+            """
+            berth volume create v >/dev/null; berth mount v m >/dev/null
+            for i in $(seq 20); do echo "file $i" > m/f$i; done; sync m/f20; berth umount m; berth stop --all --force >/dev/null; berth mount v m >/dev/null; exec 3<m/f7
+            meta=$HOME/.local/share/berth/volumes/v/meta.db
+            dd if=/dev/urandom of=$meta bs=4096 seek=1 count=40 conv=notrunc 2>/dev/null; md5sum $meta > sum
+            berth volume check v --repair 2>&1 | sed 's|.*/v/||'; md5sum -c --quiet sum && echo untouched
+            berth log v | grep -c died; exec 3<&-; berth umount m; berth volume check v --repair | grep -c 'lost+found'
+            berth mount v m >/dev/null; cat m/lost+found/* | sort -V | tail -n 1; berth umount m
+            """)
+        #expect(
+            text == """
+                meta.db: must be made anew: database disk image is malformed; unmount the volume, and repair it then
+                untouched
+                0
+                1
+                file 20
+                """, "\(text)")
+    }
+
     /// Prints the pid of the server of `v`.
     private static let server = "berth volume inspect v --json | grep '\"server\"' | tr -dc '0-9\\n'"
 
