@@ -2,7 +2,7 @@ import FileModel
 
 /// For engines that cannot be copied while they are in use, or changed.
 extension MetadataStore {
-    public var mayReopen: Bool { false }
+    public var remedy: FaultRemedy? { failure == nil ? nil : .repair }
 
     public func reopen() throws(Errno) -> Set<InodeID> { throw .notSupported }
 

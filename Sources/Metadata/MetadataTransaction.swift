@@ -195,8 +195,8 @@ public protocol MetadataStore: AnyObject, Sendable {
     /// Why the store takes no more changes, or nil while it does.
     var failure: String? { get }
 
-    /// Whether what failed can pass.
-    var mayReopen: Bool { get }
+    /// What ends the failure; nil where there is none.
+    var remedy: FaultRemedy? { get }
 
     /// After a fault that can pass: takes changes again, from the last good commit on. Answers the inodes that had changes
     /// which are lost. Throws where the cause is not gone; it may be tried again. No number that was given out before is

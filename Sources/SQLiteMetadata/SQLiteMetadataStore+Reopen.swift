@@ -2,15 +2,16 @@ import CSQLite
 import FileModel
 import Glibc
 import LinuxSystem
+import Metadata
 
 /// The way back after a fault of the disk: see decision 0067.
 extension SQLiteMetadataStore {
-    public var mayReopen: Bool { lock.withLock { current.fault?.mayPass ?? false } }
+    public var remedy: FaultRemedy? { lock.withLock { current.fault?.remedy } }
 
     public func reopen() throws(Errno) -> Set<InodeID> {
         lock.lock()
         defer { lock.unlock() }
-        guard !isClosed, let fault = current.fault, fault.mayPass else { throw .io }
+        guard !isClosed, current.fault?.remedy == .reopening else { throw .io }
         // Reads go on with the connection that is there until the disk takes writes.
         if !isAway {
             // It fails where pages could not be read: they are read anew by another connection.
@@ -61,7 +62,7 @@ extension SQLiteMetadataStore {
     func requireSoundReads() throws(Errno) {
         guard MappedReads.failures != readFailures else { return }
         readFailures = MappedReads.failures
-        current.fault = MetadataFault(cause: "the database cannot be read: \(Errno.io)", mayPass: true)
+        current.fault = MetadataFault(cause: "the database cannot be read: \(Errno.io)", remedy: .reopening)
         isSettled = false
         throw .io
     }
@@ -115,7 +116,7 @@ extension SQLiteMetadataStore {
         guard found >= expected else {
             // Programs were shown what those commits held: only a new mount may show less.
             current.fault = MetadataFault(
-                cause: "the disk lost commits that it had taken; what is shown is what it has", mayPass: false)
+                cause: "the disk lost commits that it had taken; what is shown is what it has", remedy: .newMount)
             try opened.execute("PRAGMA query_only = ON")
             throw SQLiteFailure(code: SQLITE_IOERR, message: "commits are missing")
         }

@@ -182,7 +182,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
             try requireSoundReads()
             if current.changesOfBody != 0 && current.fault == nil {
                 let cause = "a refused operation (\(error)) left changes behind; this is a defect, please report it"
-                current.fault = MetadataFault(cause: cause, mayPass: false)
+                current.fault = MetadataFault(cause: cause, remedy: .repair)
                 assertionFailure(cause)
             }
             throw error
@@ -214,7 +214,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
             } catch {
                 // Committed records would name bytes that may be lost: also those that a later process would commit.
                 current.log?.abandon()
-                current.fault = MetadataFault(cause: "file data could not be written: \(error)", mayPass: true)
+                current.fault = MetadataFault(cause: "file data could not be written: \(error)", remedy: .reopening)
                 throw error
             }
             try current.flush()
@@ -257,7 +257,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
             let error = Errno.current
             lock.withLock {
                 current.fault =
-                    current.fault ?? MetadataFault(cause: "the log could not be written: \(error)", mayPass: true)
+                    current.fault ?? MetadataFault(cause: "the log could not be written: \(error)", remedy: .reopening)
             }
             throw error
         }

@@ -197,7 +197,7 @@ extension SQLiteTransaction {
     }
 
     func corrupt(_ message: String) -> Errno {
-        if fault == nil { fault = MetadataFault(cause: "the database is damaged: " + message, mayPass: false) }
+        if fault == nil { fault = MetadataFault(cause: "the database is damaged: " + message, remedy: .repair) }
         return .io
     }
 }

@@ -27,11 +27,19 @@ extension FileSystem {
 
     /// What ends a read-only volume.
     var wayBack: String {
-        guard configuration.resumes, metadata.mayReopen else {
-            return "mend it with: berth volume check --repair"
+        switch metadata.remedy {
+        case .reopening where configuration.resumes:
+            "it goes on by itself within seconds once the disk takes writes again"
+        case .newMount: "unmount it, and mount it again"
+        default: "mend it with: berth volume check --repair"
         }
-        return "it goes on by itself within seconds once the disk takes writes again"
     }
+
+    /// False where only another process can make the volume take changes again.
+    public var mayGoOn: Bool { metadata.remedy.map { $0 == .reopening } ?? true }
+
+    /// Whether another server may go on with the mounts.
+    public var mayHandOver: Bool { metadata.remedy != .newMount }
 
     /// Takes changes again after a fault of the disk, if that is gone: from the last good commit on. Call it now and then.
     func resume() {

@@ -29,7 +29,7 @@ final class ReadFailures: @unchecked Sendable {
         var mayPass = false
         switch failure {
         case .store(.failed(let errno, let cause)):
-            words = "\(cause); each read tries it again"
+            words = cause
             kind = "\(errno)"
             mayPass = true
         case .store, .damage:

@@ -127,6 +127,11 @@ final class Server: @unchecked Sendable {
                 fix: "wait for `berth warm`, `sync`, `import`, `export`, `snapshot` or `gc`, and try again",
                 errno: .busy, status: .temporaryFailure)
         }
+        guard fileSystem.mayHandOver else {
+            throw SystemFailure(
+                "volume \"\(volume)\"", "cannot be handed over while it is mounted: its disk lost what programs were shown",
+                fix: "unmount it, and mount it again", errno: .io, status: .dataError)
+        }
         monitor.lock()
         defer { monitor.unlock() }
         guard sessions.values.allSatisfy({ $0.connection.negotiation != nil }) else {
@@ -281,9 +286,12 @@ final class Server: @unchecked Sendable {
 
     private func ended(_ attachment: Attachment) {
         if !monitor.withLock({ isRestarting }) { legacy.drop(attachment.session) }
+        let goesOn = fileSystem.mayGoOn
         monitor.lock()
         sessions[attachment.session] = nil
         lastActivity = .now
+        // The next mount gets one that opens the volume anew.
+        if sessions.isEmpty && !goesOn { isStopping = true }
         monitor.signalAll()
         monitor.unlock()
         if let name = attachment.snapshot { snapshots.shown.release(name) }

@@ -91,7 +91,7 @@ struct BadInputTests {
         let site = try UserSite()
         let database = "'\(site.home)/.local/share/berth/volumes/a/meta.db'"
         try site.shell.run(
-            "berth volume create a && berth mount a m && echo x > m/f && berth umount m && berth stop --all && cp \(database) good"
+            "berth volume create a && berth mount a m && echo x > m/f && berth umount m && berth stop --all --force && cp \(database) good"
         )
         let cases = [
             ("head -c 100000 /dev/urandom > \(database)", "not a database"),
@@ -130,7 +130,7 @@ struct BadInputTests {
     func flippedBit() throws {
         let site = try UserSite()
         try site.shell.run(
-            "berth volume create a && berth mount a m && head -c 3000000 /dev/urandom > m/f && berth umount m && berth stop --all"
+            "berth volume create a && berth mount a m && head -c 3000000 /dev/urandom > m/f && berth umount m && berth stop --all --force"
         )
         #expect(try site.shell.run("berth volume check a --data").contains("a: whole"))
         try site.shell.run(

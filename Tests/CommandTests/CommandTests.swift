@@ -48,7 +48,7 @@ struct CommandTests {
         #expect(try site.shell.run("cat m/f") == "x", "mounts outlive the plugin")
         try site.shell.run("berth serve --detach")
         #expect(try site.shell.run("berth status --json").contains("\"mountpoint\" : \"\(site.mountpoint)\""))
-        try site.shell.run("berth umount m && berth stop --all")
+        try site.shell.run("berth umount m && berth stop --all --force")
         #expect(try site.shell.run("berth status").contains("not running"))
     }
 
@@ -65,7 +65,7 @@ struct CommandTests {
         #expect(json.contains("\"size\" : \"10485760\""))
         #expect(json.contains("\"path\" : \"/data\""))
         #expect(try site.shell.run("berth volume ls --json").contains("\"store\" : \"file://\(site.directory)/s/two\""))
-        try site.shell.run("berth mount two m && cp /etc/passwd m/ && berth umount m && berth stop --all")
+        try site.shell.run("berth mount two m && cp /etc/passwd m/ && berth umount m && berth stop --all --force")
         try site.shell.run("berth volume rm one two")
         #expect(try site.shell.run("berth volume ls --json") == "[\n\n]")
         #expect(try site.shell.run("find s '\(site.home)/.cache/berth' -type f") == "", "data goes with its volume")

@@ -51,7 +51,7 @@ struct HookRefusalTests {
                 berth volume create data -o path=/data >/dev/null; volume=$HOME/.local/share/berth/volumes/data
                 \(damage)
                 $RUN --annotation berth.volume=data $IMAGE sh -c 'echo STARTED; ls /data'; status=$?
-                berth stop --all >/dev/null; rm -rf $R/hook/data; nothing_left; exit $status
+                berth stop --all --force >/dev/null; rm -rf $R/hook/data; nothing_left; exit $status
                 """)
         #expect(outcome.end == .exited(126), "\(outcome)", sourceLocation: sourceLocation)
         #expect(outcome.output == "", "\(outcome)", sourceLocation: sourceLocation)

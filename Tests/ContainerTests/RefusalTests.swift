@@ -14,7 +14,7 @@ struct RefusalTests {
             """
             podman volume create --driver berth data >/dev/null || exit 98
             $RUN -v data:/data $IMAGE sh -c 'echo x > /data/f' || exit 97
-            berth stop --all >/dev/null; volume=$HOME/.local/share/berth/volumes/data
+            berth stop --all --force >/dev/null; volume=$HOME/.local/share/berth/volumes/data
             \(damage)
             [ -n "${KEEP_STOPPED:-}" ] || berth serve --detach >/dev/null
             $RUN -v data:/data $IMAGE sh -c 'echo STARTED; ls /data'
@@ -63,7 +63,7 @@ struct RefusalTests {
             podman run -d --name one --runtime runc --network none -v data:/data $IMAGE sleep 1000 >/dev/null || exit 96
             \(LifetimeTests.lostNamespaces)
             for i in $(seq 100); do berth status | grep -q /mnt/ || break; sleep 0.1; done
-            berth stop --all >/dev/null; chmod 000 $volume/store; berth serve --detach >/dev/null
+            berth stop --all --force >/dev/null; chmod 000 $volume/store; berth serve --detach >/dev/null
             \(LifetimeTests.newNamespaces)
             podman volume inspect data | grep -q '"MountCount": 1' || exit 95
             """, says: "berth/mnt/data/volume")

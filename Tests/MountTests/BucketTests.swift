@@ -40,7 +40,7 @@ struct BucketTests {
             mkdir c; berth volume create v \(options()) -o cache-dir=$PWD/c -o cache-size=64M >/dev/null
             berth mount v m >/dev/null
             head -c 50000000 /dev/urandom > m/large; for i in $(seq 500); do echo "file $i" > m/f$i; done
-            md5sum m/* > sums; berth umount m; berth stop --all >/dev/null
+            md5sum m/* > sums; berth umount m; berth stop --all --force >/dev/null
             test "$(du -s c/v | cut -f1)" -gt 30000; rm -rf c/v; test ! -e $HOME/.cache/berth/v
             berth volume check v --data | grep -c 'v: whole'
             berth mount v m >/dev/null; md5sum -c --quiet sums && echo same
@@ -117,7 +117,7 @@ struct BucketTests {
         let text = try site.shell.run(
             """
             berth volume create v \(options(proxy.endpoint)) -o ca-file=\(proxy.certificates); berth mount v m > /dev/null
-            head -c 40000000 /dev/urandom > m/f; md5sum m/f > sums; berth umount m; berth stop --all > /dev/null
+            head -c 40000000 /dev/urandom > m/f; md5sum m/f > sums; berth umount m; berth stop --all --force > /dev/null
             rm -rf $HOME/.cache/berth/v; berth mount v m > /dev/null; md5sum -c sums; berth umount m; berth volume rm v
             """)
         #expect(text == "v\nm/f: OK\nv")
@@ -139,7 +139,7 @@ struct BucketTests {
                 try site.shell.run("berth mount v m; md5sum -c --quiet sums && cat m/s*; berth umount m").contains("x"))
         }
         try proxy.set("")
-        try site.shell.run("berth mount v m; berth umount m; berth stop --all; rm -rf $HOME/.cache/berth/v")
+        try site.shell.run("berth mount v m; berth umount m; berth stop --all --force; rm -rf $HOME/.cache/berth/v")
         #expect(try site.shell.run("berth volume check v --data").contains("v: whole"))
         #expect(
             try site.shell.run("berth mount v m; md5sum -c --quiet sums && echo same; berth umount m").contains("same"))
@@ -168,8 +168,8 @@ struct BucketTests {
             try site.shell.run("find $HOME/.local/share/berth/volumes/v/staging -name '*.raw' -size +9M") == ""
         }
         try site.shell.run(
-            "berth umount m; berth stop --all; rm -rf $HOME/.cache/berth/v; berth mount v m; md5sum -c sums")
-        try site.shell.run("berth umount m; berth stop --all")
+            "berth umount m; berth stop --all --force; rm -rf $HOME/.cache/berth/v; berth mount v m; md5sum -c sums")
+        try site.shell.run("berth umount m; berth stop --all --force")
         #expect(try site.shell.run("berth volume check v --data").contains("v: whole"))
     }
 }

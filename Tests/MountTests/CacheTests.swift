@@ -28,7 +28,7 @@ struct VolumeCacheTests {
     }
 
     /// A new server, which has nothing in memory.
-    private let again = "berth umount m; berth stop --all >/dev/null; berth mount v m >/dev/null"
+    private let again = "berth umount m; berth stop --all --force >/dev/null; berth mount v m >/dev/null"
 
     @Test("the first place of cache-dir that a node has is used, and one that others can write to is refused")
     func places() throws {
@@ -36,9 +36,9 @@ struct VolumeCacheTests {
         #expect(try shell("ls last; berth cache ls v | tail -n 1 | grep -c $PWD/last/v") == "v\n1")
         let text = try shell(
             """
-            berth umount m; berth stop --all >/dev/null; mkdir node; export NODE_DISK=$PWD/node
+            berth umount m; berth stop --all --force >/dev/null; mkdir node; export NODE_DISK=$PWD/node
             berth mount v m >/dev/null; md5sum -c --quiet sums; ls node; berth cache ls v --json | grep -c $PWD/node/v
-            berth umount m; berth stop --all >/dev/null; chmod 770 node
+            berth umount m; berth stop --all --force >/dev/null; chmod 770 node
             berth mount v m 2>&1 || echo "status $?"; chmod 700 node; berth mount v m >/dev/null; md5sum -c --quiet sums
             berth volume set v cache-dir=$PWD/new 2>&1 || echo "status $?"; berth umount m
             berth volume set v cache-dir=$PWD/new; ls last node; berth mount v m >/dev/null; ls new; berth umount m
@@ -66,9 +66,9 @@ struct VolumeCacheTests {
             berth warm v:/a --check >/dev/null && echo here; \(again); cat m/*/f >/dev/null; cat m/*/f >/dev/null
             berth warm v:/a --check >/dev/null && echo here
             berth evict v:/a | tail -n 1; berth cache drop v | tail -n 1; berth warm v:/a --check >/dev/null && echo here
-            berth umount m; berth stop --all >/dev/null; berth cache ls v --json | grep pinnedPacks; berth cache drop v | tail -n 1
+            berth umount m; berth stop --all --force >/dev/null; berth cache ls v --json | grep pinnedPacks; berth cache drop v | tail -n 1
             berth warm v:/a --check >/dev/null && echo here; berth cache unpin v:/a; berth cache drop --all
-            berth warm v:/a --check >/dev/null || echo "status $?"; berth cache pin v:/b >/dev/null; berth stop --all >/dev/null
+            berth warm v:/a --check >/dev/null || echo "status $?"; berth cache pin v:/b >/dev/null; berth stop --all --force >/dev/null
             berth cache drop v --pinned; ls -d $HOME/.cache/berth/v 2>&1 | grep -c 'No such'
             """)
         let lines = text.split(separator: "\n").map(String.init)
@@ -103,7 +103,7 @@ struct VolumeCacheTests {
         // By another process, which has proved nothing yet.
         #expect(try shell("\(flip); \(again); md5sum -c --quiet sums && echo same") == "same")
         #expect(
-            try shell("berth umount m; berth stop --all >/dev/null; berth volume check v --data | grep -c whole") == "1"
+            try shell("berth umount m; berth stop --all --force >/dev/null; berth volume check v --data | grep -c whole") == "1"
         )
     }
 
@@ -150,7 +150,7 @@ struct VolumeCacheTests {
             \(dropPages); md5sum -c --quiet sums && echo same
             grep -c 'cannot be used: No space' \(log)
             rm c/filler; sleep 11; berth warm v:/a >/dev/null; berth warm v:/a --check >/dev/null && echo here
-            berth umount m; berth stop --all >/dev/null; berth volume check v --data | grep -c whole
+            berth umount m; berth stop --all --force >/dev/null; berth volume check v --data | grep -c whole
             """)
         let lines = text.split(separator: "\n").map(String.init)
         #expect(lines.filter { $0 == "same" }.count == 4 && lines.suffix(2) == ["here", "1"], "\(text)")

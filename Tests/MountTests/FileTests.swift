@@ -119,7 +119,7 @@ struct FileTests {
         try Self.clone(20_000_000, from: try volume.open("f", O_RDONLY), to: try volume.open("g", O_RDWR | O_CREAT))
         #expect(
             try volume.site.shell.run(
-                "cmp m/f m/g && berth umount m && berth stop --all >/dev/null && du -sm '\(volume.site.home)/.local/share' | cut -f1"
+                "cmp m/f m/g && berth umount m && berth stop --all --force >/dev/null && du -sm '\(volume.site.home)/.local/share' | cut -f1"
             ).hasPrefix("2"))
         #expect(try volume.site.shell.run("berth volume check v --data").contains("whole"))
     }

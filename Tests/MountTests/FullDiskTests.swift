@@ -38,7 +38,7 @@ struct FullDiskTests {
             md5sum -c --quiet sums && echo kept; mkdir m/d 2>&1 | grep -o 'No space' ; cat m/f1 > /dev/null && echo readable
             rm m/f? && echo removed; chmod 700 s
             for t in $(seq 300); do sleep 0.1; echo x > m/again 2>/dev/null && break; done; cat m/again
-            sed -i '/m.f.$/d' sums; md5sum -c --quiet sums && echo kept; berth umount m; berth stop --all >/dev/null
+            sed -i '/m.f.$/d' sums; md5sum -c --quiet sums && echo kept; berth umount m; berth stop --all --force >/dev/null
             berth volume check v --data | grep -o 'v: whole'
             """, timeout: .seconds(110))
         #expect(
@@ -60,7 +60,7 @@ struct FullDiskTests {
                 "berth evict v >/dev/null; chmod -R a-w \(cache)/c; md5sum -c --quiet sums && echo read-only; chmod -R u+w \(cache)/c"
             ) == "read-only")
         #expect(try site.shell.run("rm -rf \(cache)/c; md5sum -c --quiet sums && echo gone") == "gone")
-        try site.shell.run("berth umount m; berth stop --all; berth volume check v --data")
+        try site.shell.run("berth umount m; berth stop --all --force; berth volume check v --data")
     }
 
     @Test("a store that is full keeps data in staging, says so once, and takes it when it has room")
@@ -77,7 +77,7 @@ struct FullDiskTests {
         let text = try site.shell.run(
             """
             berth sync v --wait --timeout 60 >/dev/null && echo stored; md5sum -c --quiet sums && echo same
-            berth umount m; berth stop --all >/dev/null; berth volume check v --data | grep -o 'v: whole.*packs'
+            berth umount m; berth stop --all --force >/dev/null; berth volume check v --data | grep -o 'v: whole.*packs'
             grep -c 'takes no packs' $HOME/.local/share/berth/logs/v.log
             """, timeout: .seconds(100))
         #expect(text.hasPrefix("stored\nsame\nv: whole"), "\(text)")

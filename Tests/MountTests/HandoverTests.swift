@@ -91,7 +91,7 @@ struct HandoverTests {
         let text = try site.shell.run(
             """
             set -e; berth volume create v >/dev/null; berth mount v m >/dev/null
-            for i in $(seq 20); do echo "file $i" > m/f$i; done; berth umount m; berth stop --all >/dev/null
+            for i in $(seq 20); do echo "file $i" > m/f$i; done; berth umount m; berth stop --all --force >/dev/null
             sqlite3 $HOME/.local/share/berth/volumes/v/meta.db "
                 UPDATE inode SET nlink = 7 WHERE id = (SELECT inode FROM entry WHERE name = CAST('f7' AS BLOB));
                 DELETE FROM entry WHERE name = CAST('f9' AS BLOB);"

@@ -51,7 +51,7 @@ struct ImportTests {
             md5sum src/d/large > before; echo changed | dd of=m/in/d/large bs=1 seek=100 conv=notrunc status=none
             cp --reflink=always m/in/d/large m/copy 2>/dev/null || cp m/in/d/large m/copy; mv m/in/one m/moved; rm m/in/d/hard
             truncate -s 100 m/moved; md5sum -c --quiet before && echo untouched; cmp m/copy m/in/d/large && dd if=m/copy bs=1 skip=100 count=8 status=none
-            berth umount m; berth stop --all > /dev/null; berth volume check v --data | grep -c whole
+            berth umount m; berth stop --all --force > /dev/null; berth volume check v --data | grep -c whole
             """)
         #expect(
             text
@@ -81,7 +81,7 @@ struct ImportTests {
         #expect(log.contains("/src/a has changed since it was imported; import it again"), "\(log)")
         #expect(log.contains("/src/b is gone since it was imported"), "\(log)")
         #expect(try site.shell.run("berth import v src > out; cat m/a") == "second")
-        try site.shell.run("berth umount m; berth stop --all > /dev/null")
+        try site.shell.run("berth umount m; berth stop --all --force > /dev/null")
         let check = try site.shell.attempt("berth volume check v --data")
         #expect(check.end == .exited(65) && check.output.contains("/src/b is gone"), "\(check)")
         #expect(try site.shell.run("berth volume check v").contains("whole"))
@@ -109,7 +109,7 @@ struct ImportTests {
         try proxy.set("")
         #expect(
             try site.shell.run(
-                "berth umount m; berth stop --all >out; berth mount v m >/dev/null; diff -r src m/b && echo same")
+                "berth umount m; berth stop --all --force >out; berth mount v m >/dev/null; diff -r src m/b && echo same")
                 == "same")
         #expect(try proxy.requests().filter { $0.contains("GET") } == [])
         #expect(try site.shell.attempt("berth evict v:/b/large; berth warm v --check >out").end == .exited(75))
@@ -154,7 +154,7 @@ struct ImportTests {
         #expect(try site.shell.attempt(command).errors.contains("unmount it and mount it again"))
         #expect(
             try site.shell.run(
-                "cat m/y; berth umount m; berth stop --all > out; \(command) > out; berth mount v m >/dev/null; cat m/x m/y"
+                "cat m/y; berth umount m; berth stop --all --force > out; \(command) > out; berth mount v m >/dev/null; cat m/x m/y"
             )
                 == "y\nx\ny")
         let wrong = try site.shell.attempt(
@@ -168,8 +168,8 @@ struct ImportTests {
         let text = try site.shell.run(
             """
             mkdir -p src/d; for i in $(seq 50); do echo $i > src/d/$i; done; berth import v src > out
-            berth volume dump v > dump 2>out; berth stop --all >out; berth volume create w >out; berth volume load w - < dump >out 2>&1
-            berth mount w m >/dev/null; diff -r src m && echo same; berth umount m; berth stop --all >out
+            berth volume dump v > dump 2>out; berth stop --all --force >out; berth volume create w >out; berth volume load w - < dump >out 2>&1
+            berth mount w m >/dev/null; diff -r src m && echo same; berth umount m; berth stop --all --force >out
             berth volume check w --data | grep -o '50 imported objects'; berth volume rm w
             """)
         #expect(text == "same\n50 imported objects\nw", "\(text)")
@@ -204,7 +204,7 @@ struct ImportTests {
         #expect(try site.shell.attempt("ls m/c").end != .exited(0), "nothing of it is there")
         let packed = try site.shell.attempt("gzip -k a.tar; berth import v:/z --tar a.tar.gz")
         #expect(packed.end == .exited(65) && packed.errors.contains("is compressed"), "\(packed)")
-        try site.shell.run("berth umount m; berth stop --all > out; berth volume check v --data | grep whole")
+        try site.shell.run("berth umount m; berth stop --all --force > out; berth volume check v --data | grep whole")
         try end()
     }
 

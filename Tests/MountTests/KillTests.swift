@@ -36,7 +36,7 @@ struct KillTests {
             """
             mkdir s; berth volume create v -o store=file://$PWD/s >/dev/null; berth mount v m >/dev/null; sync m
             cat > fill.sh <<'END'
-            for i in $(seq 100000); do [ ! -e stop ] || break; echo $i > m/n$i && echo $i > written || { echo $i > failed; break; }; sleep 0.002; done
+            for i in $(seq 100000); do [ ! -e stop ] || break; echo $i > m/n$i && echo $i > next && mv next written || { echo $i > failed; break; }; sleep 0.002; done
             touch ended
             END
             """)
@@ -98,7 +98,7 @@ struct KillTests {
         let back = try site.shell.run(
             FaultTests.functions + """
                 timeout 40 berth sync v --wait >/dev/null && echo sent; remount; md5sum -c --quiet sums && echo same; quiet
-                berth umount m; berth stop --all >/dev/null; berth volume check v --data | grep -o 'v: whole'
+                berth umount m; berth stop --all --force >/dev/null; berth volume check v --data | grep -o 'v: whole'
                 """)
         #expect(back == "sent\nsame\nv: whole", "\(back)")
     }

@@ -16,7 +16,7 @@ final class MountedVolume {
     }
 
     deinit {
-        _ = try? site.shell.attempt("berth umount m || berth umount --lazy m; berth stop --all")
+        _ = try? site.shell.attempt("berth umount m || berth umount --lazy m; berth stop --all --force")
     }
 
     func sub(_ name: String) -> String { "\(path)/\(name)" }

@@ -23,7 +23,7 @@ struct OutageTests {
             for t in $(seq 100); do sleep 0.1; grep -qs 'takes packs again' $HOME/.local/share/berth/logs/v.log && break; done
             grep -c 'takes packs again' $HOME/.local/share/berth/logs/v.log
             stat -c %s m/app m2/app | xargs
-            berth umount m; berth umount m2; berth stop --all > /dev/null; berth volume check v | head -1
+            berth umount m; berth umount m2; berth stop --all --force > /dev/null; berth volume check v | head -1
             """, timeout: .seconds(110))
         #expect(
             text.hasPrefix("writers wait\n2\ncontent\n20\nsmall files go on\n1400000000\n1\n18000000 18000000\n"),

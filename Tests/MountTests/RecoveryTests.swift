@@ -11,7 +11,7 @@ struct RecoveryTests {
 
     /// What another machine knows of this user: nothing.
     private static let loseMachine =
-        "berth stop --all >/dev/null; rm -rf $HOME/.local/share/berth $HOME/.cache/berth; berth setup >/dev/null 2>&1; true"
+        "berth stop --all --force >/dev/null; rm -rf $HOME/.local/share/berth $HOME/.cache/berth; berth setup >/dev/null 2>&1; true"
 
     @Test("a volume comes back from its store alone, as it was when it was last closed, and can be used and lost again")
     func recoverFromDirectory() throws {
@@ -23,7 +23,7 @@ struct RecoveryTests {
             berth volume recover file://$PWD/s/v
             berth volume inspect v | grep -E '^option (path|size)' | xargs
             berth mount v m >/dev/null; md5sum -c --quiet sums && echo same; echo more > m/more; berth umount m
-            berth stop --all >/dev/null; berth volume check v --data | grep -o 'v: whole'; \(Self.loseMachine)
+            berth stop --all --force >/dev/null; berth volume check v --data | grep -o 'v: whole'; \(Self.loseMachine)
             berth volume recover file://$PWD/s/v | tail -1; berth mount v m >/dev/null; cat m/more; berth umount m
             """)
         let lines = text.split(separator: "\n").map(String.init)
@@ -55,7 +55,7 @@ struct RecoveryTests {
             rm -rf $HOME/.local/share/berth $HOME/.cache/berth
             berth volume recover s3://\(S3Server.bucket)/\(place)/v | head -1 | grep -c recovered
             berth mount v m >/dev/null; md5sum -c --quiet sums && echo same; ls m | grep -c ^f
-            test -e m/late && echo there || echo "after the copy"; berth umount m; berth stop --all >/dev/null
+            test -e m/late && echo there || echo "after the copy"; berth umount m; berth stop --all --force >/dev/null
             berth volume check v --data | grep -o 'v: whole'; berth volume rm v
             """)
         #expect(text == "1\nsame\n100\nafter the copy\nv: whole\nv", "\(text)")
@@ -83,7 +83,7 @@ struct RecoveryTests {
     @Test("a URL without a volume, a volume that is here, and two recoveries at once are refused in one line")
     func refusals() throws {
         try site.shell.run(
-            "mkdir s; berth volume create v -o store=file://$PWD/s >/dev/null; berth mount v m >/dev/null; echo x > m/f; berth umount m; berth stop --all"
+            "mkdir s; berth volume create v -o store=file://$PWD/s >/dev/null; berth mount v m >/dev/null; echo x > m/f; berth umount m; berth stop --all --force"
         )
         let here = try site.shell.attempt("berth volume recover file://$PWD/s/v")
         #expect(here.end == .exited(73) && here.errors.contains("exists here"), "\(here.errors)")
@@ -110,11 +110,11 @@ struct RecoveryTests {
             berth volume dump v -o one 2>&1 | grep -o 'go on with it'; head -c 5000 one > two; head -1 one
             berth volume dump v -o two --resume >/dev/null 2>&1 || echo "another copy"
             ls $HOME/.local/share/berth/volumes/v | grep -c -e dump -e check || true
-            md5sum m/* > sums; berth umount m; berth stop --all >/dev/null; berth volume dump v > three
+            md5sum m/* > sums; berth umount m; berth stop --all --force >/dev/null; berth volume dump v > three
             head -c 5000 three > four; berth volume dump v -o four --resume >/dev/null; cmp three four && echo resumed
             rm -rf $HOME/.local/share/berth/volumes/v/meta.db*
             berth volume load v - < three; berth volume check v --data | grep -o 'v: whole'
-            berth mount v m >/dev/null; md5sum -c --quiet sums && echo same; berth umount m; berth stop --all >/dev/null
+            berth mount v m >/dev/null; md5sum -c --quiet sums && echo same; berth umount m; berth stop --all --force >/dev/null
             berth volume load v three 2>&1 | grep -o 'has metadata already'
             """)
         #expect(
@@ -134,7 +134,7 @@ struct RecoveryTests {
             for v in a b; do
               test $v = a && o="-o store=file://$PWD/s" || o=""
               berth volume create $v $o >/dev/null; berth mount $v m >/dev/null
-              for i in $(seq 50); do echo "file $i" > m/f$i; done; berth umount m; berth stop --all >/dev/null
+              for i in $(seq 50); do echo "file $i" > m/f$i; done; berth umount m; berth stop --all --force >/dev/null
             done
             rm $d/a/meta.db*; head -c 100000 /dev/urandom > $d/b/meta.db
             for n in gone emptied; do

@@ -63,7 +63,7 @@ struct SessionTests {
             "mkdir m2 m/d; berth mount v m2; for m in m m2 m m2; do bash -c '\(load)' - $m & done; wait; berth umount m2",
             timeout: .seconds(110))
         #expect(
-            try volume.site.shell.run("berth umount m; berth stop --all >/dev/null; berth volume check v").contains(
+            try volume.site.shell.run("berth umount m; berth stop --all --force >/dev/null; berth volume check v").contains(
                 "whole"))
     }
 

@@ -110,7 +110,7 @@ struct SnapshotDirectoryTests {
             """
             set -e; mkdir m/.snapshots; echo mine > m/.snapshots/f; berth snapshot create v@s >/dev/null; ls -A m m/.snapshots | xargs
             rm -r m/.snapshots; ls m/.snapshots; berth volume set v snapshot-dir=off | grep snap; sleep 1.1
-            ls m/.snapshots 2>/dev/null || echo hidden; mkdir m/.snapshots; rmdir m/.snapshots; berth umount m; berth stop --all >/dev/null
+            ls m/.snapshots 2>/dev/null || echo hidden; mkdir m/.snapshots; rmdir m/.snapshots; berth umount m; berth stop --all --force >/dev/null
             berth mount v m >/dev/null; ls m/.snapshots 2>/dev/null || echo hidden; berth volume set v snapshot-dir= >/dev/null
             ls m/.snapshots; berth umount m; berth mount v@s m >/dev/null; ls m/.snapshots
             """)

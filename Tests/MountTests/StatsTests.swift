@@ -190,9 +190,9 @@ struct StatsTests {
 
     @Test("logs as JSON name volume, session, runtime and job, and berth log reads both forms")
     func logs() throws {
-        try site.shell.run("berth volume create v; berth mount v m; berth umount m; berth stop --all")
+        try site.shell.run("berth volume create v; berth mount v m; berth umount m; berth stop --all --force")
         try site.shell.run(
-            "export BERTH_LOG_FORMAT=json SLURM_JOB_ID=4711; berth mount v m; berth umount m; berth stop --all")
+            "export BERTH_LOG_FORMAT=json SLURM_JOB_ID=4711; berth mount v m; berth umount m; berth stop --all --force")
         let log = "$HOME/.local/share/berth/logs/v.log"
         #expect(try site.shell.run("grep -c '^{' \(log)") == site.shell.run("berth log v -n 99 | grep -c job=4711"))
         let text = try site.shell.run(

@@ -92,7 +92,7 @@ struct UploadTests {
             timeout: .seconds(100))
         #expect(try site.shell.run("ls \(staging) | grep -c raw || true") == "0")
         try site.shell.run(
-            "berth umount m; berth stop --all; berth volume check v --data | grep whole; berth volume rm v")
+            "berth umount m; berth stop --all --force; berth volume check v --data | grep whole; berth volume rm v")
     }
 
     @Test("umount and stop store what they can by their deadline, say what is left, and a later server sends it")
@@ -103,7 +103,7 @@ struct UploadTests {
             """
             head -c 20000000 /dev/urandom > m/f; md5sum m/f > sum; date +%s%N > begin; berth umount m --timeout 2
             echo $((($(date +%s%N) - $(cat begin)) / 1000000000))
-            berth stop --all --timeout 1 | grep -v plugin
+            berth stop --all --force --timeout 1 | grep -v plugin
             """)
         let lines = left.split(separator: "\n")
         #expect(
@@ -113,8 +113,8 @@ struct UploadTests {
         try proxy.set("")
         let text = try site.shell.run(
             """
-            berth mount v m > /dev/null; md5sum -c sum; berth umount m --timeout 60; berth stop --all --timeout 60 | grep -v plugin
-            berth mount v m > /dev/null; berth sync v --wait --json | head -1 | cut -c1-20; berth umount m; berth stop --all > /dev/null; berth volume rm v
+            berth mount v m > /dev/null; md5sum -c sum; berth umount m --timeout 60; berth stop --all --force --timeout 60 | grep -v plugin
+            berth mount v m > /dev/null; berth sync v --wait --json | head -1 | cut -c1-20; berth umount m; berth stop --all --force > /dev/null; berth volume rm v
             """)
         #expect(
             text
@@ -131,7 +131,7 @@ struct UploadTests {
         let seconds = try site.shell.run(
             """
             head -c 8000000 /dev/urandom > m/f; sync m/f; date +%s%N > begin; berth sync v --wait > /dev/null
-            echo $((($(date +%s%N) - $(cat begin)) / 1000000)); \(variables) berth umount m; \(variables) berth stop --all > /dev/null
+            echo $((($(date +%s%N) - $(cat begin)) / 1000000)); \(variables) berth umount m; \(variables) berth stop --all --force > /dev/null
             """)
         #expect(Int(seconds).map { (2_800...20_000).contains($0) } == true, "\(seconds) ms for 8 MB at 2 MiB/s")
         #expect(try proxy.requests().contains { $0.hasPrefix("PUT \(server.endpoint)/berth/") })

@@ -44,7 +44,7 @@ struct WarmTests {
         #expect(try site.shell.run("cd m; md5sum -c --quiet ../sums && echo same") == "same")
         #expect(try proxy.requests() == [])
         // Also in another process, with nobody mounted.
-        try site.shell.run("berth umount m; berth stop --all; berth warm v --check; berth mount v m")
+        try site.shell.run("berth umount m; berth stop --all --force; berth warm v --check; berth mount v m")
         #expect(try site.shell.run("cd m; md5sum -c --quiet ../sums && echo same") == "same")
         #expect(try proxy.requests().filter { $0.contains("packs") } == [])
         try end()
