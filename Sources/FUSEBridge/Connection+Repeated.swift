@@ -21,7 +21,7 @@ extension Connection {
             return .entry(try held(value))
         case FUSE_CREATE.rawValue: return .created(try held(value), isDirect: isDirect(request))
         case FUSE_SETATTR.rawValue: return .attributes(try fileSystem.attributes(of: inode(header.nodeid)))
-        case FUSE_WRITE.rawValue: return try written(request)
+        case FUSE_WRITE.rawValue: return try written(request, value)
         case FUSE_UNLINK.rawValue, FUSE_RMDIR.rawValue, FUSE_RENAME.rawValue, FUSE_RENAME2.rawValue,
             FUSE_SETXATTR.rawValue, FUSE_REMOVEXATTR.rawValue:
             return .done
@@ -45,13 +45,14 @@ extension Connection {
                 bitPattern: request.loadUnaligned(fromByteOffset: Self.body, as: fuse_create_in.self).flags))
     }
 
-    private func written(_ request: UnsafeRawBufferPointer) throws(Errno) -> Reply? {
+    /// `taken`: the bytes that fitted; 0 where all went over bytes of before.
+    private func written(_ request: UnsafeRawBufferPointer, _ taken: UInt64) throws(Errno) -> Reply? {
         guard request.count >= Self.body + MemoryLayout<fuse_write_in>.size else { return nil }
         let write = request.loadUnaligned(fromByteOffset: Self.body, as: fuse_write_in.self)
         if Int32(bitPattern: write.flags) & O_DSYNC != 0 {
             session.willWait()
             try fileSystem.synchronize()
         }
-        return .written(Int(write.size))
+        return .written(taken > 0 ? Int(min(taken, UInt64(write.size))) : Int(write.size))
     }
 }

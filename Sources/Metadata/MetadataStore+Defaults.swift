@@ -4,6 +4,12 @@ import FileModel
 extension MetadataStore {
     public var remedy: FaultRemedy? { failure == nil ? nil : .repair }
 
+    public func maintenance<Result>(
+        _ body: (any MetadataTransaction) throws(Errno) -> Result
+    ) throws(Errno) -> Result {
+        try transaction(body)
+    }
+
     public func reopen() throws(Errno) -> Set<InodeID> { throw .notSupported }
 
     public func copy(to path: String, prepare: () throws(Errno) -> Void) throws(Errno) { throw .notSupported }

@@ -171,6 +171,12 @@ public protocol MetadataStore: AnyObject, Sendable {
         _ body: (any MetadataTransaction) throws(Errno) -> Result
     ) throws(Errno) -> Result
 
+    /// As `transaction`, for what the request that this thread answers did not ask for: where the process dies, the request
+    /// is not taken to be done because of it.
+    func maintenance<Result>(
+        _ body: (any MetadataTransaction) throws(Errno) -> Result
+    ) throws(Errno) -> Result
+
     /// Makes everything before it one atomic step on disk, so that a crash of this process keeps it.
     /// `prepare` runs first, while no transaction can: what the records name must be safe before them.
     func commit(prepare: () throws(Errno) -> Void) throws(Errno)

@@ -64,6 +64,9 @@ public struct PackRun: Equatable, Sendable {
         self.rawOffset = rawOffset
         self.length = length
     }
+
+    /// Whether it ends within the largest file.
+    var isSound: Bool { fileOffset <= UInt64(Int64.max) - UInt64(length) }
 }
 
 /// The last 64 bytes of a pack:

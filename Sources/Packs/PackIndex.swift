@@ -111,7 +111,7 @@ public struct PackIndex: Equatable, Sendable {
             let run = PackRun(
                 inode: InodeID(rawValue: reader.take(UInt64.self)), fileOffset: reader.take(UInt64.self),
                 rawOffset: reader.take(UInt32.self), length: reader.take(UInt32.self))
-            guard UInt64(run.rawOffset) + UInt64(run.length) <= trailer.rawLength else {
+            guard run.isSound, UInt64(run.rawOffset) + UInt64(run.length) <= trailer.rawLength else {
                 throw .inconsistent("record table")
             }
             runs.append(run)

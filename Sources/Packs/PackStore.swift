@@ -93,6 +93,8 @@ public final class PackStore: @unchecked Sendable {
     var finishedMarks: [PackID] = []
     /// Files were made in staging whose names may not be on disk.
     private var hasNewFiles = false
+    /// Stays until `renew`: a second sync of the directory would succeed and may have written nothing.
+    private var namesFailure: Errno?
     var clock: UInt64 = 0
     var sealer: Sealer?
     var sealing: SealerThreads?
@@ -287,15 +289,25 @@ public final class PackStore: @unchecked Sendable {
         // thread has taken on are safe.
         synchronizing.lock()
         defer { synchronizing.unlock() }
-        let (packs, mustSyncNames) = monitor.withLock {
+        let (packs, mustSyncNames, namesFailure) = monitor.withLock {
             defer { hasNewFiles = false }
-            return (Array(staged.values), hasNewFiles)
+            return (Array(staged.values), hasNewFiles, self.namesFailure)
         }
+        if let namesFailure { throw namesFailure }
         do throws(Errno) {
             for pack in packs { try pack.synchronize() }
-            if mustSyncNames { try AtomicFile.synchronizeDirectory(configuration.stagingDirectory) }
         } catch {
             if mustSyncNames { monitor.withLock { hasNewFiles = true } }
+            throw error
+        }
+        guard mustSyncNames else { return }
+        do throws(Errno) {
+            try AtomicFile.synchronizeDirectory(configuration.stagingDirectory)
+        } catch {
+            monitor.withLock {
+                hasNewFiles = true
+                self.namesFailure = error
+            }
             throw error
         }
     }
@@ -309,6 +321,7 @@ public final class PackStore: @unchecked Sendable {
             try pack.renew(in: configuration.stagingDirectory)
         }
         try AtomicFile.synchronizeDirectory(configuration.stagingDirectory)
+        monitor.withLock { namesFailure = nil }
     }
 
     /// Why the store takes no packs, or nil while it does.

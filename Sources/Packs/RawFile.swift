@@ -68,21 +68,19 @@ final class RawFile: Sendable {
         }
     }
 
-    /// Takes over the first `count` bytes of another file. Where that is shorter, the rest stays a hole.
-    func copy(_ other: RawFile, count: Int) throws(Errno) {
+    /// Takes over the first `count` bytes of another file. Where that is shorter, the rest stays a hole. False where the
+    /// other cannot be read.
+    func copy(_ other: RawFile, count: Int) throws(Errno) -> Bool {
         let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
         defer { chunk.deallocate() }
         let available = min(other.size, count)
         for start in stride(from: 0, to: available, by: chunk.count) {
             let part = UnsafeMutableRawBufferPointer(rebasing: chunk[..<min(chunk.count, available - start)])
-            do {
-                try other.readFully(at: start, into: part)
-            } catch {
-                throw .io
-            }
+            guard (try? other.readFully(at: start, into: part)) != nil else { return false }
             try writeFully(at: start, UnsafeRawBufferPointer(part))
         }
         guard available == count || ftruncate(descriptor, off_t(count)) == 0 else { throw .current }
+        return true
     }
 
     func writeFully(at offset: Int, _ bytes: UnsafeRawBufferPointer) throws(Errno) {

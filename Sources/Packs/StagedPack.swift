@@ -69,7 +69,6 @@ final class StagedPack: @unchecked Sendable {
         // written at once, and it is the writer who hears of it.
         self.buffer = buffer != nil && file.setAside(PackFormat.maximumRawBytes) ? buffer : nil
         self.buffer?.belong(to: id)
-        if !isNew { loadRuns() }
         if !isNew {
             // The process that was killed may have written what is in the page cache alone.
             isDirty = true
@@ -260,12 +259,16 @@ final class StagedPack: @unchecked Sendable {
     // MARK: After a fault of the disk
 
     /// Where bytes may not have reached the disk: writes all of them into a new file in the place of the old one, durably.
-    /// A second sync of the old one would succeed and have written nothing. Nothing is written to the pack meanwhile but
-    /// bytes that no record will name. It takes no more then.
+    /// A second sync of the old one would succeed and have written nothing. The pack takes no more then.
+    ///
+    /// Where the old one cannot be read it stays: what commits name of it was synced before the failure, and reads of the
+    /// rest fail by themselves.
     func renew(in directory: String) throws(Errno) {
         monitor.lock()
         let hasFailed = syncFailure != nil
         isOpen = isOpen && !hasFailed
+        // Who is still writing would write into the old file, and might be recorded after all.
+        while hasFailed && users > 0 { monitor.wait() }
         let (old, buffer, count) = (file, self.buffer, length)
         monitor.unlock()
         guard hasFailed else { return }
@@ -278,7 +281,10 @@ final class StagedPack: @unchecked Sendable {
             if let buffer {
                 try new.writeFully(at: 0, buffer.bytes(0..<count))
             } else {
-                try new.copy(old, count: count)
+                guard try new.copy(old, count: count) else {
+                    unlink(name)
+                    return monitor.withLock { syncFailure = nil }
+                }
             }
             guard fdatasync(descriptor) == 0, rename(name, rawPath) == 0 else { throw .current }
         } catch {
@@ -323,7 +329,7 @@ final class StagedPack: @unchecked Sendable {
             let run = PackRun(
                 inode: InodeID(rawValue: reader.take(UInt64.self)), fileOffset: reader.take(UInt64.self),
                 rawOffset: reader.take(UInt32.self), length: reader.take(UInt32.self))
-            guard Int(run.rawOffset) + Int(run.length) <= length else { continue }
+            guard run.isSound, Int(run.rawOffset) + Int(run.length) <= length else { continue }
             runs.append(run)
         }
         writtenRuns = runs.count

@@ -30,9 +30,11 @@ enum Redo {
     case addForeignObject(ForeignObject, number: UInt64)
     case setSetting(String, to: String)
 
-    /// What the answer to a request needs to be given again: the inode that got a name, or was made.
+    /// What the answer to a request needs to be given again: the inode that got a name, or was made; how many bytes of a
+    /// write were taken.
     var answer: UInt64? {
         switch self {
+        case .replaceExtents(_, _, let extents): extents.reduce(0) { $0 + $1.length }
         case .insert(let inode): inode.id.rawValue
         case .link(_, _, let target): target.rawValue
         default: nil

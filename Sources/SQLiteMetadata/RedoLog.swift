@@ -73,9 +73,10 @@ public final class RedoLog {
         if writer.isFull { truncate() }
     }
 
-    /// The body that ran is over and has changed what it added.
-    func endBody() {
-        let current = slots?.current()
+    /// The body that ran is over and has changed what it added. `isRequest`: it is what the request that this thread
+    /// answers asked for.
+    func endBody(isRequest: Bool) {
+        let current = isRequest ? slots?.current() : nil
         if !isPaused {
             var writer = RedoWriter(memory.base, from: position, limit: memory.byteCount)
             writer.putEnd(

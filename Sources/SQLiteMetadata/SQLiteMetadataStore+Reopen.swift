@@ -57,6 +57,14 @@ extension SQLiteMetadataStore {
         isSettled = true
     }
 
+    /// Under the lock: what a body has changed in the caches after the fault is in nobody's hands, and not lost.
+    func takeBackRefused() throws(Errno) {
+        let lost = lostChanges
+        isSettled = false
+        try settleFault()
+        lostChanges = lost
+    }
+
     /// Under the lock: answers EIO where a page of the database could not be read since the last look.
     @inline(__always)
     func requireSoundReads() throws(Errno) {

@@ -166,18 +166,36 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     public func transaction<Result>(
         _ body: (any MetadataTransaction) throws(Errno) -> Result
     ) throws(Errno) -> Result {
+        try run(isRequest: true, body)
+    }
+
+    public func maintenance<Result>(
+        _ body: (any MetadataTransaction) throws(Errno) -> Result
+    ) throws(Errno) -> Result {
+        try run(isRequest: false, body)
+    }
+
+    private func run<Result>(
+        isRequest: Bool, _ body: (any MetadataTransaction) throws(Errno) -> Result
+    ) throws(Errno) -> Result {
         lock.lock()
         defer { lock.unlock() }
         guard !isClosed, !isAway else { throw .io }
         if current.fault != nil { try settleFault() }
+        let isFaulty = current.fault != nil
         current.changesOfBody = 0
-        do {
+        do throws(Errno) {
             let result = try body(current)
             try requireSoundReads()
-            if current.changesOfBody != 0 { current.log?.endBody() }
+            if current.changesOfBody != 0 {
+                // SQLite takes no changes then, and the caches do.
+                guard !isFaulty else { throw .readOnly }
+                current.log?.endBody(isRequest: isRequest)
+            }
             return result
         } catch {
             current.log?.dropBody()
+            if isFaulty && current.changesOfBody != 0 { try takeBackRefused() }
             // What it answers may come from a page that was not there.
             try requireSoundReads()
             if current.changesOfBody != 0 && current.fault == nil {

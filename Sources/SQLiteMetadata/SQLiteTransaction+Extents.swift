@@ -39,7 +39,9 @@ extension SQLiteTransaction {
             account(new.pack, Int64(new.length))
             added += new.length
         }
-        used.bytes = used.bytes + added - removed
+        // As above where a count is damaged.
+        used.bytes = used.bytes &+ added
+        used.bytes -= min(used.bytes, removed)
         isCounterDirty = true
         return Int64(added) - Int64(removed)
     }

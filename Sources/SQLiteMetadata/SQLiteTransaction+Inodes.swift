@@ -13,7 +13,7 @@ extension SQLiteTransaction {
     }
 
     func touch(_ id: InodeID, accessed: Timestamp) throws(Errno) -> Bool {
-        guard var inode = try inode(id), let state = cache[id]?.state else { return false }
+        guard fault == nil, var inode = try inode(id), let state = cache[id]?.state else { return false }
         inode.accessed = accessed
         guard state == .clean && touchedInodes.count < Self.touchedLimit else {
             let isDirty = state != .touched
@@ -65,7 +65,8 @@ extension SQLiteTransaction {
         if inode.linkCount == 0 { unmarkOrphan(id) }
         try account(from: inode, to: nil)
         cache[id] = nil
-        used.files -= 1
+        // A damaged count is the checker's to report, not a reason to trap.
+        used.files -= used.files > 0 ? 1 : 0
         isCounterDirty = true
     }
 

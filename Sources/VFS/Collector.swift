@@ -98,18 +98,21 @@ final class Collector: @unchecked Sendable {
     /// how many bytes.
     @discardableResult
     func delete(_ unneeded: Set<PackID>, doomed records: [PackRecord]) throws(Errno) -> (packs: Int, bytes: UInt64) {
-        var doomed = records.filter { $0.state == .doomed }
-        let fresh = try metadata.transaction { transaction throws(Errno) in
-            var fresh: [PackRecord] = []
+        let doomed = try metadata.transaction { transaction throws(Errno) in
+            // Of those from before: what something names again is not deleted.
+            var doomed: [PackRecord] = []
+            for record in records where record.state == .doomed {
+                guard let now = try transaction.pack(record.id), now.state == .doomed, !now.isNeeded else { continue }
+                doomed.append(now)
+            }
             for id in unneeded.sorted() {
                 guard var record = try transaction.pack(id), isUnneeded(record) else { continue }
                 record.state = .doomed
                 try transaction.putPack(record)
-                fresh.append(record)
+                doomed.append(record)
             }
-            return fresh
+            return doomed
         }
-        doomed += fresh
         guard !doomed.isEmpty else { return (0, 0) }
         committer.noteChange()
         try committer.synchronize()

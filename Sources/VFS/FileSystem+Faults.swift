@@ -52,12 +52,11 @@ extension FileSystem {
         let inodes: Set<InodeID>
         do {
             try packs.renew()
-            inodes = try metadata.reopen()
+            inodes = try lost.note { () throws(Errno) in try metadata.reopen() }
         } catch {
             // The cause is still there: it has been said.
             return
         }
-        lost.add(inodes)
         announceToAll([.names] + inodes.map { .data($0) })
         hasReportedFailure.store(false, ordering: .releasing)
         let consequence =

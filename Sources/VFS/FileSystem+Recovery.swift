@@ -88,12 +88,14 @@ extension FileSystem {
         let records = try metadata.transaction { transaction throws(Errno) in try transaction.packs() }
         for record in records where record.state == .staged && !packs.isStaged(record.id) {
             if !record.isNeeded {
-                try metadata.transaction { transaction throws(Errno) in try transaction.removePack(record.id) }
+                try settle(record.id) { now, transaction throws(Errno) in
+                    if !now.isNeeded { try transaction.removePack(record.id) }
+                }
                 continue
             }
             do {
                 let (rawLength, storedLength) = try packs.findStored(record.id)
-                try metadata.transaction { transaction throws(Errno) in
+                try settle(record.id) { _, transaction throws(Errno) in
                     try transaction.putPack(
                         PackRecord(
                             id: record.id, state: .stored, rawLength: rawLength, storedLength: storedLength))
@@ -103,6 +105,18 @@ extension FileSystem {
                     "pack \(record.id) is neither in staging nor in the store (\(error)): reads of its "
                         + "\(record.liveBytes) bytes will fail; bring back the staging directory or the store")
             }
+        }
+    }
+}
+
+extension FileSystem {
+    /// A transaction on a pack that is lost still: while others were looked for it may have left staging by itself.
+    private func settle(
+        _ id: PackID, _ body: (PackRecord, any MetadataTransaction) throws(Errno) -> Void
+    ) throws(Errno) {
+        try metadata.maintenance { transaction throws(Errno) in
+            guard let now = try transaction.pack(id), now.state == .staged, !packs.isStaged(id) else { return }
+            try body(now, transaction)
         }
     }
 }

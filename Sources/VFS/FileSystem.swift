@@ -290,7 +290,7 @@ public final class FileSystem: @unchecked Sendable {
     ) throws(Errno) -> Result {
         guard !isSnapshot else { throw .readOnly }
         do {
-            let result = try metadata.transaction(body)
+            let result = try metadata.maintenance(body)
             committer.noteChange()
             return result
         } catch .io {

@@ -7,23 +7,31 @@ import Synchronization
 ///
 /// Invariants
 /// - A file stays here as long as the server runs: a program may have it open for as long.
-final class LostChanges: Sendable {
+// SAFETY: `told` is guarded by `monitor`.
+final class LostChanges: @unchecked Sendable {
     /// Of processes that were told of one file. Past it all are told again.
     private static let processLimit = 1024
 
-    private let told = Mutex<[InodeID: Set<Int32>]>([:])
+    private let monitor = Monitor()
+    private var told: [InodeID: Set<Int32>] = [:]
     private let hasAny = Atomic<Bool>(false)
 
-    func add(_ inodes: Set<InodeID>) {
-        guard !inodes.isEmpty else { return }
-        told.withLock { told in for id in inodes { told[id] = [] } }
-        hasAny.store(true, ordering: .releasing)
+    /// Runs what makes the volume take changes again, and notes what is lost. Nobody is told that a file is durable
+    /// before that is known.
+    func note(_ reopen: () throws(Errno) -> Set<InodeID>) throws(Errno) -> Set<InodeID> {
+        monitor.lock()
+        defer { monitor.unlock() }
+        hasAny.store(true, ordering: .sequentiallyConsistent)
+        defer { hasAny.store(!told.isEmpty, ordering: .releasing) }
+        let inodes = try reopen()
+        for id in inodes { told[id] = [] }
+        return inodes
     }
 
     /// Answers EIO where changes of the file are lost and the process has not been told.
     func check(_ id: InodeID, _ process: Int32) throws(Errno) {
-        guard hasAny.load(ordering: .acquiring) else { return }
-        let isNew = told.withLock { told in
+        guard hasAny.load(ordering: .sequentiallyConsistent) else { return }
+        let isNew = monitor.withLock {
             guard let processes = told[id] else { return false }
             if processes.count >= Self.processLimit { told[id] = [] }
             return told[id]?.insert(process).inserted ?? false

@@ -16,6 +16,8 @@ import Logging
 /// - `kept` holds each name once.
 struct Keeper: ~Copyable {
     private static let restMicroseconds: UInt32 = 1_000_000
+    /// The status of a server that there is none of.
+    private static let notStarted: Int32 = -1
     private static let messageTimeout = Duration.seconds(10)
     /// Sessions, sockets and memory of one server are fewer.
     private static let keptLimit = 256
@@ -53,7 +55,15 @@ struct Keeper: ~Copyable {
         var afterFault = false
         while true {
             let started = ContinuousClock.now
-            let end = try serve(ready, afterFault)
+            let end: ChildEnd
+            do throws(SystemFailure) {
+                end = try serve(ready, afterFault)
+            } catch {
+                guard hasSessions else { throw error }
+                // No process or descriptor to be had, or a program that is being replaced: that passes.
+                logger.error("a server cannot be started", metadata: metadata.merging(["cause": "\(error.message)"]) { $1 })
+                end = .exited(Self.notStarted)
+            }
             ready = nil
             if end == .exited(Handover.restartStatus) {
                 logger.info("the server is replaced", metadata: metadata)
@@ -138,6 +148,8 @@ struct Keeper: ~Copyable {
             }
             if sources[0].revents != 0 {
                 isTalking = take(channel)
+                // With nothing to watch it by, its end is waited for.
+                if !isTalking && watch < 0 { return }
             } else if sources[1].revents != 0 {
                 return
             }

@@ -8,7 +8,8 @@ import VFS
 ///
 /// Invariants
 /// - A snapshot's database is open as long as it has users: sessions that show it, `.snapshots`, a restore.
-// SAFETY: `shown` is guarded by `monitor`; the rest is constant.
+/// - One that is being removed is not open, and is opened by nobody.
+// SAFETY: `shown` and `going` are guarded by `monitor`; the rest is constant.
 final class OpenSnapshots: @unchecked Sendable {
     private struct Shown {
         var fileSystem: FileSystem
@@ -22,6 +23,7 @@ final class OpenSnapshots: @unchecked Sendable {
     private let configuration: FileSystemConfiguration
     private let monitor = Monitor()
     private var shown: [String: Shown] = [:]
+    private var going: Set<String> = []
 
     init(_ volume: String, _ opened: OpenVolume) {
         self.volume = volume
@@ -30,7 +32,14 @@ final class OpenSnapshots: @unchecked Sendable {
         configuration = opened.configuration
     }
 
-    func isOpen(_ name: String) -> Bool { monitor.withLock { shown[name] != nil } }
+    /// Runs the removal of a snapshot, which nobody can open from now on. False where somebody has it open.
+    func remove(_ name: String, _ removal: () throws(SystemFailure) -> Void) throws(SystemFailure) -> Bool {
+        let mayGo = monitor.withLock { shown[name] == nil && going.insert(name).inserted }
+        guard mayGo else { return false }
+        defer { monitor.withLock { _ = going.remove(name) } }
+        try removal()
+        return true
+    }
 
     /// The file system that shows a snapshot. Give it back with `release`.
     func open(_ name: String) throws(SystemFailure) -> FileSystem {
@@ -40,6 +49,7 @@ final class OpenSnapshots: @unchecked Sendable {
             shown[name]?.users += 1
             return found.fileSystem
         }
+        guard !going.contains(name) else { throw Self.missing(name, of: volume) }
         let path: String
         do {
             path = try fileSystem.database(ofSnapshot: name)

@@ -89,13 +89,15 @@ final class SnapshotService: @unchecked Sendable {
 
     private func removeWithdrawn(_ name: String, _ sessions: [Attachment]) throws(SystemFailure) {
         let places = sessions.filter { $0.snapshot == name }.map(\.mountpoint).sorted()
-        guard places.isEmpty, !shown.isOpen(name) else {
+        let isRemoved = try shown.remove(name) { () throws(SystemFailure) in
+            try wording(name) { () throws(Errno) in try fileSystem.removeSnapshot(name) }
+        }
+        guard isRemoved else {
             throw SystemFailure(
                 "snapshot \"\(volume)@\(name)\"",
                 places.isEmpty ? "is being read" : "is mounted at \(places.joined(separator: ", "))",
                 fix: "unmount it first", errno: .busy, status: .temporaryFailure)
         }
-        try wording(name) { () throws(Errno) in try fileSystem.removeSnapshot(name) }
     }
 
     private func restore(
