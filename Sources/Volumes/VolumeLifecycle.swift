@@ -61,7 +61,7 @@ extension MountService {
     public func stopServer(_ volume: VolumePaths, storeSeconds: Double? = nil) throws(SystemFailure) {
         guard let client = try supervisor.running(volume) else { return }
         let process = try client.status().lastProcessID
-        try client.ask(.stop(seconds: storeSeconds), timeout: .seconds(5))
+        try Self.tellToEnd(client, .stop(seconds: storeSeconds), timeout: .seconds(5))
         let patience = Self.closeTimeout + .seconds(storeSeconds ?? 0)
         guard ProcessWatch.waitForEnd(of: process, timeout: patience) else {
             throw SystemFailure(
@@ -82,7 +82,7 @@ extension MountService {
                 fix: "unmount the volume; its next mount starts the new program", errno: .notSupported,
                 status: .unavailable)
         }
-        try client.ask(mending ? .mend : .restart, timeout: .seconds(10))
+        try Self.tellToEnd(client, mending ? .mend : .restart, timeout: .seconds(10))
         let patience = mending ? Self.mendTimeout : Self.closeTimeout
         let deadline = Deadline(after: patience)
         while !deadline.hasPassed {
@@ -99,6 +99,17 @@ extension MountService {
         throw SystemFailure(
             "the server of volume \"\(volume.name)\"", "was not replaced within \(patience)",
             fix: "see \(volume.log)", status: .temporaryFailure)
+    }
+
+    /// A server that ends at once may be gone before its answer is sent.
+    private static func tellToEnd(
+        _ client: ServerClient, _ request: ServerRequest, timeout: Duration
+    ) throws(SystemFailure) {
+        do throws(SystemFailure) {
+            try client.ask(request, timeout: timeout)
+        } catch {
+            guard [Errno(ECONNRESET), Errno(EPIPE)].contains(error.errno) else { throw error }
+        }
     }
 
     static func inUse(_ name: String, _ mountpoints: [String]) -> SystemFailure {

@@ -136,4 +136,43 @@ struct TakeoverTests {
         }
         try first.close()
     }
+
+    /// What the server that follows one that dies now knows of the request 42 of session 7.
+    private func remembered(_ volume: OpenedVolume, _ legacy: VolumeLegacy, _ place: String) throws -> UInt64? {
+        let next = try OpenedVolume(place, epoch: 9, legacy: try Self.die(volume, legacy, place))
+        defer { try? next.close() }
+        let slots = try #require(next.slots)
+        slots.enter()
+        defer { slots.leave() }
+        return [UInt8](repeating: 0, count: 64).withUnsafeBytes {
+            slots.begin(42, of: 7, repeated: $0)
+            return slots.applied()?.value
+        }
+    }
+
+    @Test("a request that had only made room in the trash is not taken to be done, and a short write is known as short")
+    func parts() throws {
+        let directory = TemporaryDirectory()
+        try #require(mkdir("\(directory.path)/v", 0o700) == 0)
+        let legacy = try VolumeLegacy()
+        let trash = TrashSettings(retentionNanoseconds: 3_600_000_000_000, countsInLimits: true, keepsTruncated: false)
+        let volume = try OpenedVolume("\(directory.path)/v", sizeLimit: 10_000, trash: trash, legacy: legacy)
+        try volume.file("old", Array(repeating: 1, count: 6000))
+        try volume.unlink("old")
+        let file = try volume.file("new", Array(repeating: 2, count: 1000))
+        let slots = try #require(volume.slots)
+        slots.enter()
+        defer { slots.leave() }
+        slots.begin(42, of: 7, repeated: nil)
+        // As a write that finds no room begins.
+        _ = try volume.fileSystem.emptyTrash(below: [], before: Timestamp(nanoseconds: .max), after: 0)
+        #expect(try remembered(volume, legacy, "\(directory.path)/w") == nil)
+        let bytes = [UInt8](repeating: 3, count: 20_000)
+        let (_, count) = try bytes.withUnsafeBytes {
+            try volume.fileSystem.writeWhatFits($0, to: file, at: 1000, appends: false, caller: volume.caller)
+        }
+        #expect(count == 9000)
+        #expect(try remembered(volume, legacy, "\(directory.path)/x") == 9000)
+        try volume.close()
+    }
 }
