@@ -28,6 +28,8 @@ enum PackTarget {
         let fromEnd = try? PackIndex(reading: id, from: store)
         let whole = bytes.withUnsafeBytes { try? PackIndex(decoding: id, $0) }
         guard fromEnd == whole else { return "read from its end, the object has other tables than read whole" }
+        let far = whole?.runs.first { $0.fileOffset.addingReportingOverflow(UInt64($0.length)).overflow }
+        if let far { return "the record table names bytes of \(far.inode) past the end of all files" }
         let record = PackRecord(
             id: id, state: .stored, rawLength: UInt64(whole?.rawLength ?? 0), storedLength: UInt64(bytes.count))
         var problems = Problems()

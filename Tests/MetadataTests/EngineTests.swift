@@ -40,6 +40,63 @@ struct EngineTests {
         try store.close()
     }
 
+    @Test("after a fault nothing is acknowledged, also what caches would take, and what was is told to be lost")
+    func faulty() throws {
+        let store = try open()
+        let (first, second) = (InodeID(rawValue: 7), InodeID(rawValue: 8))
+        func setMode(_ id: InodeID) throws {
+            try store.transaction { transaction throws(Errno) in
+                var inode = file(id)
+                inode.permissions = 0o600
+                try transaction.update(inode)
+            }
+        }
+        func modes() throws -> [UInt32?] {
+            try store.transaction { transaction throws(Errno) in
+                _ = try transaction.touch(second, accessed: Timestamp(nanoseconds: 9))
+                return [try transaction.inode(first)?.permissions, try transaction.inode(second)?.permissions]
+            }
+        }
+        try store.transaction { transaction throws(Errno) in
+            for id in [first, second] { try transaction.insert(file(id)) }
+        }
+        try store.commit(prepare: {})
+        try setMode(first)
+        #expect(throws: Errno.io) { try store.commit { () throws(Errno) in throw .io } }
+        for _ in 0..<2 {
+            #expect(throws: Errno.readOnly) { try setMode(second) }
+            #expect(try modes() == [0o644, 0o644])
+        }
+        #expect(try store.reopen() == [first])
+        #expect(store.failure == nil)
+        #expect(try modes() == [0o644, 0o644])
+        try setMode(second)
+        #expect(try modes() == [0o644, 0o600])
+        try store.close()
+    }
+
+    @Test("a count that is damaged traps nobody who deletes")
+    func damagedCounts() throws {
+        var store = try open()
+        let id = InodeID(rawValue: 7)
+        let extent = Extent(fileOffset: 0, length: 100, pack: PackID(epoch: 1, sequence: 1), packOffset: 0)
+        try store.transaction { transaction throws(Errno) in
+            try transaction.putPack(PackRecord(id: extent.pack, state: .staged))
+            try transaction.insert(file(id, size: 100))
+            _ = try transaction.replaceExtents(of: id, in: 0..<100, with: [extent])
+        }
+        try store.close()
+        try Shell.root.run(
+            "sqlite3 '\(directory.path)/meta.db' \"UPDATE quota SET used = 0 WHERE name IN ('files', 'bytes')\"")
+        store = try open()
+        try store.transaction { transaction throws(Errno) in
+            #expect(try transaction.replaceExtents(of: id, in: 0..<100, with: []) == -100)
+            try transaction.remove(id)
+            #expect(try transaction.usage() == Usage(files: 0, bytes: 0))
+        }
+        try store.close()
+    }
+
     @Test("an orphan that got a name and lost it again between two commits leaves no mark when it goes")
     func orphanMarks() throws {
         let store = try open()

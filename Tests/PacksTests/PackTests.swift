@@ -119,6 +119,17 @@ struct PackTests {
         }
     }
 
+    @Test("a record table that names bytes past the largest file is damage, though its checksum is right")
+    func farRun() {
+        let far = PackRun(inode: InodeID(rawValue: 2), fileOffset: .max - 3, rawOffset: 0, length: 5)
+        let object = [UInt8](repeating: 1, count: 11).withUnsafeBytes {
+            PackEncoder(compression: .none).encode(id, $0, runs: [far])
+        }
+        #expect(throws: PackDamage.inconsistent("record table")) {
+            try object.withUnsafeBytes { try PackIndex(decoding: id, $0) }
+        }
+    }
+
     @Test("every truncation is found, and so is an object with more behind it")
     func truncated() {
         let object = encode(Array(repeating: 5, count: 1000), .zstd)
