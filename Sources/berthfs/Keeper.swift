@@ -61,7 +61,8 @@ struct Keeper: ~Copyable {
             } catch {
                 guard hasSessions else { throw error }
                 // No process or descriptor to be had, or a program that is being replaced: that passes.
-                logger.error("a server cannot be started", metadata: metadata.merging(["cause": "\(error.message)"]) { $1 })
+                logger.error(
+                    "a server cannot be started", metadata: metadata.merging(["cause": "\(error.message)"]) { $1 })
                 end = .exited(Self.notStarted)
             }
             ready = nil

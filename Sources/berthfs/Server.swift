@@ -129,7 +129,8 @@ final class Server: @unchecked Sendable {
         }
         guard fileSystem.mayHandOver else {
             throw SystemFailure(
-                "volume \"\(volume)\"", "cannot be handed over while it is mounted: its disk lost what programs were shown",
+                "volume \"\(volume)\"",
+                "cannot be handed over while it is mounted: its disk lost what programs were shown",
                 fix: "unmount it, and mount it again", errno: .io, status: .dataError)
         }
         monitor.lock()

@@ -103,7 +103,9 @@ struct VolumeCacheTests {
         // By another process, which has proved nothing yet.
         #expect(try shell("\(flip); \(again); md5sum -c --quiet sums && echo same") == "same")
         #expect(
-            try shell("berth umount m; berth stop --all --force >/dev/null; berth volume check v --data | grep -c whole") == "1"
+            try shell(
+                "berth umount m; berth stop --all --force >/dev/null; berth volume check v --data | grep -c whole")
+                == "1"
         )
     }
 

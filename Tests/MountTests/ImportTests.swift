@@ -109,7 +109,8 @@ struct ImportTests {
         try proxy.set("")
         #expect(
             try site.shell.run(
-                "berth umount m; berth stop --all --force >out; berth mount v m >/dev/null; diff -r src m/b && echo same")
+                "berth umount m; berth stop --all --force >out; berth mount v m >/dev/null; diff -r src m/b && echo same"
+            )
                 == "same")
         #expect(try proxy.requests().filter { $0.contains("GET") } == [])
         #expect(try site.shell.attempt("berth evict v:/b/large; berth warm v --check >out").end == .exited(75))

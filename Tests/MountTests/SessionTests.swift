@@ -63,8 +63,9 @@ struct SessionTests {
             "mkdir m2 m/d; berth mount v m2; for m in m m2 m m2; do bash -c '\(load)' - $m & done; wait; berth umount m2",
             timeout: .seconds(110))
         #expect(
-            try volume.site.shell.run("berth umount m; berth stop --all --force >/dev/null; berth volume check v").contains(
-                "whole"))
+            try volume.site.shell.run("berth umount m; berth stop --all --force >/dev/null; berth volume check v")
+                .contains(
+                    "whole"))
     }
 
     @Test("a second mount sees each change within a second, and nothing older after it")

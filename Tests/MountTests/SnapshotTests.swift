@@ -82,7 +82,8 @@ struct SnapshotMountTests {
         try site.shell.run(
             "set -e; rm m/*; berth gc v; berth umount m; rm -r $HOME/.cache/berth; cd c; sed s,m/a,a, ../sum | md5sum -c; md5sum a copy"
         )
-        try site.shell.run("set -e; berth umount c; berth stop --all --force; berth mount w c; cat c/own; berth umount c")
+        try site.shell.run(
+            "set -e; berth umount c; berth stop --all --force; berth mount w c; cat c/own; berth umount c")
         #expect(try site.shell.run("berth volume check w --data").contains("w: whole"))
         #expect(try site.shell.run("berth volume check v --data").contains("v: whole"))
         try site.shell.run("berth snapshot create w@one && berth clone w@one x")

@@ -70,7 +70,8 @@ struct SpaceTests {
         try site.shell.run("cd m; echo a > f; rm f; berth trash ls v | tail -n +2 | wc -l | grep -x 0")
         #expect(try site.shell.run("berth volume set v trash=3d trash-truncate=on").contains("trash=3d"))
         try site.shell.run("cd m; echo a > f; : > f; rm f; berth trash ls v | tail -n +2 | wc -l | grep -x 1")
-        try site.shell.run("berth umount m; berth stop --all --force; berth trash restore v:/f; berth mount v m; grep a m/f")
+        try site.shell.run(
+            "berth umount m; berth stop --all --force; berth trash restore v:/f; berth mount v m; grep a m/f")
         #expect(try site.shell.attempt("berth volume set v size=5G").errors.contains("is not one that can be changed"))
         #expect(try site.shell.attempt("berth volume set v trash=soon").errors.contains("is not a time"))
         #expect(try site.shell.run("berth volume inspect v").contains("3d"))

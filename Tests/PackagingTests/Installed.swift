@@ -62,7 +62,8 @@ final class Installed: Sendable {
         shell.wrapper = ["unshare", "--mount", "--propagation", "private"]
         defer { endPauseProcess(runtime) }
         return try shell.attempt(
-            "mkdir -m 0700 x t; demo/demo.sh '\(programs)'; status=$?; berth stop --all --force >/dev/null; exit $status")
+            "mkdir -m 0700 x t; demo/demo.sh '\(programs)'; status=$?; berth stop --all --force >/dev/null; exit $status"
+        )
     }
 
     /// The one that podman left, known by the file in our own directory.
