@@ -75,7 +75,7 @@ create() {
     curl -sS -o /dev/null -w '%{http_code}' --aws-sigv4 aws:amz:us-east-1:s3 --user AKIABERTHTEST:berth-test-secret \
         -X PUT "http://127.0.0.1:$s3/$1" 2>/dev/null
 }
-for _ in $(seq 300); do
+for _ in $(seq 2400); do
     kill -0 "$pid" 2>/dev/null || { tail -n 5 "$directory/server.log" >&2; exit 69; }
     case $(create berth || true) in
     200 | 409) create readable > /dev/null || true; cat "$directory/endpoint"; exit 0 ;;

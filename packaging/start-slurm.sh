@@ -106,8 +106,8 @@ munged --key-file="$directory/key/munge.key" --socket="$directory/munge/socket" 
 export SLURM_CONF=$directory/slurm.conf
 slurmctld -c -f "$SLURM_CONF" >/dev/null 2>&1 || give_up "slurmctld does not start"
 slurmd -f "$SLURM_CONF" >/dev/null 2>&1 || give_up "slurmd does not start"
-for _ in $(seq 150); do
+for _ in $(seq 1200); do
     if [ "$(timeout 5 sinfo -h -o %t 2>/dev/null)" = idle ]; then echo "$SLURM_CONF"; exit 0; fi
     sleep 0.1
 done
-give_up "the node is not idle after 15 s"
+give_up "the node is not idle after two minutes"

@@ -28,9 +28,9 @@ final class ReadFailures: @unchecked Sendable {
         var part = VolumeFault.Part.store
         var mayPass = false
         switch failure {
-        case .store(.failed(let errno, let cause)):
+        case .store(.failed(_, let cause)):
             words = cause
-            kind = "\(errno)"
+            kind = cause
             mayPass = true
         case .store, .damage:
             words = "its pack \(failure); run `berth volume check --data`"

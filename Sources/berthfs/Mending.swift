@@ -79,7 +79,9 @@ struct Mending {
     }
 
     private static func damageBeyondMending(_ paths: VolumePaths, _ site: SitePaths) throws(SystemFailure) -> String? {
-        if try MissingMetadata.isBlank(paths) { return "it is gone" }
+        // Its server has the file locked, and may go on with one that has no name any more.
+        var status = stat()
+        guard stat(paths.database, &status) == 0, status.st_size > 0 else { return "it is gone" }
         var look = try MetadataLook.take(paths, site, purpose: "check")
         defer { look.remove() }
         return try VolumeRepair.look(look.path).damage

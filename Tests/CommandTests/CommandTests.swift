@@ -106,7 +106,7 @@ struct CommandTests {
         let site = try UserSite()
         try site.shell.run("berth volume create a")
         let text = try site.shell.run(
-            "berthfs a m -f & pid=$!; for i in $(seq 100); do mountpoint -q m && break; sleep 0.1; done; echo x > m/f; cat m/f; kill $pid; wait $pid; mountpoint -q m || echo unmounted"
+            "berthfs a m -f & pid=$!; for i in $(seq 600); do mountpoint -q m && break; sleep 0.1; done; echo x > m/f; cat m/f; kill $pid; wait $pid; mountpoint -q m || echo unmounted"
         )
         #expect(text == "x\nunmounted")
     }

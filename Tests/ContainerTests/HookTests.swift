@@ -17,10 +17,10 @@ struct HookTests {
             find $R -mindepth 2 | sed 's/^/file /'
         }
         nothing_left() {
-            SECONDS=0; while [ $SECONDS -lt 25 ]; do [ -z "$(left)" ] && return 0; sleep 0.1; done
+            SECONDS=0; while [ $SECONDS -lt 120 ]; do [ -z "$(left)" ] && return 0; sleep 0.1; done
             echo "LEFT: $(left | xargs)"
         }
-        wait_for() { for i in $(seq 100); do eval "$1" && return 0; sleep 0.1; done; echo "NOT WITHIN 10 s: $1"; }
+        wait_for() { for i in $(seq 600); do eval "$1" && return 0; sleep 0.1; done; echo "NOT WITHIN 60 s: $1"; }
 
         """
     static let impatient = "session-idle = 1s\nserver-idle = 1s"
@@ -96,7 +96,7 @@ struct HookTests {
                 $RUN --annotation berth.volume=data $H -n -E 9 /data/lock true || echo "held for a hook's container $?"
                 podman volume create --driver berth data >/dev/null
                 $RUN -v data:/data $H -n -E 9 /data/lock true || echo "held for -v $?"
-                berth status --json | grep -c '"session"'
+                for i in $(seq 600); do n=$(berth status --json | grep -c '"session"' || true); [ "$n" = 1 ] && break; sleep 0.1; done; echo $n
                 podman rm -f -t 0 one >/dev/null; nothing_left
                 """)
         #expect(text == "lines=300\nfree\nheld for a hook's container 9\nheld for -v 9\n1")

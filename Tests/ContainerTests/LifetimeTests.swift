@@ -110,6 +110,7 @@ struct LifetimeTests {
             podman exec -d one sh -c 'i=0; while [ ! -e /data/stop ]; do i=$((i + 1)); echo $i >> /data/log || echo $i >> /tmp/lost; done; echo $i > /data/count; touch /data/over' >/dev/null
             wait_for 'podman exec one test -s /data/log'
             for i in 1 2 3 4 5 6; do
+              for t in $(seq 600); do [ -n "$(server)" ] && break; sleep 0.1; done
               if [ $((i % 2)) = 0 ]; then berth restart data >/dev/null || echo WRONG; else kill -9 $(server); fi
               sleep 1.3
             done
@@ -122,7 +123,7 @@ struct LifetimeTests {
     func wholeServerKilled(way: Way) throws {
         try expectRecovery(
             way,
-            "kill -9 $(keeper) $(server); podman exec one ls /data/new 2>&1 | grep -q 'not connected\\|abort' || echo WRONG"
+            "kill -9 $(keeper) $(server); podman exec one ls /data/new 2>&1 | grep -q 'not connected\\|abort' || echo WRONG; for i in $(seq 200); do $RUN $V $IMAGE true 2>/dev/null && break; sleep 0.2; done"
         )
     }
 
@@ -195,7 +196,7 @@ struct LifetimeTests {
 
     @Test("an idle volume stays mounted for the time the user set, and a setting that means nothing is refused")
     func idle() throws {
-        let host = try PodmanHost(settings: "session-idle = 4s # warm\nserver-idle = 0")
+        let host = try PodmanHost(settings: "session-idle = 12s # warm\nserver-idle = 0")
         let text = try host.run(
             HookTests.helpers + """
                 berth volume create data -o path=/data >/dev/null

@@ -74,11 +74,11 @@ final class PodmanHost: Sendable {
 
         """
 
-    func attempt(_ script: String, timeout: Duration = .seconds(180)) throws -> Outcome {
+    func attempt(_ script: String, timeout: Duration = .seconds(600)) throws -> Outcome {
         try shell.attempt(preamble + script, timeout: timeout)
     }
 
-    func run(_ script: String, timeout: Duration = .seconds(180)) throws -> String {
+    func run(_ script: String, timeout: Duration = .seconds(600)) throws -> String {
         try shell.run(preamble + "set -e\n" + script, timeout: timeout)
     }
 }

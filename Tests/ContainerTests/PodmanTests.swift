@@ -76,7 +76,7 @@ struct PodmanTests {
             """
             podman volume create --driver berth -o size=100M data >/dev/null
             podman run -d --name one --runtime \(host.machine.runtime) --network none -v data:/data $IMAGE sh -c 'echo $$ >> /data/pids; sleep 1000' >/dev/null
-            started() { for i in $(seq 100); do [ "$(podman exec one sh -c 'wc -l < /data/pids' 2>/dev/null)" = $1 ] && break; sleep 0.1; done; }
+            started() { for i in $(seq 600); do [ "$(podman exec one sh -c 'wc -l < /data/pids' 2>/dev/null)" = $1 ] && break; sleep 0.1; done; }
             started 1; podman stop -t 0 one >/dev/null; podman start one >/dev/null; started 2
             podman exec one sh -c 'wc -l < /data/pids; df -m /data | tail -1 | tr -s " " | cut -d" " -f2'
             podman volume rm data 2>&1 | grep -c 'being used' || true
@@ -119,7 +119,7 @@ struct PodmanTests {
               volumes: [{name: v, persistentVolumeClaim: {claimName: claim}}]
             END
             podman --runtime \(host.machine.runtime) kube play pod.yaml >/dev/null
-            for i in $(seq 100); do podman exec pod-c /bin/cat /data/f 2>/dev/null && break; sleep 0.1; done
+            for i in $(seq 600); do podman exec pod-c /bin/cat /data/f 2>/dev/null && break; sleep 0.1; done
             podman --runtime \(host.machine.runtime) kube down pod.yaml >/dev/null 2>&1
             podman volume ls -q
             $RUN -v claim:/data $IMAGE cat /data/f
@@ -158,7 +158,7 @@ struct PodmanTests {
             sleep 0.3
             kill -9 $(berth status --json | grep -E '"(keeper|server)"' | head -2 | tr -dc '0-9\\n')
             podman exec one cat /data/f 2>&1 | grep -c 'not connected\\|abort' || true
-            for i in $(seq 100); do $RUN -v data:/data $IMAGE cat /data/f 2>/dev/null && break; sleep 0.2; done
+            for i in $(seq 600); do $RUN -v data:/data $IMAGE cat /data/f 2>/dev/null && break; sleep 0.2; done
             podman rm -f -t 0 one >/dev/null
             """)
         #expect(text == "1\nkept")

@@ -62,7 +62,7 @@ struct RefusalTests {
             berth serve --detach >/dev/null
             podman run -d --name one --runtime runc --network none -v data:/data $IMAGE sleep 1000 >/dev/null || exit 96
             \(LifetimeTests.lostNamespaces)
-            for i in $(seq 100); do berth status | grep -q /mnt/ || break; sleep 0.1; done
+            for i in $(seq 600); do berth status | grep -q /mnt/ || break; sleep 0.1; done
             berth stop --all --force >/dev/null; chmod 000 $volume/store; berth serve --detach >/dev/null
             \(LifetimeTests.newNamespaces)
             podman volume inspect data | grep -q '"MountCount": 1' || exit 95

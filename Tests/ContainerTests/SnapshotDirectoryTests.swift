@@ -15,8 +15,8 @@ struct SnapshotDirectoryTests {
             podman exec long sh -c 'rm /data/g; echo two > /data/d/f; ls -A /data; cat /data/.snapshots/monday/d/f /data/.snapshots/monday/g'
             podman exec long sh -c 'cp /data/.snapshots/monday/g /data/g; stat -c %u:%g /data/.snapshots/monday/g; rm /data/.snapshots/monday/g 2>&1 | grep -o Read-only'
             podman exec --user 1000 long sh -c 'cat /data/.snapshots/monday/d/f; echo u > /data/d/u'
-            berth snapshot create data@tuesday >/dev/null; podman exec long sh -c 'for i in $(seq 100); do [ -e /data/.snapshots/tuesday ] && break; sleep 0.1; done; ls /data/.snapshots; stat -c %u /data/.snapshots/tuesday/d/u'
-            berth snapshot rm data@monday >/dev/null; for i in $(seq 100); do [ "$(podman exec long ls /data/.snapshots)" = tuesday ] && break; sleep 0.1; done; podman exec long ls /data/.snapshots
+            berth snapshot create data@tuesday >/dev/null; podman exec long sh -c 'for i in $(seq 600); do [ -e /data/.snapshots/tuesday ] && break; sleep 0.1; done; ls /data/.snapshots; stat -c %u /data/.snapshots/tuesday/d/u'
+            berth snapshot rm data@monday >/dev/null; for i in $(seq 600); do [ "$(podman exec long ls /data/.snapshots)" = tuesday ] && break; sleep 0.1; done; podman exec long ls /data/.snapshots
             podman rm -f -t 0 long >/dev/null; podman volume rm data >/dev/null
             """)
         #expect(

@@ -46,7 +46,7 @@ struct BucketTests {
             berth mount v m >/dev/null; md5sum -c --quiet sums && echo same
             rm m/large; mv m/f1 m/g; berth umount m; berth mount v m >/dev/null; ls m | wc -l; berth umount m
             berth volume inspect v | grep '^store'; test "$(du -s c/v | cut -f1)" -lt 70000
-            berth volume rm v; berth volume create v \(options()); berth mount v m >/dev/null; ls m | wc -l; berth umount m
+            berth stop --all --force >/dev/null; berth volume rm v; berth volume create v \(options()); berth mount v m >/dev/null; ls m | wc -l; berth umount m
             """)
         #expect(text.hasPrefix("1\nsame\n500\nstore "), "\(text)")
         #expect(text.hasSuffix("\nv\nv\n0"), "a bucket that was not cleared would refuse the new volume")
@@ -73,7 +73,7 @@ struct BucketTests {
         try site.shell.run("berth umount m; berth volume create d; \(keys) berth mount d m")
         guard let other = try site.server(of: "d") else { throw TestFailure("no server") }
         #expect(try site.shell.attempt("grep -c AWS_ /proc/\(other)/environ").output == "0\n")
-        try site.shell.run("berth umount m; \(keys) berth volume rm v d")
+        try site.shell.run("berth umount m; berth stop --all --force >/dev/null; \(keys) berth volume rm v d")
     }
 
     @Test("a bucket that refuses is named when the volume is made, and nothing is left of the volume")
@@ -118,7 +118,8 @@ struct BucketTests {
             """
             berth volume create v \(options(proxy.endpoint)) -o ca-file=\(proxy.certificates); berth mount v m > /dev/null
             head -c 40000000 /dev/urandom > m/f; md5sum m/f > sums; berth umount m; berth stop --all --force > /dev/null
-            rm -rf $HOME/.cache/berth/v; berth mount v m > /dev/null; md5sum -c sums; berth umount m; berth volume rm v
+            rm -rf $HOME/.cache/berth/v; berth mount v m > /dev/null; md5sum -c sums; berth umount m
+            berth stop --all --force >/dev/null; berth volume rm v
             """)
         #expect(text == "v\nm/f: OK\nv")
     }
@@ -143,7 +144,7 @@ struct BucketTests {
         #expect(try site.shell.run("berth volume check v --data").contains("v: whole"))
         #expect(
             try site.shell.run("berth mount v m; md5sum -c --quiet sums && echo same; berth umount m").contains("same"))
-        try site.shell.run("berth volume rm v")
+        try site.shell.run("berth stop --all --force; berth volume rm v")
     }
 
     @Test("a server that is down holds up neither readers nor writers, and all is stored once it is back")

@@ -41,8 +41,8 @@ struct VolumeCacheTests {
             berth umount m; berth stop --all --force >/dev/null; chmod 770 node
             berth mount v m 2>&1 || echo "status $?"; chmod 700 node; berth mount v m >/dev/null; md5sum -c --quiet sums
             berth volume set v cache-dir=$PWD/new 2>&1 || echo "status $?"; berth umount m
-            berth volume set v cache-dir=$PWD/new; ls last node; berth mount v m >/dev/null; ls new; berth umount m
-            berth volume rm v; ls new
+            berth stop --all --force >/dev/null; berth volume set v cache-dir=$PWD/new; ls last node; berth mount v m >/dev/null; ls new; berth umount m
+            berth stop --all --force >/dev/null; berth volume rm v; ls new
             """)
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
         #expect(lines[0] == "v" && lines[1] == "1")
@@ -120,7 +120,7 @@ struct VolumeCacheTests {
             rm -rf $HOME/.cache/berth/v; \(dropPages); md5sum -c --quiet sums && echo same
             for f in a b c d; do head -c 20000000 /dev/urandom > m/$f/g; done; md5sum m/*/* > sums
             rm -rf $HOME/.cache/berth; berth sync v --wait >/dev/null; \(dropPages); md5sum -c --quiet sums && echo same
-            for i in $(seq 150); do [ -d $HOME/.cache/berth/v ] && break; sleep 0.1; done
+            for i in $(seq 600); do [ -d $HOME/.cache/berth/v ] && break; sleep 0.1; done
             berth warm v >/dev/null; berth warm v --check >/dev/null && ls $HOME/.cache/berth; n=$(grep -c 'was removed' \(log)); [ $n -ge 1 ] && [ $n -le 2 ] && echo said
             \(again); md5sum -c --quiet sums && echo same
             """)
@@ -168,11 +168,11 @@ struct VolumeCacheTests {
             berth setup --cache-total 1G --free-space 0 >/dev/null || true; grep -c . $HOME/.config/berth/berth.conf
             berth volume set v cache-size=64M
             size() { du -sm $HOME/.cache/berth/v | cut -f1; }
-            for i in $(seq 150); do [ $(size) -lt 70 ] && break; sleep 0.1; done; [ $(size) -lt 70 ] && echo shrunk
+            for i in $(seq 600); do [ $(size) -lt 70 ] && break; sleep 0.1; done; [ $(size) -lt 70 ] && echo shrunk
             berth volume create w -o cache-size=960M -o store=file://$PWD/s >/dev/null; mkdir m2; berth mount w m2 >/dev/null
-            for i in $(seq 150); do berth cache ls v --json | grep -q '"limit" : 67108864' && break; sleep 0.1; done
+            for i in $(seq 600); do berth cache ls v --json | grep -q '"limit" : 67108864' && break; sleep 0.1; done
             berth volume set w cache-size=2G >/dev/null
-            for i in $(seq 150); do berth cache ls v --json | grep -q '"limit" : 67108864' || break; sleep 0.1; done
+            for i in $(seq 600); do berth cache ls v --json | grep -q '"limit" : 67108864' || break; sleep 0.1; done
             berth cache ls --json | grep '"limit"'; berth umount m2; md5sum -c --quiet sums && echo same
             """)
         let lines = text.split(separator: "\n").map(String.init)

@@ -34,7 +34,7 @@ struct CrashTests {
             let server = try site.wholeServer(of: "v")
             try site.shell.run(
                 "(\(Self.load)) >/dev/null 2>&1 & sleep \(wait); kill -9 \(server); wait; while kill -0 \(server) 2>/dev/null; do sleep 0.02; done; berth umount --lazy m",
-                timeout: .seconds(60))
+                timeout: .seconds(600))
             #expect(try site.shell.run("berth volume check v --data").contains("v: whole"), note)
             try site.shell.run("berth mount v m")
             // All that was fsynced and not removed since is there with its content.

@@ -37,10 +37,10 @@ struct FullDiskTests {
             grep -o 'No space left on device' errors | sort -u; [ $(wc -l < sums) -gt 20 ] && echo filled
             md5sum -c --quiet sums && echo kept; mkdir m/d 2>&1 | grep -o 'No space' ; cat m/f1 > /dev/null && echo readable
             rm m/f? && echo removed; chmod 700 s
-            for t in $(seq 300); do sleep 0.1; echo x > m/again 2>/dev/null && break; done; cat m/again
+            for t in $(seq 600); do sleep 0.1; echo x > m/again 2>/dev/null && break; done; cat m/again
             sed -i '/m.f.$/d' sums; md5sum -c --quiet sums && echo kept; berth umount m; berth stop --all --force >/dev/null
             berth volume check v --data | grep -o 'v: whole'
-            """, timeout: .seconds(110))
+            """, timeout: .seconds(600))
         #expect(
             text == "No space left on device\nfilled\nkept\nNo space\nreadable\nremoved\nx\nkept\nv: whole", "\(text)")
     }
@@ -70,7 +70,7 @@ struct FullDiskTests {
             """
             berth volume create v -o store=file://\(store) -o compression=none >/dev/null; berth mount v m >/dev/null
             for i in $(seq 60); do head -c 1000000 /dev/urandom > m/f$i; done; sync m/f1; md5sum m/f* > sums
-            for t in $(seq 200); do sleep 0.1; grep -qs 'takes no packs' $HOME/.local/share/berth/logs/v.log && break; done
+            for t in $(seq 600); do sleep 0.1; grep -qs 'takes no packs' $HOME/.local/share/berth/logs/v.log && break; done
             grep -q 'No space left' $HOME/.local/share/berth/logs/v.log; md5sum -c --quiet sums
             """)
         try remount(store, "size=200m")
@@ -79,7 +79,7 @@ struct FullDiskTests {
             berth sync v --wait --timeout 60 >/dev/null && echo stored; md5sum -c --quiet sums && echo same
             berth umount m; berth stop --all --force >/dev/null; berth volume check v --data | grep -o 'v: whole.*packs'
             grep -c 'takes no packs' $HOME/.local/share/berth/logs/v.log
-            """, timeout: .seconds(100))
+            """, timeout: .seconds(600))
         #expect(text.hasPrefix("stored\nsame\nv: whole"), "\(text)")
     }
 }

@@ -14,7 +14,7 @@ struct ImportTests {
     }
 
     private func end() throws {
-        try site.shell.run("berth umount m 2>/dev/null; berth volume rm v || { sleep 3; berth volume rm v; }")
+        try site.shell.run("berth umount m 2>/dev/null; berth stop --all --force >/dev/null; berth volume rm v")
     }
 
     private func giveKeys() throws {

@@ -17,7 +17,7 @@ struct KillTests {
             FaultTests.functions + """
                 mkdir s; echo 0 > clock; berth volume create v -o store=file://$PWD/s -o trash=3d >/dev/null
                 BERTH_TEST_CLOCK=$PWD/clock LD_PRELOAD='\(clock)' berthfs serve v </dev/null >/dev/null 2>&1 &
-                for t in $(seq 50); do berth status | grep -q 'v  pid' && break; sleep 0.1; done; berth mount v m >/dev/null
+                for t in $(seq 600); do berth status | grep -q 'v  pid' && break; sleep 0.1; done; berth mount v m >/dev/null
                 echo gone > m/gone; sleep 2.2; rm m/gone; sync m
                 for jump in 86400 31536000 -86400; do echo $jump > clock; sleep 6; berth trash ls v | grep -c /gone; timeout 10 sync m && echo x > m/at$jump; done
                 echo $(( ($(stat -c %Y m/at86400) - $(date +%s) + 3600) / 86400 )) $(( ($(stat -c %Y m/at31536000) - $(date +%s) + 3600) / 86400 ))
@@ -59,8 +59,8 @@ struct KillTests {
         #expect(killed != "oom_kill 0", "\(killed)")
         let text = try site.shell.run(
             """
-            before=$(cat written); for t in $(seq 300); do [ "$(cat written)" -gt $((before + 20)) ] && break; sleep 0.1; done
-            touch stop; for t in $(seq 100); do [ -e ended ] && break; sleep 0.1; done; cat failed 2>/dev/null
+            before=$(cat written); for t in $(seq 600); do [ "$(cat written)" -gt $((before + 20)) ] && break; sleep 0.1; done
+            touch stop; for t in $(seq 600); do [ -e ended ] && break; sleep 0.1; done; cat failed 2>/dev/null
             last=$(cat written); [ $last -gt $before ] && echo "went on"; [ $(ls m | wc -l) -eq $last ] && echo all
             for i in $(seq $last); do [ "$(cat m/n$i)" = $i ] || echo bad $i; done
             berth umount m; berth stop --all --force >/dev/null; berth volume check v --data | grep -o 'v: whole'

@@ -61,7 +61,7 @@ struct SessionTests {
             """
         try volume.site.shell.run(
             "mkdir m2 m/d; berth mount v m2; for m in m m2 m m2; do bash -c '\(load)' - $m & done; wait; berth umount m2",
-            timeout: .seconds(110))
+            timeout: .seconds(600))
         #expect(
             try volume.site.shell.run("berth umount m; berth stop --all --force >/dev/null; berth volume check v")
                 .contains(
@@ -99,9 +99,9 @@ struct SessionTests {
             """
             for m in m m2 m m2 m m2; do timeout -s KILL 40 bash -c '\(load)' - $m & done
             sleep 2; kill -TERM \(server)
-            for t in $(seq 150); do kill -0 \(server) 2>/dev/null || break; sleep 0.1; done
+            for t in $(seq 600); do kill -0 \(server) 2>/dev/null || break; sleep 0.1; done
             ! kill -0 \(server) 2>/dev/null; status=$?
             berth umount --lazy m; berth umount --lazy m2; wait; exit $status
-            """, timeout: .seconds(90))
+            """, timeout: .seconds(600))
     }
 }

@@ -35,7 +35,7 @@ struct SnapshotDirectoryTests {
             cp m/.snapshots/monday/d/6 m/d/6; cp -a m/.snapshots/monday/large m/large; md5sum < m/large | cmp - sum; cat m/d/6
             tar -cf - -C m/.snapshots/monday d | tar -xf - -C kept; diff -r kept/d m/.snapshots/monday/d && echo copied
             rm m/d/7; berth snapshot create v@tuesday >/dev/null
-            for i in $(seq 100); do [ -e m/.snapshots/tuesday ] && break; sleep 0.1; done; ls m/.snapshots; ls m/.snapshots/tuesday/d/7 2>/dev/null || echo gone
+            for i in $(seq 600); do [ -e m/.snapshots/tuesday ] && break; sleep 0.1; done; ls m/.snapshots; ls m/.snapshots/tuesday/d/7 2>/dev/null || echo gone
             stat -c %A m/.snapshots; cd m/.snapshots/monday/d; pwd -P | grep -o 'm/.snap.*'; cd ../../..; pwd -P | grep -o 'm$'
             """)
         #expect(

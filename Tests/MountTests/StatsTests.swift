@@ -89,7 +89,7 @@ struct StatsTests {
         #expect(try store("[\"requests\"][\"put\"][\"errors\"]") == 2 && store("[\"retries\"]") == 2)
         #expect(try count("[\"packs\"][\"missedFrames\"]") > 0)
         #expect(try count("[\"packs\"][\"fetchedBytes\"]") >= 40_000_000)
-        try site.shell.run("berth umount m2; berth volume rm v || { sleep 3; berth volume rm v; }")
+        try site.shell.run("berth umount m2; berth stop --all --force >/dev/null; berth volume rm v")
     }
 
     @Test("lines go on as often as was asked for, a terminal gets a picture, and no server is started for it")
@@ -102,7 +102,7 @@ struct StatsTests {
         #expect(try site.shell.attempt("berth stats none").end == .exited(66))
         try site.shell.run("berth mount v m")
         let lines = try site.shell.run(
-            "{ sleep 0.5; for i in $(seq 50); do echo $i > m/$i; done; } & berth stats v --interval 1 --count 2; wait"
+            "{ while [ ! -e over ]; do echo x > m/x; done; } & berth stats v --interval 1 --count 2; touch over; wait"
         ).split(separator: "\n")
         #expect(lines.count == 2 && lines.allSatisfy { $0.contains("Z v: requests ") && $0.contains("p99.9") })
         #expect(lines.last?.contains("requests 0/s") == false, "\(lines)")
@@ -210,7 +210,7 @@ struct StatsTests {
         #expect(try site.shell.run("berth log v -n 99 | grep -c 'serving$'") == "2")
         #expect(try site.shell.run("berth log v -n 99 --json | grep -c '\"message\" : \"closed\"'") == "2")
         try site.shell.run(
-            "echo 'log-format = json' >> $HOME/.config/berth/berth.conf; berth serve --detach; berth serve --log-format text & sleep 1; berth stop; wait"
+            "echo 'log-format = json' >> $HOME/.config/berth/berth.conf; berth serve --detach; timeout 60 berth serve --log-format text; berth stop"
         )
         #expect(try site.shell.run("tail -n 1 $HOME/.local/share/berth/logs/serve.log").hasPrefix("{\"time\":\""))
     }

@@ -23,7 +23,7 @@ struct WarmTests {
 
     private func end() throws {
         // On a busy machine the session may end a little after the mount.
-        try site.shell.run("berth umount m; berth volume rm v || { sleep 3; berth volume rm v; }")
+        try site.shell.run("berth umount m; berth stop --all --force >/dev/null; berth volume rm v")
     }
 
     @Test("sync --wait puts all into the store, warm brings it back, and then nothing is asked of the store")
@@ -76,7 +76,7 @@ struct WarmTests {
     func incomplete() throws {
         try site.shell.run("head -c 30000000 /dev/urandom > m/f; berth sync v --wait; berth evict v")
         try proxy.set("GET close 1000")
-        let away = try site.shell.attempt("berth warm v", timeout: .seconds(200))
+        let away = try site.shell.attempt("berth warm v", timeout: .seconds(600))
         #expect(away.end == .exited(75) && away.errors.contains("packs are not here"), "\(away)")
         try proxy.set("")
         try site.shell.run("berth warm v && md5sum m/f")

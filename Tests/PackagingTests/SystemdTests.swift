@@ -30,7 +30,7 @@ struct SystemdTests {
         mkdir -m 0700 x; b/install.sh >/dev/null; berth setup >/dev/null 2>&1 || true; ./make-image $IMAGE
         /lib/systemd/systemd --user --unit=basic.target 2>log & manager=$!
         trap 'podman rm -fa -t 0 >/dev/null 2>&1; kill $manager; wait $manager' EXIT
-        for i in $(seq 100); do [ -S x/systemd/private ] && break; sleep 0.05; done
+        for i in $(seq 600); do [ -S x/systemd/private ] && break; sleep 0.05; done
         plugin() { systemctl --user show -p MainPID --value berth.service; }
         server() { berth status --json | grep '"server"' | tr -dc 0-9; }
 
@@ -106,7 +106,7 @@ struct SystemdTests {
             set -e
             mkdir -m 0700 r; umask 077
             systemd-socket-activate -E PATH -E HOME -E BERTH_RUNTIME_DIR -l "$PWD/r/plugin.sock" "$PWD/b/bin/berth" serve 2>log & pid=$!
-            for i in $(seq 100); do [ -S r/plugin.sock ] && break; sleep 0.05; done
+            for i in $(seq 600); do [ -S r/plugin.sock ] && break; sleep 0.05; done
             berth status | head -1
             berth serve --detach | sed "s/pid $pid/pid PID/"
             berth status | head -1 | sed "s/pid $pid/pid PID/"
@@ -134,7 +134,7 @@ struct SystemdTests {
         let text = try host.shell.run(
             """
             systemd-socket-activate -E PATH -E HOME -E BERTH_RUNTIME_DIR -l "$PWD/other.sock" "$PWD/b/bin/berth" serve 2>log & pid=$!
-            for i in $(seq 100); do [ -S other.sock ] && break; sleep 0.05; done
+            for i in $(seq 600); do [ -S other.sock ] && break; sleep 0.05; done
             curl -s -m 5 --unix-socket other.sock http://plugin/ || true
             wait $pid; echo $?; grep ^berth: log
             """)

@@ -77,8 +77,9 @@ struct ApptainerTests {
             """
             eval "$(berth env)"
             apptainer exec $SIF sh -c 'i=0; while [ ! -e /data/stop ]; do i=$((i + 1)); echo $i >> /data/log || echo lost; done; seq $i | cmp - /data/log && echo whole' & container=$!
-            for t in $(seq 100); do [ -s "${APPTAINER_BIND%%:*}/log" ] && break; sleep 0.1; done
+            for t in $(seq 600); do [ -s "${APPTAINER_BIND%%:*}/log" ] && break; sleep 0.1; done
             for i in 1 2 3 4; do
+              for t in $(seq 600); do berth status --json | grep -q '"server"' && break; sleep 0.1; done
               if [ $((i % 2)) = 0 ]; then berth restart data >/dev/null || echo WRONG
               else kill -9 $(berth status --json | grep '"server"' | tr -dc '0-9\\n'); fi
               sleep 1.3
@@ -100,9 +101,9 @@ struct ApptainerTests {
             \(way) apptainer exec --bind $PWD "$SIF" sh $PWD/write.sh
             END
             export SIF; setsid bash start.sh >/dev/null 2>&1 & container=$!
-            for t in $(seq 200); do [ "$(berth run -- sh -c 'cat /data/n 2>/dev/null | wc -l')" -gt 200 ] && break; sleep 0.1; done
+            for t in $(seq 600); do [ "$(berth run -- sh -c 'cat /data/n 2>/dev/null | wc -l')" -gt 200 ] && break; sleep 0.1; done
             kill -9 -- -$container; wait $container 2>/dev/null || true
-            for t in $(seq 100); do pgrep -f "sh $PWD/write.sh" >/dev/null || break; sleep 0.1; done
+            for t in $(seq 600); do pgrep -f "sh $PWD/write.sh" >/dev/null || break; sleep 0.1; done
             \(way) apptainer exec $SIF sh -c 'test $(wc -l < /data/n) -gt 200; seq $(wc -l < /data/n) | cmp - /data/n && echo prefix; echo more >> /data/n; tail -n 1 /data/n'
             """)
         #expect(text == "prefix\nmore")

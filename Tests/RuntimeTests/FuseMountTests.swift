@@ -41,9 +41,9 @@ struct FuseMountTests {
             done
             log=$HOME/.local/share/berth/logs/data.log
             run() { apptainer exec --bind "$PWD" --fusemount "\(type):/bin/berthfs --home $HOME data /data" image "$@" 2>/dev/null; }
-            run sh -c 'for i in $(seq 100); do grep -qs "would end with it" '$log' && break; sleep 0.1; done; cat /data/f' >/dev/null && exit 9; grep -c 'would end with it' $log
+            run sh -c 'for i in $(seq 600); do grep -qs "would end with it" '$log' && break; sleep 0.1; done; cat /data/f' >/dev/null && exit 9; grep -c 'would end with it' $log
             eval "$(berth env)"; unset APPTAINER_BIND SINGULARITY_BIND
-            run sh -c 'for i in $(seq 100); do grep -q " /data fuse" /proc/mounts && ls /data && break; sleep 0.1; done; echo x > /data/f; cat /data/f'
+            run sh -c 'for i in $(seq 600); do grep -q " /data fuse" /proc/mounts && ls /data && break; sleep 0.1; done; echo x > /data/f; cat /data/f'
             berth run -- cat /data/f; berth env --unset >/dev/null
             """)
         #expect(text == "1\nx\nx")

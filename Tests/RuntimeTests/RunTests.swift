@@ -73,7 +73,7 @@ struct RunTests {
         let signals = try site.shell.run(
             """
             berth run -- sh -c 'echo $$ > pid; exec sleep 100' & started=$!
-            for i in $(seq 100); do [ -s pid ] && break; sleep 0.05; done
+            for i in $(seq 600); do [ -s pid ] && break; sleep 0.05; done
             [ "$(cat pid)" = $started ] && echo same; kill -TERM $started; wait $started; echo $?
             berth run -- sh -c 'kill -KILL $$'; echo $?
             berth run -- sh -c 'trap "echo caught; exit 3" USR1; kill -USR1 $PPID 2>/dev/null; kill -USR1 $$; sleep 5'; echo $?
@@ -118,8 +118,8 @@ struct RunTests {
             """
             berth volume create a -o path=/berth-none >/dev/null
             berth run -- sh -c 'setsid sh -c "echo \\$\\$ > pid; sleep 1; echo late > /berth-none/f; touch written; sleep 100" >/dev/null 2>&1 &'
-            for i in $(seq 200); do [ -e written ] && break; sleep 0.1; done; berth run -- cat /berth-none/f
-            for i in $(seq 100); do mounts=$(berth volume inspect a | grep -c "mounted at"); [ $mounts -gt 1 ] || break; sleep 0.1; done
+            for i in $(seq 600); do [ -e written ] && break; sleep 0.1; done; berth run -- cat /berth-none/f
+            for i in $(seq 600); do mounts=$(berth volume inspect a | grep -c "mounted at"); [ $mounts -gt 1 ] || break; sleep 0.1; done
             echo $mounts; kill -9 -- -$(cat pid)
             """)
         #expect(text == "late\n1")

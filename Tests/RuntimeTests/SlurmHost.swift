@@ -76,6 +76,8 @@ final class SlurmHost: Sendable {
                 .isEmpty
         }
         try eventually("the server ends") { try site.server(of: "data") == nil }
-        #expect(try run("find \(site.runtime) -type s; find \(site.runtime)/leases -type f").isEmpty)
+        try eventually("no socket and no lease is left") {
+            try run("find \(site.runtime) -type s; find \(site.runtime)/leases -type f").isEmpty
+        }
     }
 }

@@ -44,8 +44,10 @@ struct SlurmTests {
             first=$(session)
             srun sh -c 'echo step > "${APPTAINER_BIND%%:*}/f"; echo "$APPTAINER_BIND" | tr , "\\n" | grep -c :/data'
             cat "${APPTAINER_BIND%%:*}/f"; [ "$first" = "$(session)" ] && echo same
-            srun --overlap sleep 1 & srun --overlap sh -c 'find "$BERTH_RUNTIME_DIR/slurm/jobs" -type f | wc -l' >count
-            wait; [ "$(cat count)" -ge 2 ] && echo counted; find "$BERTH_RUNTIME_DIR/slurm/jobs" -type f | wc -l
+            srun --overlap sh -c 'touch in; while [ ! -e over ]; do sleep 0.1; done' & while [ ! -e in ]; do sleep 0.1; done
+            srun --overlap sh -c 'find "$BERTH_RUNTIME_DIR/slurm/jobs" -type f | wc -l' >count
+            touch over; wait; [ "$(cat count)" -ge 2 ] && echo counted
+            for t in $(seq 600); do n=$(find "$BERTH_RUNTIME_DIR/slurm/jobs" -type f | wc -l); [ $n = 1 ] && break; sleep 0.1; done; echo $n
             "\(try SlurmHost.hooks())/TaskProlog" | grep -c "^export APPTAINER_BIND=$APPTAINER_BIND$"
             [ "$first" = "$(session)" ] && echo same
             """)
@@ -59,7 +61,7 @@ struct SlurmTests {
         let wait = #"touch ready; while [ ! -e end-$SLURM_JOB_ID ]; do sleep 0.1; done; cat "${APPTAINER_BIND%%:*}/f""#
         let one = try host.start("echo shared > \"${APPTAINER_BIND%%:*}/f\"; \(wait)")
         let two = try host.start(wait, options: "--comment='project 7 berth:data:/elsewhere:ro'")
-        let over = "for i in $(seq 100); do squeue -h -j $job -o %T | grep -q . || break; sleep 0.1; done; cat out-$job"
+        let over = "for i in $(seq 600); do squeue -h -j $job -o %T | grep -q . || break; sleep 0.1; done; cat out-$job"
         #expect(try host.run("touch end-\(one); job=\(one); \(over)") == "shared")
         #expect(try host.run("touch end-\(two); job=\(two); \(over)") == "shared")
         try host.expectNothingLeft()
@@ -86,7 +88,7 @@ struct SlurmTests {
         }
         for (job, end) in zip(jobs, ends) { _ = try job.host.run("job=\(job.id); \(end)") }
         for (host, id) in jobs {
-            try eventually("job \(id) ends", within: .seconds(60)) {
+            try eventually("job \(id) ends", within: .seconds(240)) {
                 try host.run("squeue -h -j \(id) -o %T 2>/dev/null || true").isEmpty
             }
             try host.expectNothingLeft()

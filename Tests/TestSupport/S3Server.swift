@@ -44,7 +44,7 @@ public struct S3Server: Sendable {
     private static func start(_ directory: String, _ options: String) throws -> String {
         try Shell.root.run(
             "BERTH_WEED_OPTIONS='\(options)' '\(Programs.packaging("s3-server.sh"))' start '\(directory)'",
-            timeout: .seconds(60))
+            timeout: .seconds(300))
     }
 
     /// Starts it again, with its data and its address.

@@ -22,7 +22,7 @@ public struct Shell: Sendable {
     public static let root = Shell(environment: ["PATH": path, "HOME": "/root", "LANG": "C.UTF-8"])
 
     /// Runs a script to its end, whatever that is.
-    public func attempt(_ script: String, timeout: Duration = .seconds(120)) throws -> Outcome {
+    public func attempt(_ script: String, timeout: Duration = .seconds(600)) throws -> Outcome {
         var words = wrapper
         if let user, geteuid() == 0 {
             words += [
@@ -42,7 +42,7 @@ public struct Shell: Sendable {
 
     /// Runs a script that must succeed. Returns what it printed, without the last newline.
     @discardableResult
-    public func run(_ script: String, timeout: Duration = .seconds(120)) throws -> String {
+    public func run(_ script: String, timeout: Duration = .seconds(600)) throws -> String {
         let outcome = try attempt(script, timeout: timeout)
         guard outcome.succeeded else {
             throw TestFailure("\(script)\nended with \(outcome.end)\n\(outcome.output)\(outcome.errors)")
@@ -52,7 +52,7 @@ public struct Shell: Sendable {
 }
 
 /// Waits for something that happens soon, and says what did not.
-public func eventually(_ what: String, within limit: Duration = .seconds(60), _ condition: () throws -> Bool) throws {
+public func eventually(_ what: String, within limit: Duration = .seconds(240), _ condition: () throws -> Bool) throws {
     let deadline = Deadline(after: limit)
     while true {
         if try condition() { return }
