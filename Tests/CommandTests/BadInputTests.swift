@@ -134,7 +134,7 @@ struct BadInputTests {
         )
         #expect(try site.shell.run("berth volume check a --data").contains("a: whole"))
         try site.shell.run(
-            "rm -rf '\(site.home)/.cache/berth/a'; p=$(find '\(site.home)/.local/share/berth/volumes/a/store' -type f -size +1M | head -1); chmod u+w $p; printf '\\x55' | dd of=$p bs=1 seek=700000 conv=notrunc 2>/dev/null"
+            "rm -rf '\(site.home)/.cache/berth/a'; p=$(find '\(site.home)/.local/share/berth/volumes/a/store' -type f -size +1M | head -1); chmod u+w $p; dd if=/dev/zero of=$p bs=16 seek=43750 count=1 conv=notrunc 2>/dev/null"
         )
         let check = try site.shell.attempt("berth volume check a --data")
         #expect(check.end == .exited(65))
