@@ -22,7 +22,7 @@ public struct ServerClient: Sendable {
     ) throws(SystemFailure) -> ServerReply {
         do {
             return try exchange(channel, request, descriptor, timeout)
-        } catch  where request.isRepeatable && [Errno(ECONNRESET), Errno(EPIPE)].contains(error.errno) {
+        } catch  where request.isRepeatable && error.isHangUp {
             // The server was just replaced; the next one listens on the same socket.
             return try exchange(try FrameChannel.connect(to: socket, timeout: timeout), request, descriptor, timeout)
         }
@@ -66,4 +66,9 @@ public struct ServerClient: Sendable {
         }
         return status
     }
+}
+
+extension SystemFailure {
+    /// The other end of a connection has gone, before it took what was asked or after.
+    public var isHangUp: Bool { errno == Errno(ECONNRESET) || errno == Errno(EPIPE) }
 }

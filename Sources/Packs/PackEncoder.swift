@@ -24,12 +24,7 @@ public struct PackEncoder {
             writer.put(frame.storedLength | (frame.isRaw ? PackFormat.rawFrameFlag : 0))
             writer.put(frame.checksum)
         }
-        for run in runs {
-            writer.put(run.inode.rawValue)
-            writer.put(run.fileOffset)
-            writer.put(run.rawOffset)
-            writer.put(run.length)
-        }
+        for run in runs { run.put(into: &writer) }
         let tables = writer.bytes.withUnsafeBytes {
             PackFormat.checksum(UnsafeRawBufferPointer(rebasing: $0[tableOffset...]))
         }

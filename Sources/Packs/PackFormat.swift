@@ -64,9 +64,25 @@ public struct PackRun: Equatable, Sendable {
         self.rawOffset = rawOffset
         self.length = length
     }
+}
 
-    /// Whether it ends within the largest file.
-    var isSound: Bool { fileOffset <= UInt64(Int64.max) - UInt64(length) }
+/// In the record table of an object, and in the list beside a staged pack: 24 bytes.
+extension PackRun {
+    /// Nil where it names bytes past the pack's `rawLength`, or past the end of the largest file.
+    init?(_ reader: inout ByteReader, rawLength: UInt64) {
+        self.init(
+            inode: InodeID(rawValue: reader.take(UInt64.self)), fileOffset: reader.take(UInt64.self),
+            rawOffset: reader.take(UInt32.self), length: reader.take(UInt32.self))
+        guard UInt64(rawOffset) + UInt64(length) <= rawLength, fileOffset <= UInt64(Int64.max) - UInt64(length)
+        else { return nil }
+    }
+
+    func put(into writer: inout ByteWriter) {
+        writer.put(inode.rawValue)
+        writer.put(fileOffset)
+        writer.put(rawOffset)
+        writer.put(length)
+    }
 }
 
 /// The last 64 bytes of a pack:

@@ -108,12 +108,7 @@ public struct PackIndex: Equatable, Sendable {
         }
         var runs: [PackRun] = []
         for _ in 0..<trailer.runCount {
-            let run = PackRun(
-                inode: InodeID(rawValue: reader.take(UInt64.self)), fileOffset: reader.take(UInt64.self),
-                rawOffset: reader.take(UInt32.self), length: reader.take(UInt32.self))
-            guard run.isSound, UInt64(run.rawOffset) + UInt64(run.length) <= trailer.rawLength else {
-                throw .inconsistent("record table")
-            }
+            guard let run = PackRun(&reader, rawLength: trailer.rawLength) else { throw .inconsistent("record table") }
             runs.append(run)
         }
         id = trailer.id

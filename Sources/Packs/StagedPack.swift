@@ -307,12 +307,7 @@ final class StagedPack: @unchecked Sendable {
     private func appendRuns(_ pending: [PackRun]) {
         guard !pending.isEmpty else { return }
         var writer = ByteWriter()
-        for run in pending {
-            writer.put(run.inode.rawValue)
-            writer.put(run.fileOffset)
-            writer.put(run.rawOffset)
-            writer.put(run.length)
-        }
+        for run in pending { run.put(into: &writer) }
         _ = writer.bytes.withUnsafeBytes { Glibc.write(runsDescriptor, $0.baseAddress, $0.count) }
     }
 
@@ -326,11 +321,7 @@ final class StagedPack: @unchecked Sendable {
         lseek(runsDescriptor, off_t(whole), SEEK_SET)
         var reader = ByteReader(UnsafeRawBufferPointer(buffer))
         while reader.position < whole {
-            let run = PackRun(
-                inode: InodeID(rawValue: reader.take(UInt64.self)), fileOffset: reader.take(UInt64.self),
-                rawOffset: reader.take(UInt32.self), length: reader.take(UInt32.self))
-            guard run.isSound, Int(run.rawOffset) + Int(run.length) <= length else { continue }
-            runs.append(run)
+            if let run = PackRun(&reader, rawLength: UInt64(length)) { runs.append(run) }
         }
         writtenRuns = runs.count
     }

@@ -88,14 +88,14 @@ extension FileSystem {
         let records = try metadata.transaction { transaction throws(Errno) in try transaction.packs() }
         for record in records where record.state == .staged && !packs.isStaged(record.id) {
             if !record.isNeeded {
-                try settle(record.id) { now, transaction throws(Errno) in
+                try update(lost: record.id) { now, transaction throws(Errno) in
                     if !now.isNeeded { try transaction.removePack(record.id) }
                 }
                 continue
             }
             do {
                 let (rawLength, storedLength) = try packs.findStored(record.id)
-                try settle(record.id) { _, transaction throws(Errno) in
+                try update(lost: record.id) { _, transaction throws(Errno) in
                     try transaction.putPack(
                         PackRecord(
                             id: record.id, state: .stored, rawLength: rawLength, storedLength: storedLength))
@@ -107,12 +107,10 @@ extension FileSystem {
             }
         }
     }
-}
 
-extension FileSystem {
     /// A transaction on a pack that is lost still: while others were looked for it may have left staging by itself.
-    private func settle(
-        _ id: PackID, _ body: (PackRecord, any MetadataTransaction) throws(Errno) -> Void
+    private func update(
+        lost id: PackID, _ body: (PackRecord, any MetadataTransaction) throws(Errno) -> Void
     ) throws(Errno) {
         try metadata.maintenance { transaction throws(Errno) in
             guard let now = try transaction.pack(id), now.state == .staged, !packs.isStaged(id) else { return }

@@ -8,65 +8,63 @@ import Synchronization
 final class ReadFailures: @unchecked Sendable {
     private let monitor = Monitor()
     private var recent = RecentTrouble()
-    private var last: InodeID?
-    private var part = VolumeFault.Part.store
-    /// The store did not answer: over once it does.
-    private var isPassing = false
-    /// Nearly always false, and asked at each read.
+    /// Whose read failed last, where the bytes should be, and whether it was for a store that did not answer.
+    private var last: (id: InodeID, part: VolumeFault.Part, isUnanswered: Bool)?
+    /// Whether `last` is there: nearly never, and asked at each read.
     private let isAny = Atomic<Bool>(false)
 
     /// What cannot be read, until a read has shown that it can, or none has failed for a minute.
     var current: VolumeFault? {
-        monitor.withLock { recent.current.map { VolumeFault(part, "data cannot be read: \($0)") } }
+        monitor.withLock {
+            guard let last, let line = recent.current else { return nil }
+            return VolumeFault(last.part, "data cannot be read: \(line)")
+        }
     }
 
     /// Answers the line for the log; nil where it was said lately.
     func note(_ id: InodeID, _ failure: PackReadFailure) -> String? {
         let words: String
-        /// What is said once for all files, and what for each.
-        let kind: String
+        // What is said once for all files; what is damaged, for each.
+        var kind: String?
         var part = VolumeFault.Part.store
-        var mayPass = false
+        var isUnanswered = false
         switch failure {
         case .store(.failed(_, let cause)):
             words = cause
             kind = cause
-            mayPass = true
+            isUnanswered = true
         case .store, .damage:
             words = "its pack \(failure); run `berth volume check --data`"
-            kind = "\(id.rawValue)"
         case .cache(let errno):
             // Where the cache fails the store is read: this is a pack that has not left staging.
-            part = .staging
             words = "staging: \(errno); each read tries it again"
-            kind = "staging \(errno)"
+            kind = words
+            part = .staging
         }
         return monitor.withLock {
-            isPassing = mayPass
-            recent.note("inode \(id.rawValue): \(words)")
-            last = id
-            self.part = part
+            last = (id, part, isUnanswered)
             isAny.store(true, ordering: .releasing)
-            return recent.firstTime(kind) ? "inode \(id.rawValue): data cannot be read: \(words)" : nil
+            recent.note("inode \(id.rawValue): \(words)")
+            let isNew = recent.firstTime(kind ?? "\(id.rawValue)")
+            return isNew ? "inode \(id.rawValue): data cannot be read: \(words)" : nil
         }
     }
 
     /// What the store was asked for came.
-    func storeAnswered() {
-        guard isAny.load(ordering: .relaxed) else { return }
-        monitor.withLock { if isPassing { clear() } }
-    }
+    func storeAnswered() { clear { $0.isUnanswered } }
 
     /// All that was wanted of a file could be read.
-    func succeeded(_ id: InodeID) {
-        guard isAny.load(ordering: .relaxed) else { return }
-        monitor.withLock { if last == id { clear() } }
-    }
+    func succeeded(_ id: InodeID) { clear { $0.id == id } }
 
-    /// Under the monitor.
-    private func clear() {
-        recent.isOver()
-        last = nil
-        isAny.store(false, ordering: .relaxed)
+    /// Forgets the failure where it is over, or is told no more: reads need not look for it then.
+    @inline(__always)
+    private func clear(_ isOver: ((id: InodeID, part: VolumeFault.Part, isUnanswered: Bool)) -> Bool) {
+        guard isAny.load(ordering: .relaxed) else { return }
+        monitor.withLock {
+            guard let failed = last, isOver(failed) || recent.current == nil else { return }
+            recent.isOver()
+            last = nil
+            isAny.store(false, ordering: .relaxed)
+        }
     }
 }

@@ -71,7 +71,7 @@ public struct ServerSupervisor: Sendable {
 
     /// The server has not taken the session, and the next one will.
     private static func isPassing(_ failure: SystemFailure) -> Bool {
-        [Errno(EAGAIN), Errno(ECONNRESET), Errno(EPIPE)].contains(failure.errno)
+        failure.errno == Errno(EAGAIN) || failure.isHangUp
     }
 
     /// A connection to the server, or nil where none runs.

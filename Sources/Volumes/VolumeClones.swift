@@ -81,6 +81,7 @@ extension VolumeRegistry {
             let base = VolumeBase(volume: parent.name, lastEpoch: epoch, options: parent.options)
             record.bases = (parent.bases ?? []) + [base]
             record.reachesBuckets = parent.reachesBuckets
+            record.sources = parent.sources
             try AtomicFile.replace(path, try Self.encode(record))
             try preparePlace(of: record, path, prepareBucket)
         }

@@ -82,6 +82,7 @@ extension MountService {
                 fix: "unmount the volume; its next mount starts the new program", errno: .notSupported,
                 status: .unavailable)
         }
+        let keeper = ProcessIdentity(of: before.lastProcessID)
         try Self.tellToEnd(client, mending ? .mend : .restart, timeout: .seconds(10))
         let patience = mending ? Self.mendTimeout : Self.closeTimeout
         let deadline = Deadline(after: patience)
@@ -89,7 +90,7 @@ extension MountService {
             if let status = (try? self.status(of: volume)) ?? nil, status.processID != before.processID {
                 return status
             }
-            guard kill(before.lastProcessID, 0) == 0 else {
+            if let keeper, !keeper.isRunning {
                 throw SystemFailure(
                     "the server of volume \"\(volume.name)\"", "could not be replaced, and its mounts have ended",
                     fix: "see \(volume.log); unmount the volume, and mount it again", status: .unavailable)
@@ -108,7 +109,7 @@ extension MountService {
         do throws(SystemFailure) {
             try client.ask(request, timeout: timeout)
         } catch {
-            guard [Errno(ECONNRESET), Errno(EPIPE)].contains(error.errno) else { throw error }
+            guard error.isHangUp else { throw error }
         }
     }
 

@@ -14,6 +14,9 @@ public struct VolumeRecord: Equatable, Sendable, Codable {
     public var bases: [VolumeBase]?
     /// Files were imported from a bucket: the server must reach the network wherever the packs are. Nil: not.
     public var reachesBuckets: Bool?
+    /// URLs of foreign sources that the volume's user named himself, by `berth import` or `--trust-source`. Nil in records
+    /// of versions that kept none: all sources that the metadata name are adopted then.
+    public var sources: [String]?
 
     public init(name: VolumeName, createdAt: String, options: VolumeOptions) {
         format = Self.currentFormat

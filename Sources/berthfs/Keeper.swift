@@ -16,8 +16,8 @@ import Logging
 /// - `kept` holds each name once.
 struct Keeper: ~Copyable {
     private static let restMicroseconds: UInt32 = 1_000_000
-    /// The status of a server that there is none of.
-    private static let notStarted: Int32 = -1
+    /// Of a server that could not be started, or whose end nobody can tell.
+    private static let unknownEnd = ChildEnd.exited(-1)
     private static let messageTimeout = Duration.seconds(10)
     /// Sessions, sockets and memory of one server are fewer.
     private static let keptLimit = 256
@@ -63,7 +63,7 @@ struct Keeper: ~Copyable {
                 // No process or descriptor to be had, or a program that is being replaced: that passes.
                 logger.error(
                     "a server cannot be started", metadata: metadata.merging(["cause": "\(error.message)"]) { $1 })
-                end = .exited(Self.notStarted)
+                end = Self.unknownEnd
             }
             ready = nil
             if end == .exited(Handover.restartStatus) {
@@ -113,7 +113,7 @@ struct Keeper: ~Copyable {
         handOver(channel)
         answer(channel, number, child)
         // All of its threads have ended: no request is being answered.
-        return Spawn.wait(for: child) ?? .exited(-1)
+        return Spawn.wait(for: child) ?? Self.unknownEnd
     }
 
     private func handOver(_ channel: FrameChannel) {

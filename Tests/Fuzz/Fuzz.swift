@@ -17,8 +17,8 @@ private struct Request {
 
     static let usage = """
         usage: berth-fuzz [--target NAME] [--seconds N] [--seed N] [--jobs N] [--input FILE]
-        Gives each target what seeded mutation makes of its corpus, for N seconds of processor time. What breaks a
-        promise, or the process, is kept in a file, which --input tries again.
+        Gives each target what libFuzzer makes of its corpus (built without it: seeded mutation), for N seconds of
+        processor time. What breaks a promise, or the process, is kept in a file, which --input tries again.
         """
 
     init?(_ arguments: [String]) {
