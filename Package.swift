@@ -83,7 +83,7 @@ let package = Package(
         module("MetadataCopies", ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"]),
         module("VFS", ["FileModel", "LinuxSystem", "Metadata", "Metrics", "ObjectStorage", "Packs"]),
         module("FUSEBridge", ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "Metrics", "VFS"]),
-        module("Sandbox", ["CSeccomp", "FileModel"]),
+        module("Sandbox", ["CLinux", "CSeccomp", "FileModel", "LinuxSystem"]),
 
         // The control plane.
         module("Control", ["CLinux", "FileModel", "LinuxSystem", "Metrics"]),

@@ -68,6 +68,22 @@ static inline int berth_pidfd_getfd(int pidfd, int number) { return (int)syscall
 static inline int berth_gettid(void) { return (int)syscall(SYS_gettid); }
 static inline int berth_prctl(int option, unsigned long argument) { return prctl(option, argument, 0, 0, 0); }
 
+// Landlock, of which <linux/landlock.h> of many systems knows the first versions only. A kernel takes structures that are
+// longer than its own where the rest is zero. The numbers are the same on every architecture.
+struct berth_landlock_ruleset { uint64_t files, network, scopes; };
+struct berth_landlock_path { uint64_t allowed; int32_t directory; } __attribute__((packed));
+// The kernel's version of Landlock; -1 where it has none.
+static inline int berth_landlock_version(void) { return (int)syscall(444, (void *)0, 0, 1); }
+static inline int berth_landlock_create(uint64_t files, uint64_t network, uint64_t scopes) {
+    struct berth_landlock_ruleset ruleset = { files, network, scopes };
+    return (int)syscall(444, &ruleset, sizeof ruleset, 0);
+}
+static inline int berth_landlock_allow(int ruleset, int directory, uint64_t allowed) {
+    struct berth_landlock_path rule = { allowed, directory };
+    return (int)syscall(445, ruleset, 1 /* LANDLOCK_RULE_PATH_BENEATH */, &rule, 0);
+}
+static inline int berth_landlock_enter(int ruleset) { return (int)syscall(446, ruleset, 0); }
+
 // A global variable is not safe to name in Swift 6; read once, at a composition root.
 extern char **environ;
 static inline char **berth_environment(void) { return environ; }

@@ -8,6 +8,16 @@ public enum KeeperRequest: Codable, Sendable, Equatable {
     case keep(name: String, note: [UInt8])
     /// Let go of a descriptor.
     case drop(name: String)
+    /// Listen again at one of the volume's own sockets, whose file is gone. Answered with `kept` and the new socket, which
+    /// is kept under the name of the old one; `done` where that cannot be.
+    case listen(path: String)
+    /// Make the volume's cache directory where it may lie now. Answered with `kept`, the path as note, or `done`.
+    case makeCache
+    /// The user's settings, and the records of the other volumes: `kept` with JSON, or `done`.
+    case surroundings
+    /// Which user and mount namespace a process is in: `kept` with both inode numbers in decimal and a space between, or
+    /// `done` where nobody can tell.
+    case namespaces(process: Int32)
 }
 
 public enum KeeperReply: Codable, Sendable, Equatable {
@@ -23,4 +33,9 @@ public enum Handover {
     public static let restartStatus: Int32 = 100
     /// Names of sessions begin so. While there is one the keeper starts a server that died again.
     public static let sessionPrefix = "session:"
+    /// Names of listening sockets: this, and their path.
+    public static let socketPrefix = "socket:"
+    /// Kept without a descriptor by a keeper that knows the requests which a server in a Landlock domain needs. A keeper
+    /// outlives upgrades: an older one would hang up at a request it does not know.
+    public static let errandsMark = "keeper:errands"
 }

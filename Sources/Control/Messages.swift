@@ -110,6 +110,21 @@ public enum ServerReply: Codable, Sendable, Equatable {
     case failed(code: Int32, message: String, status: Int32?)
 }
 
+/// What a server cannot do any more, should somebody get hold of it.
+public struct Confinement: Codable, Sendable, Equatable {
+    /// The version of the Landlock domain it is in; 0 where the kernel has none: then it reaches all files of its user.
+    public var landlock: Int
+    public var reachesNetwork: Bool
+    /// Whether other processes of the user can read its memory.
+    public var isMemoryOpen: Bool
+
+    public init(landlock: Int, reachesNetwork: Bool, isMemoryOpen: Bool) {
+        self.landlock = landlock
+        self.reachesNetwork = reachesNetwork
+        self.isMemoryOpen = isMemoryOpen
+    }
+}
+
 public struct ServerStatus: Codable, Sendable, Equatable {
     public struct Session: Codable, Sendable, Equatable {
         public var session: String
@@ -144,6 +159,8 @@ public struct ServerStatus: Codable, Sendable, Equatable {
     public var readOnlyReason: String?
     /// What keeps the volume from working now; nil where the server is older.
     public var faults: [VolumeFault]?
+    /// What the server has given up for good; nil where it is older.
+    public var confinement: Confinement?
     public var files: UInt64
     /// Bytes of file data named by extents.
     public var bytes: UInt64
@@ -154,8 +171,9 @@ public struct ServerStatus: Codable, Sendable, Equatable {
     public init(
         volume: String, processID: Int32, version: String, sessions: [Session], readOnlyReason: String?,
         faults: [VolumeFault]? = nil, files: UInt64, bytes: UInt64, keeperID: Int32? = nil, handover: Int? = nil,
-        irreplaceable: String? = nil
+        irreplaceable: String? = nil, confinement: Confinement? = nil
     ) {
+        self.confinement = confinement
         self.irreplaceable = irreplaceable
         self.keeperID = keeperID
         self.handover = handover

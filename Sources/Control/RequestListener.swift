@@ -28,16 +28,17 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
     private let path: String
     private let answer: Answer
     private let note: Note
-    private let renewed: @Sendable (_ socket: Int32) -> Void
+    private let renew: @Sendable (_ path: String) -> FileDescriptor?
     private let clients = Atomic<Int>(0)
     private let isOpen = Atomic<Bool>(true)
 
-    /// `renewed` is told the number of a socket that takes the place of one whose file was removed.
+    /// `renew` makes the socket that takes the place of one whose file was removed; nil where it cannot now.
     public init(
         _ socket: consuming FileDescriptor, path: String, note: @escaping Note,
-        renewed: @escaping @Sendable (_ socket: Int32) -> Void = { _ in }, answer: @escaping Answer
+        renew: @escaping @Sendable (_ path: String) -> FileDescriptor? = { try? UnixSocket.listenAgain(at: $0) },
+        answer: @escaping Answer
     ) {
-        self.renewed = renewed
+        self.renew = renew
         self.socket = socket
         self.path = path
         self.note = note
@@ -87,10 +88,7 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
     }
 
     private func restoreFile() {
-        guard isOpen.load(ordering: .relaxed), FileMark(path) == nil,
-            let fresh = try? UnixSocket.listenAgain(at: path)
-        else { return }
-        renewed(fresh.rawValue)
+        guard isOpen.load(ordering: .relaxed), FileMark(path) == nil, let fresh = renew(path) else { return }
         socket = fresh
         note("the socket's file was gone and is made again", path)
     }

@@ -68,6 +68,8 @@ public struct SitePaths: Equatable, Sendable {
     public var settings: String { "\(configuration)/berth.conf" }
     /// Keys of stores, for this user's eyes only.
     public var credentials: String { "\(configuration)/credentials" }
+    /// Guards the records of all volumes, and the user's paths of them.
+    public var recordLock: String { "\(configuration)/paths.lock" }
     public var hooks: String { "\(configuration)/hooks.d" }
     public var hookLog: String { "\(logs)/hook.log" }
     public var containersConfiguration: String { "\(containers)/containers.conf" }

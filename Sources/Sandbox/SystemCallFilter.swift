@@ -7,21 +7,25 @@ import Glibc
 public enum SystemCallFilter {
     /// What the process must get at beside its descriptors.
     public enum Reach: Sendable {
-        /// Files, and its own control socket.
+        /// Files, and what connects to its control sockets.
         case files
         /// A store in the network, too.
         case network
     }
 
-    /// Enters the filter for every thread of the process, for good. Files can be opened still: the user's own
-    /// rights bound them. Programs cannot be started, nothing can be mounted or traced, and without `network` nothing
-    /// connected to.
+    /// Enters the filter for every thread of the process, for good. Programs cannot be started, nothing can be mounted or
+    /// traced, nothing listened on, no unix socket made, and without `network` nothing connected to. Which files can be
+    /// opened is not for it to say: `Landlock` does, where the kernel has it.
     public static func enter(_ reach: Reach) throws(SandboxFailure) {
         guard let context = seccomp_init(killProcess) else { throw SandboxFailure("init", Errno(ENOMEM)) }
         defer { seccomp_release(context) }
         // Threads started before (the logger's, the commit thread) come under the filter, too.
         try check("tsync", seccomp_attr_set(context, SCMP_FLTATR_CTL_TSYNC, 1))
         for name in allowed { try add(context, allow, name) }
+        // Refused, and not the end: the resolver asks for the name service's daemon, and goes on without. With such a
+        // socket beside the network's `connect` the user's session bus could be reached, and so any program.
+        try add(
+            context, refuse, "socket", [scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: UInt64(AF_UNIX), datum_b: 0)])
         for rule in restricted { try add(context, allow, rule.name, rule.conditions) }
         if reach == .network {
             for name in networkCalls { try add(context, allow, name) }
@@ -36,6 +40,7 @@ public enum SystemCallFilter {
     private static let killProcess: UInt32 = 0x8000_0000
     private static let allow: UInt32 = 0x7fff_0000
     private static let notImplemented: UInt32 = 0x0005_0000 | UInt32(ENOSYS)
+    private static let refuse: UInt32 = 0x0005_0000 | UInt32(EACCES)
 
     private struct Rule {
         var name: String
@@ -52,8 +57,6 @@ public enum SystemCallFilter {
         Rule(
             name: "clone",
             conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_MASKED_EQ, datum_a: cloneThread, datum_b: cloneThread)]),
-        // A new control socket, where a logout took the old one's file away
-        Rule(name: "socket", conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: UInt64(AF_UNIX), datum_b: 0)]),
         // isatty
         Rule(
             name: "ioctl", conditions: [scmp_arg_cmp(arg: 1, op: SCMP_CMP_EQ, datum_a: terminalAttributes, datum_b: 0)]),
@@ -73,8 +76,8 @@ public enum SystemCallFilter {
     ]
 
     /// What libcurl, OpenSSL and glibc's resolver need. An address cannot be looked at here: where `connect` goes is
-    /// bounded by the kinds of sockets.
-    private static let networkCalls = ["connect", "setsockopt", "getpeername", "sendmmsg", "socketpair"]
+    /// bounded by the kinds of sockets. `bind` is for netlink; without `listen` nothing comes in.
+    private static let networkCalls = ["connect", "setsockopt", "getpeername", "sendmmsg", "bind"]
 
     private static let networkSockets =
         [AF_INET, AF_INET6, AF_NETLINK].map { family in
@@ -82,10 +85,17 @@ public enum SystemCallFilter {
                 name: "socket",
                 conditions: [scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: UInt64(family), datum_b: 0)])
         } + [
+            // By which libcurl wakes itself up. Such a pair stays a pair; one of datagrams could be connected elsewhere.
+            Rule(
+                name: "socketpair",
+                conditions: [
+                    scmp_arg_cmp(arg: 0, op: SCMP_CMP_EQ, datum_a: UInt64(AF_UNIX), datum_b: 0),
+                    scmp_arg_cmp(arg: 1, op: SCMP_CMP_MASKED_EQ, datum_a: 0xF, datum_b: 1),
+                ]),
             // The resolver asks how much has come.
             Rule(
                 name: "ioctl",
-                conditions: [scmp_arg_cmp(arg: 1, op: SCMP_CMP_EQ, datum_a: UInt64(FIONREAD), datum_b: 0)])
+                conditions: [scmp_arg_cmp(arg: 1, op: SCMP_CMP_EQ, datum_a: UInt64(FIONREAD), datum_b: 0)]),
         ]
 
     private static let allowed =
@@ -101,7 +111,7 @@ public enum SystemCallFilter {
             // Waiting, and the control socket
             "poll", "ppoll", "select", "pselect6", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait",
             "epoll_pwait", "eventfd2", "pipe2", "accept", "accept4", "recvmsg", "sendmsg", "recvfrom", "sendto",
-            "shutdown", "getsockopt", "getsockname", "bind", "listen",
+            "shutdown", "getsockopt", "getsockname",
             // Who and where we are
             "getuid", "geteuid", "getgid", "getegid", "getppid", "getcwd", "uname", "sysinfo", "getrusage", "times",
             "getrandom", "prlimit64", "umask",
@@ -136,11 +146,15 @@ public enum SystemCallFilter {
     }
 }
 
-/// Why the filter could not be entered.
+/// Why the filter, or the domain, could not be entered.
 public struct SandboxFailure: Error, CustomStringConvertible, Sendable {
     public let description: String
 
     init(_ step: String, _ errno: Errno) {
         description = "the seccomp filter cannot be entered: \(step): \(errno)"
+    }
+
+    init(domain step: String, _ errno: Errno) {
+        description = "the Landlock domain cannot be entered: \(step): \(errno)"
     }
 }

@@ -54,6 +54,8 @@ public struct CacheShare: Equatable, Sendable {
 public struct CacheSite: Sendable {
     public let registry: VolumeRegistry
     public let environment: [String: String]
+    /// Looked up once: later the name service may be out of reach.
+    private let user = Account.named(id: geteuid())?.name
 
     public init(_ registry: VolumeRegistry, environment: [String: String]) {
         self.registry = registry
@@ -61,18 +63,19 @@ public struct CacheSite: Sendable {
     }
 
     public func places(_ record: VolumeRecord, _ settings: UserSettings) -> CachePlaces {
-        CachePlaces(record, registry.paths, settings, environment: environment)
+        CachePlaces(record, registry.paths, settings, environment: environment, user: user)
     }
 
-    /// The share of a volume whose copies are in `directory`.
+    /// The share of a volume whose copies are in `directory`. `found`: the other volumes, where the caller knows them.
     public func share(
-        of record: VolumeRecord, in directory: String, quarter: UInt64, _ settings: UserSettings
+        of record: VolumeRecord, in directory: String, quarter: UInt64, _ settings: UserSettings,
+        beside found: [VolumeRecord]? = nil
     ) -> CacheShare {
         var others: [VolumeRecord] = []
         // Only with a bound for all do others matter. One counts from its first use on this node until its copies are
         // dropped.
         if settings.cacheTotal != nil {
-            others = ((try? registry.list())?.records ?? []).filter {
+            others = (found ?? (try? registry.list())?.records ?? []).filter {
                 $0.name != record.name && !places($0, settings).existing.isEmpty
             }
         }

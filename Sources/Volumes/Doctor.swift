@@ -16,6 +16,8 @@ public struct Finding: Encodable, Sendable, Equatable {
     public var detail: String
     /// What to do, where something is wrong.
     public var fix: String?
+    /// Of a process that runs.
+    public var process: ProcessSecurity?
 
     init(_ check: String, _ verdict: Verdict, _ detail: String, fix: String? = nil) {
         self.check = check
@@ -49,7 +51,7 @@ public struct Doctor: Sendable {
             device(), fusermount(), userNamespaces(), subordinateIDs("/etc/subuid", "newuidmap"),
             subordinateIDs("/etc/subgid", "newgidmap"), propagation(), fileSystem("home", paths.data),
             fileSystem("cache", paths.cache), runtimeDirectory(), podman(), registration(), hooks(),
-        ]
+        ] + confinement()
     }
 
     private func device() -> Finding {

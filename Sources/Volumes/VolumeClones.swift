@@ -8,6 +8,17 @@ extension MountService {
     /// Copying the metadata of very many files, and storing what is not stored yet.
     private static let cloneTimeout = Duration.seconds(3600)
 
+    /// A clone's metadata, with the process that makes it; what a crash leaves is removed by the next clone.
+    private static let draftPrefix = "clone-"
+
+    private func removeOldDrafts(_ volume: VolumePaths) {
+        for name in (try? FileTree.names(in: volume.directory)) ?? [] where name.hasPrefix(Self.draftPrefix) {
+            let process = name.dropFirst(Self.draftPrefix.count).prefix { $0 != "-" }
+            if let number = Int32(process), kill(number, 0) == 0 { continue }
+            unlink("\(volume.directory)/\(name)")
+        }
+    }
+
     /// Makes a writable volume of what another one, or its snapshot, holds now. Nothing is copied but metadata. It has
     /// the original's options but for the path.
     public func clone(
@@ -20,17 +31,24 @@ extension MountService {
                 status: .cannotCreate)
         }
         let client = try supervisor.client(for: registry.paths.volume(parent.name))
+        removeOldDrafts(registry.paths.volume(parent.name))
         do throws(SystemFailure) {
             return try registry.makeClone(
                 name, of: parent, now: now,
                 prepareBucket: { record throws(SystemFailure) in try supervisor.askBucket("claim", record) },
                 fill: { database throws(SystemFailure) in
+                    // In the original's own directory: its server writes nowhere else.
+                    let draft = "\(registry.paths.volume(parent.name).directory)/\(Self.draftPrefix)\(getpid())"
+                    defer { for suffix in ["", "-wal", "-shm", "-journal"] { unlink(draft + suffix) } }
                     let request = SnapshotRequest.clone(
-                        volume: name.description, snapshot: original.snapshot?.description, path: database)
+                        volume: name.description, snapshot: original.snapshot?.description, path: draft)
                     guard
                         case .snapshot(.cloned(let epoch)) = try client.ask(
                             .snapshot(request), timeout: Self.cloneTimeout)
                     else { throw client.confused }
+                    guard rename(draft, database) == 0 else {
+                        throw SystemFailure(database, "cannot be made", .current, status: .cannotCreate)
+                    }
                     return epoch
                 })
         } catch {

@@ -128,7 +128,7 @@ public struct VolumeRegistry: Sendable {
     }
 
     /// Guards the records of all volumes, and the user's paths of them.
-    var recordLock: String { "\(paths.configuration)/paths.lock" }
+    var recordLock: String { paths.recordLock }
 
     /// Writes a volume's record anew. A reader sees the old one or the new.
     func replace(_ record: VolumeRecord) throws(SystemFailure) {

@@ -6,6 +6,9 @@ import RuntimeHooks
 let words = Array(CommandLine.arguments.dropFirst())
 // First: the program that it becomes must inherit signals and umask as they are.
 if let task = RunTask(arguments: words) { exit(BareRun(task).run()) }
+// It holds descriptors of namespaces in which others have rights, too, and starts no program.
+ProcessPrivileges.closeMemory()
+ProcessPrivileges.forgoNewPrivileges()
 umask(0o077)
 signal(SIGPIPE, SIG_IGN)
 if let stage = words.first.flatMap(HookStage.init) {

@@ -102,7 +102,10 @@ struct ExportCommand: ParsableCommand {
             // An archive has its name once it is whole.
             let partial = isArchive && target != "-" ? target + ".part" : nil
             let descriptor = try open(partial)
-            let reply = try client.ask(.exportData(order), passing: descriptor.rawValue, timeout: .seconds(60))
+            let reply =
+                try isArchive
+                ? client.ask(.exportData(order), passing: descriptor.rawValue, timeout: .seconds(60))
+                : ExportDirectory.ask(client, order, descriptor)
             var leftOut: SystemFailure?
             do throws(SystemFailure) {
                 try Transfer(client, "\(place.name)", output: target == "-" ? 2 : 1).follow(reply)

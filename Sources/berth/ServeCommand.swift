@@ -24,6 +24,9 @@ struct ServeCommand: ParsableCommand {
     func run() throws {
         if detach { return try runDetached() }
         let reporter = ReadinessReporter(descriptor: readyFd)
+        // It holds containers' namespaces and the keys of stores. It unmounts with fusermount3, which is set-user-id: new
+        // privileges stay possible.
+        ProcessPrivileges.closeMemory()
         Termination.block()
         umask(0o077)
         let service: ServedPlugin

@@ -20,23 +20,51 @@ final class CacheKeeper: Sendable {
         self.quarter = quarter
     }
 
-    func start() {
+    /// Of a server in a Landlock domain, which neither reads what else the user has nor makes a directory again that was
+    /// taken away: that is another than was granted, and a new server's.
+    struct Confined: Sendable {
+        let surroundings: @Sendable () -> ServerSurroundings?
+        let replace: @Sendable () -> Void
+    }
+
+    func start(_ confined: Confined?) {
         // Detached: it ends with the server.
         _ = WorkerThread(name: "berth-cache") {
-            while !self.isOver.wait(seconds: Self.seconds) { self.tend() }
+            while !self.isOver.wait(seconds: Self.seconds) { self.tend(confined) }
         }
     }
 
     func stop() { isOver.open() }
 
-    private func tend() {
+    private func tend(_ confined: Confined?) {
         // What cannot be read just now stays as it was.
-        guard let name = try? VolumeName(name), let record = try? caches.registry.record(name),
-            let settings = try? UserSettings.load(caches.registry.paths)
+        guard let name = try? VolumeName(name), let record = try? caches.registry.record(name) else { return }
+        let paths = caches.registry.paths
+        let found = confined?.surroundings()
+        guard confined == nil || found != nil,
+            let settings = try? found.map({ try UserSettings(text: $0.settings, path: paths.settings) })
+                ?? UserSettings.load(paths)
         else { return }
-        let share = caches.share(of: record, in: packs.cacheState.directory, quarter: quarter, settings)
+        let share = caches.share(
+            of: record, in: packs.cacheState.directory, quarter: quarter, settings, beside: found?.others)
         packs.tendCache(CacheLimits(bytes: Int(clamping: share.bytes), free: Int(clamping: share.free))) {
-            try? caches.places(record, settings).choose()
+            guard let confined else { return try? caches.places(record, settings).choose() }
+            confined.replace()
+            return nil
         }
+    }
+}
+
+/// Where a volume's copies are, and how many: decided before the server gives up what it would be decided by.
+struct ChosenCache: Sendable {
+    let directory: String
+    let quarter: UInt64
+    let share: CacheShare
+
+    init(_ record: VolumeRecord, _ caches: CacheSite, _ settings: UserSettings) throws(SystemFailure) {
+        // Copies are proved before use, but they can be read: nobody else may enter, or have made it.
+        directory = try caches.places(record, settings).choose()
+        quarter = CacheShare.usual(in: directory)
+        share = caches.share(of: record, in: directory, quarter: quarter, settings)
     }
 }

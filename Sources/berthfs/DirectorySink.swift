@@ -1,4 +1,5 @@
 import CLinux
+import Control
 import FileModel
 import Glibc
 import LinuxSystem
@@ -10,61 +11,61 @@ import VFS
 /// Invariants
 /// - Nothing outside the directory is touched: each name is made in an open directory, and links are not followed.
 final class DirectorySink: ExportSink {
-    private let root: TargetDescriptor
+    private let tree: any ExportTree
     private let reader: ExportReader
-    /// The open directories from the root's child down to where the walk is.
-    private var open: [(name: FileName, descriptor: Int32)] = []
+    /// The directories from the root's child down to where the walk is.
+    private var open: [Int32] = []
 
-    init(_ root: TargetDescriptor, _ reader: ExportReader) {
-        self.root = root
+    init(_ tree: any ExportTree, _ reader: ExportReader) {
+        self.tree = tree
         self.reader = reader
     }
 
-    deinit { for directory in open { close(directory.descriptor) } }
-
-    private var here: Int32 { open.last?.descriptor ?? root.number }
+    deinit { for directory in open { close(directory) } }
 
     func enter(_ path: [FileName], _ inode: Inode) throws(SystemFailure) -> ExportOutcome {
         guard let name = path.last else { return .same }
-        let isNew = name.withCString { mkdirat(here, $0, 0o700) } == 0
-        guard isNew || errno == EEXIST else { throw failure(path, "cannot be made", .current) }
-        let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
-        let descriptor = name.withCString { openat(here, $0, flags) }
-        guard descriptor >= 0 else {
-            let error = Errno.current
+        let isNew: Bool
+        let descriptor: Int32
+        do throws(Errno) {
+            let entered = try tree.enter(name)
+            isNew = entered.isNew
+            descriptor = entered.takeDescriptor().take()
+        } catch {
             guard error == .notDirectory || error == Errno(ELOOP) else {
-                throw failure(path, "cannot be opened", error)
+                throw failure(path, "cannot be made or opened", error)
             }
             return .refused("something else of that name is there")
         }
         // Until it is left: what is made in it needs that.
         fchmod(descriptor, mode_t(inode.permissions & 0o7777 | 0o700))
-        open.append((name, descriptor))
+        open.append(descriptor)
         return isNew ? .made : .same
     }
 
     func leave(_ path: [FileName], _ inode: Inode) throws(SystemFailure) {
         guard let last = open.popLast() else { return }
-        defer { close(last.descriptor) }
-        finish(last.descriptor, inode)
+        defer { close(last) }
+        finish(last, inode)
+        try reaching(path) { () throws(Errno) in try tree.leave() }
     }
 
     func file(_ path: [FileName], _ inode: Inode) throws(SystemFailure) -> ExportOutcome {
         guard let name = path.last else { return .same }
-        if let status = status(name) {
-            if status.st_mode & S_IFMT == S_IFREG, UInt64(status.st_size) == inode.size, isSameTime(status, inode) {
-                return .same
-            }
+        let file: FileDescriptor
+        switch try reaching(path, { () throws(Errno) in try tree.create(name) }) {
+        case .made(let made): file = made
+        case .exists(let entry):
+            if entry.kind == S_IFREG, entry.size == inode.size, isSameTime(entry, inode) { return .same }
             // Not over it: it may have other names.
-            guard status.st_mode & S_IFMT != S_IFDIR else { return .refused("a directory of that name is there") }
-            guard name.withCString({ unlinkat(here, $0, 0) }) == 0 else {
-                throw failure(path, "cannot be replaced", .current)
+            guard entry.kind != S_IFDIR else { return .refused("a directory of that name is there") }
+            try reaching(path, or: "cannot be replaced") { () throws(Errno) in try tree.remove(name) }
+            guard case .made(let made) = try reaching(path, { () throws(Errno) in try tree.create(name) }) else {
+                return .refused("something else of that name came in its way")
             }
+            file = made
         }
-        let flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
-        let descriptor = name.withCString { openat(here, $0, flags, 0o600) }
-        guard descriptor >= 0 else { throw failure(path, "cannot be made", .current) }
-        defer { close(descriptor) }
+        let descriptor = file.rawValue
         let ranges =
             inode.allocated == 0
             ? [] : try reader.explaining(path) { () throws(Errno) in try reader.fileSystem.dataRanges(of: inode.id) }
@@ -77,7 +78,7 @@ final class DirectorySink: ExportSink {
                 switch error {
                 case .target(let failure): throw failure
                 case .unreadable(let errno):
-                    _ = name.withCString { unlinkat(here, $0, 0) }
+                    try? tree.remove(name)
                     return .refused("cannot be read: \(errno); see `berth log`")
                 }
             }
@@ -93,18 +94,15 @@ final class DirectorySink: ExportSink {
 
     func link(_ path: [FileName], to first: [FileName]) throws(SystemFailure) -> ExportOutcome {
         guard let name = path.last else { return .same }
-        let target = Array(first.map(\.bytes).joined(separator: [0x2F]))
-        var original = stat()
-        guard target.withCString({ fstatat(root.number, $0, &original, AT_SYMLINK_NOFOLLOW) }) == 0 else {
+        guard let original = try reaching(path, { () throws(Errno) in try tree.status(at: first) }) else {
             return .refused("what it is a link to was left out")
         }
-        if let status = status(name) {
-            if status.st_ino == original.st_ino, status.st_dev == original.st_dev { return .same }
-            guard status.st_mode & S_IFMT != S_IFDIR else { return .refused("a directory of that name is there") }
-            _ = name.withCString { unlinkat(here, $0, 0) }
+        if let entry = try reaching(path, { () throws(Errno) in try tree.status(name) }) {
+            if entry.inode == original.inode, entry.device == original.device { return .same }
+            guard entry.kind != S_IFDIR else { return .refused("a directory of that name is there") }
+            try? tree.remove(name)
         }
-        let result = target.withCString { from in name.withCString { linkat(root.number, from, here, $0, 0) } }
-        guard result == 0 else { throw failure(path, "cannot be linked", .current) }
+        try reaching(path, or: "cannot be linked") { () throws(Errno) in try tree.link(first, as: name) }
         return .made
     }
 
@@ -112,32 +110,24 @@ final class DirectorySink: ExportSink {
         _ path: [FileName], _ inode: Inode, target: [UInt8]
     ) throws(SystemFailure) -> ExportOutcome {
         guard let name = path.last else { return .same }
-        if let status = status(name) {
-            guard status.st_mode & S_IFMT != S_IFDIR else { return .refused("a directory of that name is there") }
-            if status.st_mode & S_IFMT == S_IFLNK, isSameTime(status, inode) { return .same }
-            _ = name.withCString { unlinkat(here, $0, 0) }
+        if let entry = try reaching(path, { () throws(Errno) in try tree.status(name) }) {
+            guard entry.kind != S_IFDIR else { return .refused("a directory of that name is there") }
+            if entry.kind == S_IFLNK, isSameTime(entry, inode) { return .same }
+            try? tree.remove(name)
         }
-        let result = target.withCString { target in name.withCString { symlinkat(target, here, $0) } }
-        guard result == 0 else { throw failure(path, "cannot be made", .current) }
-        var times = Self.times(inode)
-        _ = name.withCString { utimensat(here, $0, &times, AT_SYMLINK_NOFOLLOW) }
+        try reaching(path) { () throws(Errno) in
+            try tree.symbolicLink(name, target: target, times: Self.times(inode))
+        }
         return .made
     }
 
     func special(_ path: [FileName], _ inode: Inode) throws(SystemFailure) -> ExportOutcome {
         guard let name = path.last else { return .same }
         guard inode.kind == .fifo else { return .refused("it is a device") }
-        if let status = status(name) {
-            return status.st_mode & S_IFMT == S_IFIFO ? .same : .refused("something else of that name is there")
+        if let entry = try reaching(path, { () throws(Errno) in try tree.status(name) }) {
+            return entry.kind == S_IFIFO ? .same : .refused("something else of that name is there")
         }
-        guard name.withCString({ mkfifoat(here, $0, 0o600) }) == 0 else {
-            throw failure(path, "cannot be made", .current)
-        }
-        let flags = O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC
-        let descriptor = name.withCString { openat(here, $0, flags) }
-        guard descriptor >= 0 else { return .made }
-        finish(descriptor, inode)
-        close(descriptor)
+        if let made = try reaching(path, { () throws(Errno) in try tree.fifo(name) }) { finish(made.rawValue, inode) }
         return .made
     }
 
@@ -145,14 +135,18 @@ final class DirectorySink: ExportSink {
 
     // MARK: Parts
 
-    private func status(_ name: FileName) -> Glibc.stat? {
-        var status = Glibc.stat()
-        return name.withCString { fstatat(here, $0, &status, AT_SYMLINK_NOFOLLOW) } == 0 ? status : nil
+    private func reaching<Result: ~Copyable>(
+        _ path: [FileName], or what: String = "cannot be made", _ body: () throws(Errno) -> Result
+    ) throws(SystemFailure) -> Result {
+        do {
+            return try body()
+        } catch {
+            throw failure(path, what, error)
+        }
     }
 
-    private func isSameTime(_ status: Glibc.stat, _ inode: Inode) -> Bool {
-        Int64(status.st_mtim.tv_sec) == inode.modified.seconds
-            && Int64(status.st_mtim.tv_nsec) == inode.modified.nanosecondsOfSecond
+    private func isSameTime(_ entry: ExportTreeEntry, _ inode: Inode) -> Bool {
+        entry.seconds == inode.modified.seconds && entry.nanoseconds == inode.modified.nanosecondsOfSecond
     }
 
     private static func times(_ inode: Inode) -> [timespec] {

@@ -38,7 +38,7 @@ struct ExportJob: Sendable {
         defer { fileSystem.detach(session) }
         let reader = ExportReader(volume: volume, top: place, fileSystem: fileSystem, session: session)
         let sink: any ExportSink =
-            order.isArchive ? ArchiveSink(target, reader) : DirectorySink(target, reader)
+            order.isArchive ? ArchiveSink(target, reader) : DirectorySink(try target.tree(), reader)
         let top = try reader.explaining(place) { () throws(Errno) in try fileSystem.find(place) }
         var walk = Walk(sink: sink, step: step, reader: reader)
         if top.isDirectory {

@@ -14,6 +14,11 @@ struct ForeignStores: Sendable {
     let reach: SystemCallFilter.Reach
     var meter = StoreMeter()
 
+    /// The directory that a URL names; nil where it names none.
+    static func path(of url: String) -> String? {
+        url.hasPrefix(fileScheme) ? String(url.dropFirst(fileScheme.utf8.count)) : nil
+    }
+
     /// The bucket, or the directory, of a URL that the metadata keeps.
     func open(_ source: ForeignSource) throws(SystemFailure) -> any ForeignStore {
         if source.url.hasPrefix(Self.fileScheme) {

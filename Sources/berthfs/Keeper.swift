@@ -4,12 +4,13 @@ import FileModel
 import Glibc
 import LinuxSystem
 import Logging
+import Volumes
 
 /// Starts a volume's server, holds what must outlive it, and starts it again when it dies while it has sessions:
 /// programs that use the mounts see a pause.
 ///
-/// It has one thread, knows nothing of volumes, and starts no program but its own: a server that somebody has got hold
-/// of can have nothing else started.
+/// It has one thread, opens no volume, and starts no program but its own: a server that somebody has got hold of can have
+/// nothing else started. What it does outside the server's Landlock domain for it is in `KeeperErrands`.
 ///
 /// Invariants
 /// - At most one server runs. It has ended, with all its threads, before the next one starts.
@@ -38,12 +39,14 @@ struct Keeper: ~Copyable {
     private let volume: String
     private let logger: Logger
     private let signals: FileDescriptor
+    private let errands: KeeperErrands
     private var kept: [Kept] = []
 
-    init(program: String, volume: String, logger: Logger) throws(SystemFailure) {
+    init(program: String, volume: VolumeName, logger: Logger) throws(SystemFailure) {
         self.program = program
-        self.volume = volume
+        self.volume = volume.description
         self.logger = logger
+        errands = KeeperErrands(volume: volume, environment: ProcessEnvironment.current())
         signals = try explaining("berthfs", "cannot wait for signals") { () throws(Errno) in try Signals.descriptor() }
     }
 
@@ -123,6 +126,7 @@ struct Keeper: ~Copyable {
                     KeeperReply.kept(name: item.name, note: item.note), passing: item.descriptor.descriptor.rawValue,
                     timeout: Self.messageTimeout)
             }
+            try channel.send(KeeperReply.kept(name: Handover.errandsMark, note: []), timeout: Self.messageTimeout)
             try channel.send(KeeperReply.done, timeout: Self.messageTimeout)
         } catch {
             // It has died already, which is seen next.
@@ -166,16 +170,31 @@ struct Keeper: ~Copyable {
             switch frame.message {
             case .keep(let name, let note):
                 guard let descriptor = frame.takeDescriptor() else { break }
-                kept.removeAll { $0.name == name }
-                if kept.count < Self.keptLimit {
-                    kept.append(Kept(name: name, note: note, descriptor: Holder(descriptor)))
-                }
+                keep(name, note, Holder(descriptor))
             case .drop(let name): kept.removeAll { $0.name == name }
+            case .listen(let path):
+                guard let made = errands.listen(at: path) else { break }
+                let socket = Holder(made)
+                let name = Handover.socketPrefix + path
+                keep(name, [], socket)
+                try channel.send(
+                    KeeperReply.kept(name: name, note: []), passing: socket.descriptor.rawValue,
+                    timeout: Self.messageTimeout)
+                return true
+            case .makeCache, .surroundings, .namespaces:
+                guard let note = errands.run(frame.message) else { break }
+                try channel.send(KeeperReply.kept(name: "", note: note), timeout: Self.messageTimeout)
+                return true
             }
             try channel.send(KeeperReply.done, timeout: Self.messageTimeout)
             return true
         } catch {
             return false
         }
+    }
+
+    private mutating func keep(_ name: String, _ note: [UInt8], _ descriptor: Holder) {
+        kept.removeAll { $0.name == name }
+        if kept.count < Self.keptLimit { kept.append(Kept(name: name, note: note, descriptor: descriptor)) }
     }
 }

@@ -28,6 +28,8 @@ final class KeeperLink: @unchecked Sendable {
     private let monitor = Monitor()
     private var items: [String: Item] = [:]
     private var isBroken = false
+    /// The keeper does what this process may not any more.
+    private var runsErrands = false
 
     /// Takes all that the keeper holds.
     init(_ number: Int32, logger: Logger) throws(SystemFailure) {
@@ -36,6 +38,7 @@ final class KeeperLink: @unchecked Sendable {
         channel = FrameChannel(FileDescriptor(owning: number), name: "the keeper")
         while var frame = try channel.receive(KeeperReply.self, timeout: Self.timeout) {
             guard case .kept(let name, let note) = frame.message else { return }
+            if name == Handover.errandsMark { runsErrands = true }
             if let descriptor = frame.takeDescriptor() { items[name] = Item(note, descriptor) }
         }
         throw SystemFailure("the keeper", "hung up", status: .unavailable)
@@ -60,21 +63,55 @@ final class KeeperLink: @unchecked Sendable {
     /// Leaves nothing under a name any more. The descriptor is closed when this returns.
     func drop(_ name: String) { ask(.drop(name: name), nil) }
 
-    private func ask(_ request: KeeperRequest, _ descriptor: Int32?) {
+    private func ask(_ request: KeeperRequest, _ descriptor: Int32?) { _ = exchange(request, descriptor) }
+
+    private func exchange(_ request: KeeperRequest, _ descriptor: Int32? = nil) -> ReceivedFrame<KeeperReply>? {
         monitor.lock()
         defer { monitor.unlock() }
-        guard !isBroken else { return }
+        guard !isBroken else { return nil }
         do throws(SystemFailure) {
             try channel.send(request, passing: descriptor, timeout: Self.timeout)
-            guard try channel.receive(KeeperReply.self, timeout: Self.timeout) != nil else {
+            guard let reply = try channel.receive(KeeperReply.self, timeout: Self.timeout) else {
                 throw SystemFailure("the keeper", "hung up", status: .unavailable)
             }
+            return reply
         } catch {
             isBroken = true
             logger.error(
                 "the keeper is gone: should this server die, its mounts die with it",
                 metadata: ["cause": "\(error.message)"])
+            return nil
         }
+    }
+
+    // MARK: What this process may not do itself
+
+    /// A socket that listens again where one of the volume's did; nil where that cannot be.
+    func listen(at path: String) -> FileDescriptor? {
+        guard runsErrands, var reply = exchange(.listen(path: path)) else { return nil }
+        return reply.takeDescriptor()
+    }
+
+    /// Has the volume's cache directory made. False where no place can be had.
+    func makeCache() -> Bool { note(.makeCache) != nil }
+
+    /// Nil where nobody can tell.
+    func surroundings() -> ServerSurroundings? {
+        note(.surroundings).flatMap { try? JSONDecoder().decode(ServerSurroundings.self, from: Data($0)) }
+    }
+
+    /// The inode numbers of a process's namespaces; nil where nobody can tell. A process in a Landlock domain may not
+    /// look at those of others itself.
+    func namespaces(of process: Int32) -> (user: UInt64, mount: UInt64)? {
+        let numbers = (note(.namespaces(process: process)) ?? []).split(separator: 0x20).compactMap {
+            UInt64(String(decoding: $0, as: UTF8.self))
+        }
+        return numbers.count == 2 ? (numbers[0], numbers[1]) : nil
+    }
+
+    private func note(_ request: KeeperRequest) -> [UInt8]? {
+        guard runsErrands, let reply = exchange(request), case .kept(_, let note) = reply.message else { return nil }
+        return note
     }
 }
 

@@ -26,7 +26,7 @@ struct OpenVolume {
 
     /// With a legacy, what an earlier server had not committed is done again.
     init(
-        _ record: VolumeRecord, _ paths: VolumePaths, _ caches: CacheSite, _ settings: UserSettings,
+        _ record: VolumeRecord, _ paths: VolumePaths, _ caches: CacheSite, _ chosen: ChosenCache,
         legacy: Legacy? = nil, logger: Logger
     ) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
@@ -34,10 +34,7 @@ struct OpenVolume {
         // Programs wait while a session is taken over, and the store was looked at when it began.
         store = try Self.store(
             record, paths, isKnown: legacy?.isTakenOver ?? false, logger: logger, meter: meter.store)
-        // Copies are proved before use, but they can be read: nobody else may enter, or have made it.
-        let cache = try caches.places(record, settings).choose()
-        let quarter = CacheShare.usual(in: cache)
-        let share = caches.share(of: record, in: cache, quarter: quarter, settings)
+        let (cache, share) = (chosen.directory, chosen.share)
         if let refusal = try MissingMetadata.refusal(record, paths, store) { throw refusal }
         try Self.rescue(legacy, paths)
         metadata = try Self.metadata(paths, legacy?.redo)
@@ -59,7 +56,7 @@ struct OpenVolume {
                 subject, "staging \(paths.staging) or cache \(cache) cannot be used", error,
                 fix: "make room, and make sure both are yours")
         }
-        keeper = CacheKeeper(record.name, caches, packs, quarter: quarter)
+        keeper = CacheKeeper(record.name, caches, packs, quarter: chosen.quarter)
         var configuration = FileSystemConfiguration(
             sizeLimit: record.options.size, inodeLimit: record.options.inodes, trash: record.trashSettings(),
             durability: record.options.durability == .store ? .store(seconds: Self.storeSeconds) : .local,

@@ -33,6 +33,9 @@ struct ServeCommand: ParsableCommand {
     var logFormat: LogFormat?
 
     func run() throws {
+        // Of the keeper, too: what it holds is what the server must not get at again.
+        ProcessPrivileges.closeMemory()
+        ProcessPrivileges.forgoNewPrivileges()
         Signals.prepare()
         MappedReads.survive()
         berth_return_large_blocks()
@@ -64,7 +67,7 @@ struct ServeCommand: ParsableCommand {
             guard let program = ProcessEnvironment.executablePath() else {
                 throw SystemFailure("/proc/self/exe", "cannot be read", fix: "mount /proc", status: .unavailable)
             }
-            var keeper = try Keeper(program: program, volume: name, logger: logger)
+            var keeper = try Keeper(program: program, volume: try VolumeName(name), logger: logger)
             if let readyFd { _ = fcntl(readyFd, F_SETFD, FD_CLOEXEC) }
             status = try keeper.run(ready: readyFd)
         } catch {
@@ -92,9 +95,20 @@ struct ServeCommand: ParsableCommand {
                 fix: "use `berth mount`, which asks it for one more mount, or `berth stop --all`", errno: error.errno,
                 status: .temporaryFailure)
         }
+        // Nil where the file system has no sockets, or the path is too long for one: then clients with another runtime
+        // directory find the server through the lock file.
+        var inner = try? Self.socket(paths.innerSocket, legacy)
         do throws(SystemFailure) {
             let caches = CacheSite(VolumeRegistry(paths: site), environment: environment)
-            return try serve(record, paths, socket, caches, legacy, settings, logger)
+            let cache = try ChosenCache(record, caches, settings)
+            let domain = ServerDomain(
+                record: record, paths: paths, site: site, cache: cache.directory, environment: environment)
+            let landlock = try domain.enter()
+            return try serve(
+                Prepared(
+                    record: record, paths: paths, caches: caches, cache: cache, landlock: landlock, legacy: legacy,
+                    settings: settings, logger: logger),
+                socket, inner.take())
         } catch {
             // One that is to be tried again keeps its socket: clients wait.
             if !legacy.isTakenOver { unlink(paths.controlSocket) }
@@ -104,7 +118,7 @@ struct ServeCommand: ParsableCommand {
 
     /// Listens, or goes on listening where an earlier server did: clients that came meanwhile are waiting.
     private static func socket(_ path: String, _ legacy: Legacy) throws(SystemFailure) -> FileDescriptor {
-        let name = "socket:\(path)"
+        let name = Handover.socketPrefix + path
         if let inherited = legacy.link.take(name) { return inherited.takeDescriptor() }
         let socket = try UnixSocket.listen(at: path)
         legacy.link.keep(name, socket.rawValue)
@@ -120,14 +134,30 @@ struct ServeCommand: ParsableCommand {
         return lock
     }
 
+    /// What is known and decided before the server gives up the rest of the file system.
+    private struct Prepared {
+        let record: VolumeRecord
+        let paths: VolumePaths
+        let caches: CacheSite
+        let cache: ChosenCache
+        let landlock: Int
+        let legacy: Legacy
+        let settings: UserSettings
+        let logger: Logger
+    }
+
     private func serve(
-        _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ caches: CacheSite,
-        _ legacy: Legacy, _ settings: UserSettings, _ logger: Logger
+        _ prepared: Prepared, _ socket: consuming FileDescriptor, _ innerSocket: consuming FileDescriptor?
     ) throws(SystemFailure) -> ServedVolume {
+        let (record, paths, caches) = (prepared.record, prepared.paths, prepared.caches)
+        let (legacy, logger) = (prepared.legacy, prepared.logger)
         let lock = try Self.lock(paths, legacy)
         let isMended = Mending(record, paths, logger: logger).runIfAsked()
-        let volume = try OpenVolume(record, paths, caches, settings, legacy: legacy, logger: logger)
+        let volume = try OpenVolume(record, paths, caches, prepared.cache, legacy: legacy, logger: logger)
         let copier = try MetadataCopier(record, volume, paths, logger: logger)
+        let confinement = Confinement(
+            landlock: prepared.landlock, reachesNetwork: volume.reach == .network,
+            isMemoryOpen: ProcessPrivileges.isMemoryOpen)
         let fileSystem = volume.fileSystem
         let name = try VolumeName(record.name)
         let snapshots = SnapshotService(record.name, paths, volume, showsDirectory: record.options.showsSnapshots)
@@ -137,9 +167,10 @@ struct ServeCommand: ParsableCommand {
             snapshots: snapshots,
             transfers: Transfers(
                 volume: record.name, fileSystem: fileSystem,
-                stores: ForeignStores(reach: volume.reach, meter: volume.meter.store)),
+                stores: ForeignStores(reach: volume.reach, meter: volume.meter.store),
+                makesFiles: prepared.landlock == 0),
             census: StatisticsCensus(volume: record.name, opened: volume, startTime: StatisticsCensus.now()),
-            legacy: legacy, linger: settings.serverIdle, logger: logger,
+            legacy: legacy, confinement: confinement, linger: prepared.settings.serverIdle, logger: logger,
             reload: { () throws(SystemFailure) in
                 let record = try caches.registry.record(name)
                 record.apply(to: fileSystem.trashSettings)
@@ -147,8 +178,10 @@ struct ServeCommand: ParsableCommand {
             })
         Signals.onTermination { server.stop() }
         let listener = Self.listener(socket, paths.controlSocket, server, legacy, logger)
-        let inner = Self.innerListener(paths, server, legacy, logger)
-        server.stayWhile { listener.hasClients || inner?.hasClients ?? false }
+        var inner: ControlListener?
+        if let innerSocket { inner = Self.listener(innerSocket, paths.innerSocket, server, legacy, logger) }
+        let listeners = [listener, inner].compactMap { $0 }
+        server.stayWhile { listeners.contains { $0.hasClients } }
         do throws(SandboxFailure) {
             try SystemCallFilter.enter(volume.reach)
         } catch {
@@ -158,23 +191,40 @@ struct ServeCommand: ParsableCommand {
             isMended
             ? try explaining(paths.database, "cannot be read", volume.metadata.allInodes) : volume.distrusted(legacy)
         server.takeOver(distrusted: distrusted)
-        listener.start()
-        inner?.start()
-        volume.keeper.start()
+        for listener in listeners { listener.start() }
+        volume.keeper.start(Self.confined(prepared, server))
         copier?.start()
+        if prepared.landlock == 0 {
+            logger.notice("the kernel has no Landlock: whoever gets hold of this server gets at all files of its user")
+        }
         logger.info("serving", metadata: ["volume": "\(record.name)", "pid": "\(getpid())"])
         return ServedVolume(
-            lock: lock, volume: volume, server: server, copier: copier, listeners: [listener, inner].compactMap { $0 },
+            lock: lock, volume: volume, server: server, copier: copier, listeners: listeners,
             logger: logger)
     }
 
-    /// Nil where the file system has no sockets, or the path is too long for one: then clients with another runtime
-    /// directory find the server through the lock file.
-    private static func innerListener(
-        _ paths: VolumePaths, _ server: Server, _ legacy: Legacy, _ logger: Logger
-    ) -> ControlListener? {
-        guard let socket = try? socket(paths.innerSocket, legacy) else { return nil }
-        return listener(socket, paths.innerSocket, server, legacy, logger)
+    /// Nil for a server that may look at everything itself.
+    private static func confined(_ prepared: Prepared, _ server: Server) -> CacheKeeper.Confined? {
+        guard prepared.landlock > 0 else { return nil }
+        let (link, logger) = (prepared.legacy.link, prepared.logger)
+        return CacheKeeper.Confined(
+            surroundings: { link.surroundings() },
+            replace: {
+                // Where no place can be had there is nothing to be gained.
+                guard link.makeCache() else { return }
+                do throws(SystemFailure) {
+                    try server.replace()
+                    logger.warning(
+                        "cache",
+                        metadata: [
+                            "volume": "\(prepared.record.name)",
+                            "cause":
+                                "\(prepared.cache.directory) was removed, and a new server makes it anew; copies come again as they are read",
+                        ])
+                } catch {
+                    logger.debug("the server goes on without its cache", metadata: ["cause": "\(error.message)"])
+                }
+            })
     }
 
     private static func listener(
@@ -182,7 +232,7 @@ struct ServeCommand: ParsableCommand {
     ) -> ControlListener {
         ControlListener(
             socket, path: path, note: { logger.debug("\($0)", metadata: ["cause": "\($1)"]) },
-            renewed: { legacy.link.keep("socket:\(path)", $0) },
+            renew: { legacy.link.listen(at: $0) },
             answer: { server.answer($0, passed: $1) })
     }
 

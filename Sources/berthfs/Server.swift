@@ -46,6 +46,7 @@ final class Server: @unchecked Sendable {
 
     private let warmer: Warmer
     private let legacy: Legacy
+    private let confinement: Confinement
     private let census: StatisticsCensus
     private let snapshots: SnapshotService
     /// Nobody may come in: the volume's content is being replaced.
@@ -59,10 +60,12 @@ final class Server: @unchecked Sendable {
 
     init(
         _ paths: VolumePaths, fileSystem: FileSystem, warmer: Warmer, snapshots: SnapshotService,
-        transfers: Transfers, census: StatisticsCensus, legacy: Legacy, linger: Duration, logger: Logger,
+        transfers: Transfers, census: StatisticsCensus, legacy: Legacy, confinement: Confinement, linger: Duration,
+        logger: Logger,
         reload: @escaping @Sendable () throws(SystemFailure) -> Void
     ) {
         self.legacy = legacy
+        self.confinement = confinement
         self.warmer = warmer
         self.census = census
         self.snapshots = snapshots
@@ -119,6 +122,9 @@ final class Server: @unchecked Sendable {
         let names = monitor.withLock { Array(sessions.keys) }
         for name in names { detach(name) }
     }
+
+    /// Leaves everything to a new server, which gets at what has come since this one started.
+    func replace() throws(SystemFailure) { try restart() }
 
     private func restart(mending: Bool = false) throws(SystemFailure) {
         guard !isBusy else {
@@ -361,7 +367,8 @@ final class Server: @unchecked Sendable {
             volume: volume, processID: getpid(), version: Release.version,
             sessions: list.sorted { $0.mountpoint < $1.mountpoint }, readOnlyReason: fileSystem.readOnlyReason,
             faults: fileSystem.faults, files: usage?.files ?? 0, bytes: usage?.bytes ?? 0, keeperID: legacy.keeperID,
-            handover: legacy.keeperID.map { _ in Handover.format }, irreplaceable: irreplaceable)
+            handover: legacy.keeperID.map { _ in Handover.format }, irreplaceable: irreplaceable,
+            confinement: confinement)
     }
 
     private var irreplaceable: String? {

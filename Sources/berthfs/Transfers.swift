@@ -1,5 +1,6 @@
 import Control
 import FileModel
+import Glibc
 import LinuxSystem
 import VFS
 
@@ -20,11 +21,14 @@ final class Transfers: @unchecked Sendable {
     private let volume: String
     private let fileSystem: FileSystem
     private let stores: ForeignStores
+    /// Whether this process may make files where a user wants an export.
+    private let makesFiles: Bool
     private let monitor = Monitor()
     private var jobs: [Int: Job] = [:]
     private var lastJob = 0
 
-    init(volume: String, fileSystem: FileSystem, stores: ForeignStores) {
+    init(volume: String, fileSystem: FileSystem, stores: ForeignStores, makesFiles: Bool) {
+        self.makesFiles = makesFiles
         self.volume = volume
         self.fileSystem = fileSystem
         self.stores = stores
@@ -40,12 +44,17 @@ final class Transfers: @unchecked Sendable {
     }
 
     func start(_ order: ExportOrder, _ passed: consuming FileDescriptor?) throws(SystemFailure) -> TransferProgress {
-        guard let target = passed.take() else {
+        guard let descriptor = passed.take() else {
             throw SystemFailure("export", "came without a descriptor", status: .dataError)
         }
         let place = try names(order.place)
-        let job = ExportJob(
-            volume: volume, order: order, place: place, fileSystem: fileSystem, target: TargetDescriptor(target))
+        let target = TargetDescriptor(descriptor)
+        guard order.isArchive || makesFiles || target.isSocket else {
+            throw SystemFailure(
+                "export", "was asked by an older `berth`, and this server makes no files itself",
+                fix: "use the `berth` that is installed now", status: .unavailable)
+        }
+        let job = ExportJob(volume: volume, order: order, place: place, fileSystem: fileSystem, target: target)
         return try start { step throws(SystemFailure) in try job.run(step) }
     }
 
@@ -130,4 +139,17 @@ final class TargetDescriptor: Sendable {
     }
 
     var number: Int32 { descriptor.rawValue }
+
+    /// The directory that it is, or that its other end makes files in.
+    func tree() throws(SystemFailure) -> any ExportTree {
+        let copy = try explaining("export", "its target cannot be used") { () throws(Errno) in
+            try FileDescriptor.copy(of: number)
+        }
+        return isSocket ? RemoteExportTree(copy) : LocalExportTree(copy)
+    }
+
+    var isSocket: Bool {
+        var status = stat()
+        return fstat(number, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
+    }
 }

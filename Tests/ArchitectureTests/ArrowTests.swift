@@ -19,7 +19,7 @@ struct ArrowTests {
         "VFS": ["FileModel", "LinuxSystem", "Metadata", "Metrics", "ObjectStorage", "Packs"],
         "FUSEBridge": ["CFUSE", "CLinux", "FileModel", "LinuxSystem", "Metrics", "VFS"],
         "MetadataCopies": ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"],
-        "Sandbox": ["CSeccomp", "FileModel"],
+        "Sandbox": ["CLinux", "CSeccomp", "FileModel", "LinuxSystem"],
         "Control": ["CLinux", "FileModel", "LinuxSystem", "Metrics"],
         "Volumes": ["CLinux", "Control", "FileModel", "LinuxSystem", "Logging", "Metrics"],
         "VolumePlugin": ["FileModel", "LinuxSystem", "Logging", "NIOCore", "NIOHTTP1", "NIOPosix", "Volumes"],
