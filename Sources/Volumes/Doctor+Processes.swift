@@ -110,8 +110,8 @@ extension Doctor {
         }
         var isMemoryOpen = confinement?.isMemoryOpen
         var status = stat()
-        // The kernel gives what is not dumpable to root; of root's own that tells nothing.
-        if geteuid() != 0, stat("/proc/\(process)", &status) == 0 { isMemoryOpen = status.st_uid == geteuid() }
+        // The kernel gives what shows a process that is not dumpable to root; of root's own that tells nothing.
+        if geteuid() != 0, stat("/proc/\(process)/environ", &status) == 0 { isMemoryOpen = status.st_uid == geteuid() }
         return ProcessSecurity(
             process: name, pid: process, hasFilter: fields["Seccomp:"] == "2", landlock: confinement?.landlock,
             isMemoryOpen: isMemoryOpen, mayGainPrivileges: fields["NoNewPrivs:"] == "0",

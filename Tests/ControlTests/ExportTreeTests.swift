@@ -73,7 +73,7 @@ struct ExportTreeTests {
         }
         let link = try FileName("link")
         let key = try FileName("key")
-        try tree.symbolicLink(link, target: Array("../secret".utf8), times: [])
+        try tree.symbolicLink(link, target: Array("../secret".utf8), times: [timespec(), timespec()])
         #expect(errno { _ = try tree.enter(link) } == .notDirectory)
         #expect(errno { try tree.link([link, key], as: try FileName("stolen")) } == .noEntry)
         #expect(try tree.status(at: [link, key]) == nil)

@@ -35,7 +35,7 @@ struct UpgradeTests {
         #expect(status.occurrences(of: note) == 2, "\(status)")
         #expect(status.contains("restart with: berth restart v"))
         let server = try #require(try host.site.server(of: "v"))
-        #expect(try host.shell.run("readlink /proc/\(server)/exe").hasSuffix("(deleted)"))
+        #expect(try Shell.root.run("readlink /proc/\(server)/exe").hasSuffix("(deleted)"))
 
         // The server is replaced while a program reads and writes, with a file open all the while.
         let replaced = try host.shell.run(
