@@ -193,6 +193,12 @@ struct ServeCommand: ParsableCommand {
         server.takeOver(distrusted: distrusted)
         for listener in listeners { listener.start() }
         volume.keeper.start(Self.confined(prepared, server))
+        // A record of an older version has just got its list of sources, which the domain knows nothing of: the next server's.
+        if prepared.landlock > 0, record.sources == nil, let listed = try? caches.registry.record(name).sources,
+            listed.contains(where: { ForeignStores.path(of: $0) != nil })
+        {
+            try? server.replace()
+        }
         copier?.start()
         if prepared.landlock == 0 {
             logger.notice("the kernel has no Landlock: whoever gets hold of this server gets at all files of its user")
