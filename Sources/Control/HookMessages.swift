@@ -16,8 +16,8 @@ public enum HookEvent: Codable, Sendable, Equatable {
 
 /// What the hook is told after `mounted`.
 public enum HookOrder: Codable, Sendable, Equatable {
-    /// Look for this session's marker at the mount point.
-    case verify(session: String)
+    /// Look for what proves this session at the mount point.
+    case verify(session: String, secret: String?)
     /// The session is not being served: undo the mount.
     case giveUp
 }

@@ -12,7 +12,7 @@ import Synchronization
 // SAFETY: `socket` is used by the listener's thread only; `isOpen` is atomic.
 public final class RequestListener<Request: Decodable & Sendable, Reply: Encodable & Sendable>: @unchecked Sendable {
     /// Answers a request and the descriptor that came with it.
-    public typealias Answer = @Sendable (Request, consuming FileDescriptor?) -> Reply
+    public typealias Answer = @Sendable (Request, RequestOrigin, consuming FileDescriptor?) -> Reply
     /// Takes note of what went wrong with a client: a constant message, and the cause.
     public typealias Note = @Sendable (_ message: String, _ cause: String) -> Void
 
@@ -26,18 +26,21 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
 
     private var socket: FileDescriptor
     private let path: String
+    private let host: HostView?
     private let answer: Answer
     private let note: Note
     private let renewed: @Sendable (_ socket: Int32) -> Void
     private let clients = Atomic<Int>(0)
     private let isOpen = Atomic<Bool>(true)
 
-    /// `renewed` is told the number of a socket that takes the place of one whose file was removed.
+    /// `renewed` is told the number of a socket that takes the place of one whose file was removed. `host`: what clients
+    /// show who are in no container.
     public init(
-        _ socket: consuming FileDescriptor, path: String, note: @escaping Note,
+        _ socket: consuming FileDescriptor, path: String, host: HostView?, note: @escaping Note,
         renewed: @escaping @Sendable (_ socket: Int32) -> Void = { _ in }, answer: @escaping Answer
     ) {
         self.renewed = renewed
+        self.host = host
         self.socket = socket
         self.path = path
         self.note = note
@@ -76,7 +79,7 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
             return
         }
         let channel = FrameChannel(client, name: "client")
-        guard let peer = try? channel.peer(), peer.userID == geteuid() else {
+        guard let peer = try? channel.peer(), peer.isOurs else {
             return note("a stranger was turned away", "another user")
         }
         clients.add(1, ordering: .relaxed)
@@ -95,11 +98,13 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
         note("the socket's file was gone and is made again", path)
     }
 
-    private func serve(_ channel: FrameChannel) {
+    /// Answers a client until it hangs up, or says what is not understood.
+    package func serve(_ channel: FrameChannel) {
+        let origin = RequestOrigin(host: host)
         do throws(SystemFailure) {
             while var frame = try channel.receive(Request.self, timeout: Self.idleTimeout) {
                 let passed = frame.takeDescriptor()
-                try channel.send(answer(frame.message, passed), timeout: Self.replyTimeout)
+                try channel.send(answer(frame.message, origin, passed), timeout: Self.replyTimeout)
             }
         } catch {
             note("a client was let go", error.message)

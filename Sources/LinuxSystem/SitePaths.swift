@@ -24,13 +24,17 @@ public struct SitePaths: Equatable, Sendable {
     public var data: String
     public var cache: String
     public var runtime: String
+    /// What of this user lasts and is of no use elsewhere: `$XDG_STATE_HOME/berth`.
+    public var state: String
     /// Where podman's configuration lies: `<configuration home>/containers`.
     public var containers: String
 
-    /// Follows the XDG variables, with what their specification says where they are unset. The runtime
-    /// directory is, in this order: $BERTH_RUNTIME_DIR, $XDG_RUNTIME_DIR/berth, /run/user/UID/berth where
-    /// that is a directory of ours, /tmp/berth-UID.
-    public init(environment: [String: String], userID: UInt32 = geteuid()) {
+    /// Follows the XDG variables, with what their specification says where they are unset. The runtime directory is
+    /// `RuntimeDirectory`'s choice. `node` is asked only where nothing else decides.
+    public init(
+        environment: [String: String], userID: UInt32 = geteuid(), node: () -> NodeIdentity = NodeIdentity.current,
+        isOwn: (String) -> Bool = RuntimeDirectory.isOwn
+    ) {
         // The specification tells to ignore values that are not absolute.
         func absolute(_ name: String) -> String? {
             guard let value = environment[name], value.hasPrefix("/") else { return nil }
@@ -44,15 +48,10 @@ public struct SitePaths: Equatable, Sendable {
         containers = "\(configurationHome)/containers"
         data = (absolute("XDG_DATA_HOME") ?? "\(home)/.local/share") + "/berth"
         cache = (absolute("XDG_CACHE_HOME") ?? "\(home)/.cache") + "/berth"
-        if let chosen = absolute("BERTH_RUNTIME_DIR") {
-            runtime = chosen
-        } else if let directory = absolute("XDG_RUNTIME_DIR") {
-            runtime = "\(directory)/berth"
-        } else if SecureDirectory.isSecure("/run/user/\(userID)") {
-            runtime = "/run/user/\(userID)/berth"
-        } else {
-            runtime = "/tmp/berth-\(userID)"
-        }
+        state = (absolute("XDG_STATE_HOME") ?? "\(home)/.local/state") + "/berth"
+        runtime = RuntimeDirectory.choose(
+            chosen: absolute("BERTH_RUNTIME_DIR"), xdg: absolute("XDG_RUNTIME_DIR"), userID: userID, state: state,
+            node: node, isOwn: isOwn)
     }
 
     public var volumes: String { "\(data)/volumes" }
@@ -82,7 +81,12 @@ public struct SitePaths: Equatable, Sendable {
     /// Makes what is missing, all 0700, and refuses what belongs to somebody else.
     public func prepare() throws(SystemFailure) {
         for directory in directories { try SecureDirectory.make(directory) }
+        if isOfNode { RuntimeDirectory.sweep(beside: runtime, node: .current()) }
     }
+
+    /// Whether the runtime directory is one of a node's, below the home directory.
+    public var isOfNode: Bool { runtime.utf8.starts(with: "\(state)/run/".utf8) }
+
 }
 
 /// Where one volume's things lie. `name` must have been checked.

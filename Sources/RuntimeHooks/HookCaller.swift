@@ -28,7 +28,10 @@ public struct HookCaller: Sendable {
         self.userID = userID
         self.parent = parent
         // The shell's own settings first: it may be another than the one in which `berth setup` ran.
-        let shell = ProcessTable.environment(of: parent.processID).filter { Self.isOurs($0.key) }
+        // What an engine gives itself where the shell has no runtime directory is no setting of anybody's.
+        let shell = ProcessTable.environment(of: parent.processID).filter {
+            Self.isOurs($0.key) && !($0.key == "XDG_RUNTIME_DIR" && RuntimeDirectory.isOfEngine($0.value))
+        }
         var merged = environment.merging(shell) { $1 }
         if merged["HOME"] == nil { merged["HOME"] = Account.named(id: userID)?.home }
         self.environment = merged

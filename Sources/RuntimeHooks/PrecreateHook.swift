@@ -131,8 +131,7 @@ public struct PrecreateHook {
                     runtime: .hook, namespace: ProcessTable.namespace("mnt", of: "self"),
                     environment: caller.environment))
             do throws(SystemFailure) {
-                try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
-                return try place.prove(session)
+                return try client.attach(attachment, device.rawValue, timeout: Self.attachTimeout).check(place.path)
             } catch {
                 place.undo()
                 let isEnding = error.errno == Errno(EAGAIN) || error.errno == Errno(ECONNRESET)

@@ -17,10 +17,13 @@ extension FileSystem {
     static let maximumAttributeValue = 65536
     /// The proof that a path is this session's root; `Control.SessionMarker` tells clients the same name.
     public static let sessionAttribute = [UInt8]("berth.session".utf8)
+    /// Its second half, shown once.
+    public static let proofAttribute = [UInt8]("berth.proof".utf8)
 
     /// The value of an extended attribute. Answers ENODATA where there is none.
     public func attribute(_ name: [UInt8], of id: InodeID, session: Session) throws(Errno) -> [UInt8] {
         if id == .root && name == Self.sessionAttribute { return Array(session.name.utf8) }
+        if id == .root && name == Self.proofAttribute, let secret = session.takeSecret() { return Array(secret.utf8) }
         guard hasAttributes.load(ordering: .relaxed) else { throw .noAttribute }
         let value = try read { transaction throws(Errno) in
             guard let value = try transaction.attribute(name, of: id) else {
@@ -49,7 +52,7 @@ extension FileSystem {
     ) throws(Errno) {
         guard !name.isEmpty, name.count <= Self.maximumAttributeName else { throw .outOfRange }
         guard value.count <= Self.maximumAttributeValue else { throw .tooBig }
-        guard name != Self.sessionAttribute else { throw .notPermitted }
+        guard name != Self.sessionAttribute, name != Self.proofAttribute else { throw .notPermitted }
         try requireRoom()
         let list = isAccessControl(name) ? try decodeList(value, caller.session) : nil
         let now = configuration.now()

@@ -109,17 +109,9 @@ public struct MountService: Sendable {
             origin: SessionOrigin(
                 runtime: .host, namespace: ProcessTable.namespace("mnt", of: "self"), environment: environment),
             snapshot: snapshot?.description)
-        _ = try supervisor.attach(
+        let proof = try supervisor.attach(
             attachment, device.rawValue, to: client, of: volume, timeout: Self.attachTimeout)
-        let found: String
-        do {
-            found = try SessionMarker.session(at: target)
-        } catch {
-            throw SystemFailure(target, "does not show the volume after the mount", error, status: .unavailable)
-        }
-        guard found == session else {
-            throw SystemFailure(target, "shows another session after the mount", status: .unavailable)
-        }
+        try proof.check(target)
     }
 
     /// The directory without links, where it exists, is empty, and is the caller's own.

@@ -108,7 +108,7 @@ struct DescriptorMount {
             // A new connection each time: the server may have been replaced, and be silent for a moment.
             guard let client = try service.supervisor.running(volume) else { return }
             do {
-                guard try client.status().sessions.contains(where: { $0.session == session }) else { return }
+                guard try client.isServing(session) else { return }
                 silence = 0
             } catch {
                 silence += 1

@@ -146,8 +146,9 @@ struct ServeCommand: ParsableCommand {
                 snapshots.directory.show(record.options.showsSnapshots)
             })
         Signals.onTermination { server.stop() }
-        let listener = Self.listener(socket, paths.controlSocket, server, legacy, logger)
-        let inner = Self.innerListener(paths, server, legacy, logger)
+        let host = HostView.own()
+        let listener = Self.listener(socket, paths.controlSocket, host, server, legacy, logger)
+        let inner = Self.innerListener(paths, host, server, legacy, logger)
         server.stayWhile { listener.hasClients || inner?.hasClients ?? false }
         do throws(SandboxFailure) {
             try SystemCallFilter.enter(volume.reach)
@@ -171,19 +172,20 @@ struct ServeCommand: ParsableCommand {
     /// Nil where the file system has no sockets, or the path is too long for one: then clients with another runtime
     /// directory find the server through the lock file.
     private static func innerListener(
-        _ paths: VolumePaths, _ server: Server, _ legacy: Legacy, _ logger: Logger
+        _ paths: VolumePaths, _ host: HostView?, _ server: Server, _ legacy: Legacy, _ logger: Logger
     ) -> ControlListener? {
         guard let socket = try? socket(paths.innerSocket, legacy) else { return nil }
-        return listener(socket, paths.innerSocket, server, legacy, logger)
+        return listener(socket, paths.innerSocket, host, server, legacy, logger)
     }
 
     private static func listener(
-        _ socket: consuming FileDescriptor, _ path: String, _ server: Server, _ legacy: Legacy, _ logger: Logger
+        _ socket: consuming FileDescriptor, _ path: String, _ host: HostView?, _ server: Server, _ legacy: Legacy,
+        _ logger: Logger
     ) -> ControlListener {
         ControlListener(
-            socket, path: path, note: { logger.debug("\($0)", metadata: ["cause": "\($1)"]) },
+            socket, path: path, host: host, note: { logger.debug("\($0)", metadata: ["cause": "\($1)"]) },
             renewed: { legacy.link.keep("socket:\(path)", $0) },
-            answer: { server.answer($0, passed: $1) })
+            answer: { server.answer($0, from: $1, passed: $2) })
     }
 
     /// Settings that cannot be read are an error of `start`, which is logged.

@@ -174,10 +174,15 @@ final class Server: @unchecked Sendable {
         }
     }
 
-    func answer(_ request: ServerRequest, passed: consuming FileDescriptor?) -> ServerReply {
+    func answer(
+        _ request: ServerRequest, from origin: RequestOrigin, passed: consuming FileDescriptor?
+    ) -> ServerReply {
         do throws(SystemFailure) {
+            try refuseContainer(request, origin)
             switch request {
-            case .attach(let attachment): try attach(attachment, passed)
+            case .introduce: if let shown = passed.take() { origin.show(shown) }
+            case .isServed(let session): try requireServed(session)
+            case .attach(let attachment): return try attach(attachment, passed)
             case .detach(let session): detach(session)
             case .status: return .status(status())
             case .sync:
@@ -214,15 +219,39 @@ final class Server: @unchecked Sendable {
         }
     }
 
-    private func attach(_ attachment: Attachment, _ passed: consuming FileDescriptor?) throws(SystemFailure) {
+    private func attach(
+        _ attachment: Attachment, _ passed: consuming FileDescriptor?
+    ) throws(SystemFailure) -> ServerReply {
         guard let device = passed.take() else {
             throw SystemFailure("attach", "came without a descriptor", status: .dataError)
         }
         let served = try make(attachment, device, takingOver: nil)
+        let secret = SessionMarker.newSession()
+        if attachment.wantsProof == true { served.connection.showOnce(secret) }
         try start(served)
         // From here on a server that follows can take it over.
         legacy.keep(served.connection, attachment)
         logger.info("session started", metadata: metadata(attachment))
+        return attachment.wantsProof == true ? .proof(secret) : .done
+    }
+
+    /// What a container asks that it must not. What it may end is a mount that Apptainer made for one container.
+    private func refuseContainer(_ request: ServerRequest, _ origin: RequestOrigin) throws(SystemFailure) {
+        guard !origin.isHost else { return }
+        var isAllowed = request.isForContainers
+        if case .detach(let name) = request {
+            isAllowed = monitor.withLock { sessions[name].map { $0.attachment.origin?.runtime == .apptainer } ?? true }
+        }
+        guard !isAllowed else { return }
+        throw SystemFailure(
+            "volume \"\(volume)\"", "takes no such request from inside a container or another user namespace",
+            fix: "run the command outside", errno: .notPermitted, status: .noPermission)
+    }
+
+    private func requireServed(_ session: String) throws(SystemFailure) {
+        guard isServed(session) else {
+            throw SystemFailure("session \(session)", "is not served", errno: .noEntry, status: .unavailable)
+        }
     }
 
     private func make(
