@@ -11,24 +11,17 @@ import Synchronization
 ///   its place exists again.
 // SAFETY: `socket` is used by the listener's thread only; `isOpen` is atomic.
 public final class RequestListener<Request: Decodable & Sendable, Reply: Encodable & Sendable>: @unchecked Sendable {
-    /// Answers a request and the descriptor that came with it.
-    public typealias Answer = @Sendable (Request, RequestOrigin, consuming FileDescriptor?) -> Reply
-    /// Takes note of what went wrong with a client: a constant message, and the cause.
-    public typealias Note = @Sendable (_ message: String, _ cause: String) -> Void
+    public typealias Conversation = RequestConversation<Request, Reply>
 
     /// Clients at once. More wait in the socket's backlog.
     private static var maximumClients: Int { 32 }
-    /// A client that says nothing for this long is let go.
-    private static var idleTimeout: Duration { .seconds(60) }
-    private static var replyTimeout: Duration { .seconds(5) }
     /// How often the socket's file is looked for.
     private static var watchInterval: Duration { .seconds(1) }
 
     private var socket: FileDescriptor
     private let path: String
-    private let host: HostView?
-    private let answer: Answer
-    private let note: Note
+    private let conversation: Conversation
+    private let note: Conversation.Note
     private let renewed: @Sendable (_ socket: Int32) -> Void
     private let clients = Atomic<Int>(0)
     private let isOpen = Atomic<Bool>(true)
@@ -36,15 +29,14 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
     /// `renewed` is told the number of a socket that takes the place of one whose file was removed. `host`: what clients
     /// show who are in no container.
     public init(
-        _ socket: consuming FileDescriptor, path: String, host: HostView?, note: @escaping Note,
-        renewed: @escaping @Sendable (_ socket: Int32) -> Void = { _ in }, answer: @escaping Answer
+        _ socket: consuming FileDescriptor, path: String, host: HostView?, note: @escaping Conversation.Note,
+        renewed: @escaping @Sendable (_ socket: Int32) -> Void = { _ in }, answer: @escaping Conversation.Answer
     ) {
         self.renewed = renewed
-        self.host = host
         self.socket = socket
         self.path = path
         self.note = note
-        self.answer = answer
+        conversation = Conversation(host: host, note: note, answer: answer)
     }
 
     /// Whether somebody is connected.
@@ -84,7 +76,7 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
         }
         clients.add(1, ordering: .relaxed)
         _ = WorkerThread(name: "berth-client") {
-            self.serve(channel)
+            self.conversation.hold(channel)
             self.clients.subtract(1, ordering: .relaxed)
         }
     }
@@ -96,19 +88,6 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
         renewed(fresh.rawValue)
         socket = fresh
         note("the socket's file was gone and is made again", path)
-    }
-
-    /// Answers a client until it hangs up, or says what is not understood.
-    package func serve(_ channel: FrameChannel) {
-        let origin = RequestOrigin(host: host)
-        do throws(SystemFailure) {
-            while var frame = try channel.receive(Request.self, timeout: Self.idleTimeout) {
-                let passed = frame.takeDescriptor()
-                try channel.send(answer(frame.message, origin, passed), timeout: Self.replyTimeout)
-            }
-        } catch {
-            note("a client was let go", error.message)
-        }
     }
 }
 

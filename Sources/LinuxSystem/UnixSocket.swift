@@ -128,6 +128,12 @@ public enum UnixSocket {
         return FileDescriptor.Pair(first: FileDescriptor(owning: ends[0]), second: FileDescriptor(owning: ends[1]))
     }
 
+    /// Sends bytes, and a descriptor (which stays the caller's) with the first of them. Returns how many were sent; a
+    /// negative number, and `errno`, where none could be.
+    public static func send(_ bytes: UnsafeRawBufferPointer, passing descriptor: Int32?, on socket: Int32) -> Int {
+        berth_send_with_fd(socket, bytes.baseAddress, bytes.count, descriptor ?? -1)
+    }
+
     /// Who connected.
     public static func peer(of socket: borrowing FileDescriptor) throws(Errno) -> PeerCredentials {
         try peer(ofRaw: socket.rawValue)
