@@ -48,28 +48,20 @@ struct ImportCommand: ParsableCommand {
                 ("path-style", pathStyle ? "true" : nil),
             ].compactMap { key, value in value.map { (key: key, value: $0) } }
             let from = try ImportSource(source, words: words, ofVolume: record.options.bucket)
-            if from.isBucket { try Self.allowNetwork(record, site) }
+            // Why a server that is in use may not reach a directory that it was not started for.
+            let obstacle = try site.mounts.trust(place.name, [try from.entry()])
             let client = try DataPlace.client(place.name, site)
             let order = ImportOrder(
                 source: from.url, options: try from.encodedOptions(), place: place.bytes,
                 isArchive: tar || from.looksLikeArchive)
-            try Transfer(client, "\(place.name)", output: 1).follow(
-                try client.ask(.importData(order), timeout: .seconds(60)))
+            do throws(SystemFailure) {
+                try Transfer(client, "\(place.name)", output: 1).follow(
+                    try client.ask(.importData(order), timeout: .seconds(60)))
+            } catch {
+                if let obstacle, error.cause.contains("\(Errno.accessDenied)") { throw obstacle }
+                throw error
+            }
         }
-    }
-
-    /// The server of a volume in a directory reaches the network only where it was started for that.
-    private static func allowNetwork(_ record: VolumeRecord, _ site: Site) throws(SystemFailure) {
-        let paths = site.paths.volume(record.name)
-        guard case .directory = record.place(paths), record.reachesBuckets != true else { return }
-        try site.registry.noteBuckets(record)
-        guard let client = try site.mounts.supervisor.running(paths) else { return }
-        guard try client.status().sessions.isEmpty else {
-            throw SystemFailure(
-                "volume \"\(record.name)\"", "is mounted, and its server was started without the network",
-                fix: "unmount it once; from then on its servers reach buckets", errno: .busy, status: .temporaryFailure)
-        }
-        try site.mounts.stopServer(paths)
     }
 }
 
