@@ -169,6 +169,10 @@ public struct ServerStatus: Codable, Sendable, Equatable {
     public var readOnlyReason: String?
     /// What keeps the volume from working now; nil where the server is older.
     public var faults: [VolumeFault]?
+    /// Sources of imported files that stay closed, since the volume's user has not named them; nil where the server is older.
+    public var closedSources: [String]?
+    /// The volume's list of sources as it was when the server started, which bounds what it can get at; nil where it is older.
+    public var sourcesAtStart: [String]?
     public var files: UInt64
     /// Bytes of file data named by extents.
     public var bytes: UInt64
@@ -179,8 +183,10 @@ public struct ServerStatus: Codable, Sendable, Equatable {
     public init(
         volume: String, processID: Int32, version: String, sessions: [Session], readOnlyReason: String?,
         faults: [VolumeFault]? = nil, files: UInt64, bytes: UInt64, keeperID: Int32? = nil, handover: Int? = nil,
-        irreplaceable: String? = nil
+        irreplaceable: String? = nil, closedSources: [String]? = nil, sourcesAtStart: [String]? = nil
     ) {
+        self.sourcesAtStart = sourcesAtStart
+        self.closedSources = closedSources
         self.irreplaceable = irreplaceable
         self.keeperID = keeperID
         self.handover = handover

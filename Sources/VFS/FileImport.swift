@@ -350,7 +350,7 @@ public final class FileImport: @unchecked Sendable {
                 let known = try transaction.foreignObject(extent.pack), known.source == object.source,
                 known.key == object.key
             else { return own }
-            if known == object {
+            if known.isSame(as: object) {
                 shared = (object, extent.pack)
                 if extent.packOffset == offset && extent.length == count { return .same }
             }

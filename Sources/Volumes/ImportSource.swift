@@ -48,6 +48,26 @@ public struct ImportSource: Equatable, Sendable {
         bucket = nil
     }
 
+    /// The source that metadata keep, whose objects these are: the bucket, or the directory; of a single file the one above.
+    public func entry() throws(SystemFailure) -> SourceEntry {
+        var place = url
+        if isBucket {
+            let rest = url.dropFirst(BucketOptions.scheme.utf8.count)
+            place = BucketOptions.scheme + rest.prefix { $0 != "/" }
+        } else {
+            var status = stat()
+            let path = String(url.dropFirst("file://".utf8.count))
+            guard lstat(path, &status) == 0 else { throw SystemFailure(path, "cannot be examined", .current) }
+            if status.st_mode & S_IFMT != S_IFDIR {
+                place = "file:///" + path.split(separator: "/").dropLast().joined(separator: "/")
+            }
+        }
+        guard let entry = SourceEntry(url: place, options: try encodedOptions()) else {
+            throw SystemFailure(url, "names no source", status: .usage)
+        }
+        return entry
+    }
+
     /// The options as the volume's metadata keeps them: the same text for the same options.
     public func encodedOptions() throws(SystemFailure) -> String {
         guard let bucket else { return "" }
@@ -70,13 +90,5 @@ extension BucketOptions {
         }
         guard let options = try? JSONDecoder().decode(BucketOptions.self, from: Data(text.utf8)) else { return nil }
         self = options
-    }
-}
-
-extension VolumeRegistry {
-    /// Servers of the volume may reach the network from their next start on.
-    public func noteBuckets(_ record: VolumeRecord) throws(SystemFailure) {
-        guard record.reachesBuckets != true else { return }
-        _ = try change(try VolumeName(record.name)) { record in record.reachesBuckets = true }
     }
 }

@@ -130,6 +130,28 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         }
     }
 
+    /// What a volume takes over from the record in its store, which somebody else may have written: nothing that names a place
+    /// of the machine, a host or keys, nor how much of the machine it takes.
+    static let adoptable = [
+        "path", "compression", "durability", "size", "inodes", "metadata-copy", "snapshot-dir", "trash", "trash-quota",
+        "trash-truncate",
+    ]
+
+    /// Takes over what may be, as if it had been asked for. Answers the words that were no options.
+    public mutating func adopt(_ found: VolumeOptions) -> [String] {
+        var refused: [String] = []
+        let words = found.words
+        for key in Self.adoptable {
+            guard let value = words[key] else { continue }
+            do throws(SystemFailure) {
+                try set(key, value)
+            } catch {
+                refused.append("\(key) of the volume's record in the store is not usable, and is left out")
+            }
+        }
+        return refused
+    }
+
     /// What can be changed later, and how: an empty value takes an option back.
     public static let changeable = [
         "cache-dir", "cache-size", "free-space", "trash", "trash-quota", "trash-truncate", "snapshot-dir",

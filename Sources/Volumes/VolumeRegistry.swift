@@ -39,9 +39,10 @@ public struct VolumeRegistry: Sendable {
     }
 
     /// Makes a volume of a store that has one. `fill` brings back what belongs beside the record, whose path it gets, and
-    /// may write the record anew.
+    /// may write the record anew. `trusted` are the foreign sources that may be opened.
     func adopt(
-        _ name: VolumeName, _ options: VolumeOptions, now: String, fill: (String) throws(SystemFailure) -> Void
+        _ name: VolumeName, _ options: VolumeOptions, trusted: [SourceEntry], now: String,
+        fill: (String) throws(SystemFailure) -> Void
     ) throws(SystemFailure) {
         guard try find(name) == nil else {
             throw SystemFailure(
@@ -49,7 +50,9 @@ public struct VolumeRegistry: Sendable {
                 fix: "mend it with `berth volume check --repair \(name)`, or remove it first, with --keep-data",
                 errno: .alreadyExists, status: .cannotCreate)
         }
-        try make(VolumeRecord(name: name, createdAt: now, options: options), prepare: fill)
+        var record = VolumeRecord(name: name, createdAt: now, options: options)
+        _ = record.add(trusted)
+        try make(record, prepare: fill)
     }
 
     /// Makes the volume's place in its store. `path` is that of the record.

@@ -32,6 +32,8 @@ struct StatusCommand: ParsableCommand {
         var irreplaceable: String?
         /// What keeps the volume from working now.
         var faults: [VolumeFault]
+        /// Sources of imported files that the metadata name and the user has not.
+        var closedSources: [String]
         var sessions: [SessionView]
     }
 
@@ -45,6 +47,7 @@ struct StatusCommand: ParsableCommand {
                     Entry(
                         name: record.name, server: status?.processID, serverVersion: status?.version,
                         keeper: status?.keeperID, irreplaceable: status?.irreplaceable, faults: status?.faults ?? [],
+                        closedSources: status?.closedSources ?? [],
                         sessions: status.map { site.mounts.sessions($0, census) } ?? []))
             }
             let view = View(
@@ -56,6 +59,9 @@ struct StatusCommand: ParsableCommand {
             for volume in volumes {
                 print("volume   \(volume.name)  \(Self.line(volume))")
                 for fault in volume.faults { print("fault    \(volume.name)  \(fault.part.rawValue): \(fault.text)") }
+                for line in Recovery.lines(ofClosed: volume.closedSources, volume: volume.name) {
+                    print("note     \(volume.name)  \(line)")
+                }
                 for session in volume.sessions { print("           \(session.line)") }
             }
         }

@@ -9,6 +9,7 @@ import VFS
 ///
 /// Invariants
 /// - Nothing outside the directory is touched: each name is made in an open directory, and links are not followed.
+/// - What is made is closed to others until it is whole; only then it gets its mode.
 final class DirectorySink: ExportSink {
     private let root: TargetDescriptor
     private let reader: ExportReader
@@ -37,8 +38,10 @@ final class DirectorySink: ExportSink {
             }
             return .refused("something else of that name is there")
         }
-        // Until it is left: what is made in it needs that.
-        fchmod(descriptor, mode_t(inode.permissions & 0o7777 | 0o700))
+        if !isNew, let status = try? GuardedOpen.status(descriptor) {
+            // Until it is left: what is made in it needs that, and nobody else may take part.
+            fchmod(descriptor, status.st_mode & 0o1755 | 0o700)
+        }
         open.append((name, descriptor))
         return isNew ? .made : .same
     }
@@ -52,7 +55,9 @@ final class DirectorySink: ExportSink {
     func file(_ path: [FileName], _ inode: Inode) throws(SystemFailure) -> ExportOutcome {
         guard let name = path.last else { return .same }
         if let status = status(name) {
-            if status.st_mode & S_IFMT == S_IFREG, UInt64(status.st_size) == inode.size, isSameTime(status, inode) {
+            if isOwn(status, S_IFREG), UInt64(status.st_size) == inode.size, isSameTime(status, inode),
+                reader.modes.keepsAll || status.st_mode & ExportModes.setIDs == 0
+            {
                 return .same
             }
             // Not over it: it may have other names.
@@ -93,9 +98,18 @@ final class DirectorySink: ExportSink {
 
     func link(_ path: [FileName], to first: [FileName]) throws(SystemFailure) -> ExportOutcome {
         guard let name = path.last else { return .same }
-        let target = Array(first.map(\.bytes).joined(separator: [0x2F]))
+        let parent: Int32
+        do throws(Errno) {
+            // Never by a link that somebody put in a directory's place.
+            let directory = Array(first.dropLast().map(\.bytes).joined(separator: [0x2F]))
+            parent = try GuardedOpen.below(root.number, directory, GuardedOpen.place | O_DIRECTORY).take()
+        } catch {
+            return .refused("what it is a link to was left out")
+        }
+        defer { close(parent) }
+        let target = first.last ?? name
         var original = stat()
-        guard target.withCString({ fstatat(root.number, $0, &original, AT_SYMLINK_NOFOLLOW) }) == 0 else {
+        guard target.withCString({ fstatat(parent, $0, &original, AT_SYMLINK_NOFOLLOW) }) == 0 else {
             return .refused("what it is a link to was left out")
         }
         if let status = status(name) {
@@ -103,7 +117,7 @@ final class DirectorySink: ExportSink {
             guard status.st_mode & S_IFMT != S_IFDIR else { return .refused("a directory of that name is there") }
             _ = name.withCString { unlinkat(here, $0, 0) }
         }
-        let result = target.withCString { from in name.withCString { linkat(root.number, from, here, $0, 0) } }
+        let result = target.withCString { from in name.withCString { linkat(parent, from, here, $0, 0) } }
         guard result == 0 else { throw failure(path, "cannot be linked", .current) }
         return .made
     }
@@ -114,7 +128,7 @@ final class DirectorySink: ExportSink {
         guard let name = path.last else { return .same }
         if let status = status(name) {
             guard status.st_mode & S_IFMT != S_IFDIR else { return .refused("a directory of that name is there") }
-            if status.st_mode & S_IFMT == S_IFLNK, isSameTime(status, inode) { return .same }
+            if isOwn(status, S_IFLNK), isSameTime(status, inode) { return .same }
             _ = name.withCString { unlinkat(here, $0, 0) }
         }
         let result = target.withCString { target in name.withCString { symlinkat(target, here, $0) } }
@@ -128,7 +142,7 @@ final class DirectorySink: ExportSink {
         guard let name = path.last else { return .same }
         guard inode.kind == .fifo else { return .refused("it is a device") }
         if let status = status(name) {
-            return status.st_mode & S_IFMT == S_IFIFO ? .same : .refused("something else of that name is there")
+            return isOwn(status, S_IFIFO) ? .same : .refused("something else of that name is there")
         }
         guard name.withCString({ mkfifoat(here, $0, 0o600) }) == 0 else {
             throw failure(path, "cannot be made", .current)
@@ -136,8 +150,13 @@ final class DirectorySink: ExportSink {
         let flags = O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC
         let descriptor = name.withCString { openat(here, $0, flags) }
         guard descriptor >= 0 else { return .made }
+        defer { close(descriptor) }
+        // Somebody who can write to the directory may have put another file of ours in its place.
+        guard let made = try? GuardedOpen.status(descriptor), made.st_mode & S_IFMT == S_IFIFO,
+            made.st_uid == geteuid(),
+            made.st_nlink == 1
+        else { return .refused("something else took its place") }
         finish(descriptor, inode)
-        close(descriptor)
         return .made
     }
 
@@ -148,6 +167,11 @@ final class DirectorySink: ExportSink {
     private func status(_ name: FileName) -> Glibc.stat? {
         var status = Glibc.stat()
         return name.withCString { fstatat(here, $0, &status, AT_SYMLINK_NOFOLLOW) } == 0 ? status : nil
+    }
+
+    /// What another user put there is not what an earlier export left, however alike it is.
+    private func isOwn(_ status: Glibc.stat, _ kind: mode_t) -> Bool {
+        status.st_mode & S_IFMT == kind && status.st_uid == geteuid()
     }
 
     private func isSameTime(_ status: Glibc.stat, _ inode: Inode) -> Bool {
@@ -163,12 +187,13 @@ final class DirectorySink: ExportSink {
 
     /// Attributes, mode, and last the times. Where the target's file system has none of them, it goes without.
     private func finish(_ descriptor: Int32, _ inode: Inode) {
-        for (name, value) in reader.attributes(inode) {
+        let rights = reader.rights(inode)
+        for (name, value) in rights.attributes {
             _ = name.withCString { name in
                 value.withUnsafeBytes { fsetxattr(descriptor, name, $0.baseAddress, $0.count, 0) }
             }
         }
-        fchmod(descriptor, mode_t(inode.permissions & 0o7777))
+        fchmod(descriptor, mode_t(reader.modes.onHost(rights.permissions, inode.kind)))
         var times = Self.times(inode)
         futimens(descriptor, &times)
     }

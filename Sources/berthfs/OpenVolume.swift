@@ -23,6 +23,7 @@ struct OpenVolume {
     let configuration: FileSystemConfiguration
     /// What the server must get at.
     let reach: SystemCallFilter.Reach
+    let trust: SourceTrust
 
     /// With a legacy, what an earlier server had not committed is done again.
     init(
@@ -42,8 +43,15 @@ struct OpenVolume {
         try Self.rescue(legacy, paths)
         metadata = try Self.metadata(paths, legacy?.redo)
         legacy?.settle()
-        reach = try Self.reach(record, paths, metadata)
-        let opener = ForeignStores(reach: reach, meter: meter.store).opener
+        let sources = try Self.sources(record, metadata)
+        let listed = try caches.registry.adoptSources(record, sources)
+        reach = listed.reach(paths)
+        trust = SourceTrust(listed, known: sources)
+        for closed in trust.closed {
+            logger.notice(
+                "a source of imported files stays closed", metadata: ["volume": "\(record.name)", "cause": "\(closed)"])
+        }
+        let opener = ForeignStores(reach: reach, trust: trust, meter: meter.store).opener
         do throws(Errno) {
             packs = try PackStore(
                 PackStoreConfiguration(
@@ -140,20 +148,14 @@ struct OpenVolume {
         }
     }
 
-    /// A volume whose metadata came from elsewhere may have imported from buckets; its next server gets keys, too.
-    private static func reach(
-        _ record: VolumeRecord, _ paths: VolumePaths, _ metadata: SQLiteMetadataStore
-    ) throws(SystemFailure) -> SystemCallFilter.Reach {
-        guard record.reach(paths) == .files else { return .network }
-        let sources: [ForeignSource]
+    private static func sources(
+        _ record: VolumeRecord, _ metadata: SQLiteMetadataStore
+    ) throws(SystemFailure) -> [ForeignSource] {
         do {
-            sources = try metadata.transaction { transaction throws(Errno) in try transaction.sources() }
+            return try metadata.transaction { transaction throws(Errno) in try transaction.sources() }
         } catch {
             throw SystemFailure("volume \"\(record.name)\"", "its metadata cannot be read", error, status: .dataError)
         }
-        guard sources.contains(where: { !$0.url.hasPrefix(ForeignStores.fileScheme) }) else { return .files }
-        try VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current())).noteBuckets(record)
-        return .network
     }
 
     static func metadata(_ paths: VolumePaths, _ redo: RedoLog? = nil) throws(SystemFailure) -> SQLiteMetadataStore {

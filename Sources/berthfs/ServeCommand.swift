@@ -137,12 +137,14 @@ struct ServeCommand: ParsableCommand {
             snapshots: snapshots,
             transfers: Transfers(
                 volume: record.name, fileSystem: fileSystem,
-                stores: ForeignStores(reach: volume.reach, meter: volume.meter.store)),
+                stores: ForeignStores(reach: volume.reach, trust: volume.trust, meter: volume.meter.store)),
+            trust: volume.trust,
             census: StatisticsCensus(volume: record.name, opened: volume, startTime: StatisticsCensus.now()),
             legacy: legacy, linger: settings.serverIdle, logger: logger,
             reload: { () throws(SystemFailure) in
                 let record = try caches.registry.record(name)
                 record.apply(to: fileSystem.trashSettings)
+                volume.trust.reload(record)
                 snapshots.directory.show(record.options.showsSnapshots)
             })
         Signals.onTermination { server.stop() }

@@ -54,12 +54,14 @@ final class Server: @unchecked Sendable {
     /// Takes over what changed in the volume's record.
     private let reload: @Sendable () throws(SystemFailure) -> Void
     private let transfers: Transfers
+    private let trust: SourceTrust
     /// The volume's own.
     private let paths: VolumePaths
 
     init(
         _ paths: VolumePaths, fileSystem: FileSystem, warmer: Warmer, snapshots: SnapshotService,
-        transfers: Transfers, census: StatisticsCensus, legacy: Legacy, linger: Duration, logger: Logger,
+        transfers: Transfers, trust: SourceTrust, census: StatisticsCensus, legacy: Legacy, linger: Duration,
+        logger: Logger,
         reload: @escaping @Sendable () throws(SystemFailure) -> Void
     ) {
         self.legacy = legacy
@@ -69,6 +71,7 @@ final class Server: @unchecked Sendable {
         self.reload = reload
         space = SpaceService(volume: paths.name, fileSystem: fileSystem)
         self.transfers = transfers
+        self.trust = trust
         self.paths = paths
         self.linger = linger
         volume = paths.name
@@ -390,7 +393,8 @@ final class Server: @unchecked Sendable {
             volume: volume, processID: getpid(), version: Release.version,
             sessions: list.sorted { $0.mountpoint < $1.mountpoint }, readOnlyReason: fileSystem.readOnlyReason,
             faults: fileSystem.faults, files: usage?.files ?? 0, bytes: usage?.bytes ?? 0, keeperID: legacy.keeperID,
-            handover: legacy.keeperID.map { _ in Handover.format }, irreplaceable: irreplaceable)
+            handover: legacy.keeperID.map { _ in Handover.format }, irreplaceable: irreplaceable,
+            closedSources: trust.closed, sourcesAtStart: trust.atStart)
     }
 
     private var irreplaceable: String? {
