@@ -62,6 +62,6 @@ extension ObjectStoreError {
     }
 
     public static func name(_ url: String, _ key: [UInt8]) -> String {
-        url + (url.hasSuffix("/") ? "" : "/") + String(decoding: key, as: UTF8.self)
+        url + (url.endsWithBytes(of: "/") ? "" : "/") + String(decoding: key, as: UTF8.self)
     }
 }

@@ -41,7 +41,7 @@ public struct HookCaller: Sendable {
     private static let patience = Duration.milliseconds(200)
 
     private static func isOurs(_ key: String) -> Bool {
-        key == "HOME" || key == "SLURM_JOB_ID" || key.hasPrefix("BERTH_") || key.hasPrefix("XDG_")
+        key == "HOME" || key == "SLURM_JOB_ID" || key.startsWithBytes(of: "BERTH_") || key.startsWithBytes(of: "XDG_")
     }
 
     /// Tells the person at the engine's own standard error: the engine itself repeats only an exit status.
@@ -51,7 +51,7 @@ public struct HookCaller: Sendable {
             let output = try? ProcessTable.descriptor(2, of: parent.processID),
             (try? output.waitWritable(until: Deadline(after: Self.patience))) == true
         else { return }
-        try? output.write(Array((line + "\n").utf8))
+        try? output.write(Array((PrintableText.escaped(line) + "\n").utf8))
     }
 }
 
@@ -69,6 +69,15 @@ public struct HookLog: Sendable {
         // Engines start hooks with hardly any environment.
         format = LogFormat.chosen(nil, [:], try? UserSettings.load(paths))
         directory = paths.logs
+    }
+
+    /// Which container a line is about.
+    static func fields(_ container: LeasedContainer?) -> [(key: String, value: String)] {
+        guard let container else { return [] }
+        let words = [
+            ("container", String(container.id.prefix(12))), ("name", container.name), ("image", container.image),
+        ]
+        return words.compactMap { key, value in value.map { (key, $0) } }
     }
 
     public func note(_ level: String, _ message: String, _ fields: [(key: String, value: String)]) {

@@ -11,15 +11,14 @@ public struct ImportSource: Equatable, Sendable {
     public let bucket: BucketOptions?
 
     public var isBucket: Bool { bucket != nil }
-    public var looksLikeArchive: Bool { url.hasSuffix(".tar") }
+    public var looksLikeArchive: Bool { url.endsWithBytes(of: ".tar") }
 
     /// `text` is a URL or a path. `words` say how a bucket is asked; what they leave open is as for the volume's own store.
     public init(
         _ text: String, words: [(key: String, value: String)], ofVolume own: BucketOptions?
     ) throws(SystemFailure) {
-        if text.hasPrefix(BucketOptions.scheme) {
-            let parts = text.dropFirst(BucketOptions.scheme.utf8.count).split(
-                separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        if text.startsWithBytes(of: BucketOptions.scheme) {
+            let parts = text.droppingBytes(first: BucketOptions.scheme.utf8.count).parts(at: "/", atMost: 1)
             guard let name = parts.first, BucketOptions.isBucketName(name) else {
                 throw SystemFailure(
                     text, "is not s3://bucket/prefix with a bucket of 3 to 63 characters", status: .usage)
@@ -34,11 +33,11 @@ public struct ImportSource: Equatable, Sendable {
             throw SystemFailure(text, "is no bucket, and --\(words[0].key) is about one", status: .usage)
         }
         let scheme = "file://"
-        let path = text.hasPrefix(scheme) ? String(text.dropFirst(scheme.utf8.count)) : text
-        guard !text.hasPrefix(scheme) || path.hasPrefix("/") else {
+        let path = text.startsWithBytes(of: scheme) ? String(text.droppingBytes(first: scheme.utf8.count)) : text
+        guard !text.startsWithBytes(of: scheme) || path.startsWithBytes(of: "/") else {
             throw SystemFailure(text, "is not file:///absolute/path", status: .usage)
         }
-        guard text.hasPrefix(scheme) || !text.contains("://") else {
+        guard text.startsWithBytes(of: scheme) || !text.contains("://") else {
             throw SystemFailure(
                 text, "is of a kind that cannot be imported", fix: "use s3:// or file://", status: .usage)
         }

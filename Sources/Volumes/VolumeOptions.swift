@@ -64,7 +64,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     }
 
     mutating func apply(_ word: String) throws(SystemFailure) {
-        let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        let parts = word.parts(at: "=", atMost: 1).map(String.init)
         guard parts.count == 2 else { throw Self.unknown(word) }
         try set(parts[0], parts[1])
     }
@@ -82,7 +82,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
                     )
                 }
             case "o":
-                for word in value.split(separator: ",").map(String.init) where !word.hasPrefix("timeout=") {
+                for word in value.words(at: ",").map(String.init) where !word.startsWithBytes(of: "timeout=") {
                     try apply(word)
                 }
             default:
@@ -159,7 +159,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
 
     /// Changes an option of a volume that is there, as `key=value`.
     mutating func change(_ word: String) throws(SystemFailure) {
-        let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        let parts = word.parts(at: "=", atMost: 1).map(String.init)
         guard parts.count == 2, Self.changeable.contains(parts[0]) else {
             throw SystemFailure(
                 "option \"\(word)\"", "is not one that can be changed",
@@ -183,7 +183,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         return bytes
     }
 
-    static func isBucket(_ store: String) -> Bool { store.hasPrefix(BucketOptions.scheme) }
+    static func isBucket(_ store: String) -> Bool { store.startsWithBytes(of: BucketOptions.scheme) }
 
     /// Words for a bucket need one.
     private func checkBucket() throws(SystemFailure) {
@@ -196,11 +196,11 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     private static func storeURL(_ value: String) throws(SystemFailure) -> String {
         if isBucket(value) { return try BucketOptions.checked(store: value) }
         let scheme = "file://"
-        guard value.hasPrefix(scheme + "/") else {
+        guard value.startsWithBytes(of: scheme + "/") else {
             throw bad("store", value, "is not a file:///absolute/path or s3://bucket/prefix URL")
         }
-        let path = value.dropFirst(scheme.utf8.count)
-        guard path.count > 1, PathBytes.isClean(path) else {
+        let path = value.droppingBytes(first: scheme.utf8.count)
+        guard path.utf8.count > 1, PathBytes.isClean(path) else {
             throw bad("store", value, "must name a directory below / without \"..\", empty parts or control characters")
         }
         return value
@@ -218,7 +218,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public static func bytes(_ value: String, key: String = "size") throws(SystemFailure) -> UInt64 {
         let digits = value.prefix { $0.isASCII && $0.isNumber }
         var unit = value.dropFirst(digits.count)
-        if unit.hasSuffix("iB") { unit = unit.dropLast(2) }
+        if unit.endsWithBytes(of: "iB") { unit = unit.dropLast(2) }
         let factors: [Substring: UInt64] = ["": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
         guard let number = UInt64(digits), number > 0, let factor = factors[Substring(unit.uppercased())] else {
             throw bad(key, value, "is not a size, such as 500M or 2T")

@@ -35,11 +35,14 @@ struct StatusCommand: ParsableCommand {
         /// Sources of imported files that the metadata name and the user has not.
         var closedSources: [String]
         var sessions: [SessionView]
+        /// Containers that have the volume by an annotation, and not by a word of `podman volume`.
+        var annotated: [LeasedContainer]
     }
 
     func run() throws {
         try berth.run { site throws(SystemFailure) in
             let census = MountCensus.take()
+            let leases = Leases(site.paths)
             var volumes: [Entry] = []
             for record in try site.registry.list().records {
                 let status = (try? site.mounts.status(of: site.paths.volume(record.name))) ?? nil
@@ -48,7 +51,8 @@ struct StatusCommand: ParsableCommand {
                         name: record.name, server: status?.processID, serverVersion: status?.version,
                         keeper: status?.keeperID, irreplaceable: status?.irreplaceable, faults: status?.faults ?? [],
                         closedSources: status?.closedSources ?? [],
-                        sessions: status.map { site.mounts.sessions($0, census) } ?? []))
+                        sessions: status.map { site.mounts.sessions($0, census) } ?? [],
+                        annotated: try leases.containers(with: VolumeName(record.name))))
             }
             let view = View(
                 plugin: PluginProcess.running(site.paths), pluginVersion: PluginProcess.version(site.paths),
@@ -63,6 +67,7 @@ struct StatusCommand: ParsableCommand {
                     print("note     \(volume.name)  \(line)")
                 }
                 for session in volume.sessions { print("           \(session.line)") }
+                for container in volume.annotated { print("           by annotation: container \(container.line)") }
             }
         }
     }

@@ -174,9 +174,11 @@ struct CheckCommand: ParsableCommand {
             }
             return
         }
-        for line in report.repairs { Swift.print("mended: \(line)") }
-        for line in report.problems { Swift.print("damage: \(line)") }
-        for line in Recovery.lines(ofClosed: report.closedSources, volume: report.volume) { Swift.print(line) }
+        for line in report.repairs { Swift.print("mended: \(PrintableText.escaped(line))") }
+        for line in report.problems { Swift.print("damage: \(PrintableText.escaped(line))") }
+        for line in Recovery.lines(ofClosed: report.closedSources, volume: report.volume) {
+            Swift.print(PrintableText.escaped(line))
+        }
         let foreign = report.foreignObjects > 0 ? ", \(report.foreignObjects) imported objects" : ""
         let proved = data ? ", \(report.provedBytes) bytes proved against their checksums" : ""
         let kept =

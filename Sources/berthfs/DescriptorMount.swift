@@ -27,8 +27,8 @@ struct DescriptorMount {
     /// Nil where `path` names no descriptor. `home` goes before $HOME.
     init?(path: String, name: String, readOnly: Bool, home: String?, program: String) {
         let prefixes = ["/dev/fd/", "/proc/self/fd/"]
-        guard let prefix = prefixes.first(where: { path.hasPrefix($0) }),
-            let number = Int32(path.dropFirst(prefix.count)), number >= 0
+        guard let prefix = prefixes.first(where: { path.startsWithBytes(of: $0) }),
+            let number = Int32(path.droppingBytes(first: prefix.utf8.count)), number >= 0
         else { return nil }
         var environment = ProcessEnvironment.current()
         environment["HOME"] = home ?? environment["HOME"]

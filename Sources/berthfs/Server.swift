@@ -369,7 +369,8 @@ final class Server: @unchecked Sendable {
     private func attachments() -> [Attachment] { monitor.withLock { sessions.values.map(\.attachment) } }
 
     private func copyMetadata(_ name: String) throws(SystemFailure) {
-        guard name.hasSuffix(".db"), name != "meta.db", !name.hasPrefix("."), !name.contains("/") else {
+        guard name.endsWithBytes(of: ".db"), name != "meta.db", !name.startsWithBytes(of: "."), !name.hasByte("/")
+        else {
             throw SystemFailure(name, "is no name for a copy of the metadata", status: .usage)
         }
         let path = "\(paths.directory)/\(name)"

@@ -150,7 +150,7 @@ struct SiteTests {
     @Test("a failure's message is one line: thing, cause, fix")
     func message() {
         let failure = SystemFailure("volume \"x\"", "cannot\nbe opened", Errno(ENOENT), fix: "make it")
-        #expect(failure.message == "volume \"x\": cannot be opened: No such file or directory; make it")
+        #expect(failure.message == "volume \"x\": cannot\\nbe opened: No such file or directory; make it")
         #expect(failure.status == .noInput)
     }
 }
