@@ -87,10 +87,10 @@ public struct ServerSupervisor: Sendable {
     /// XDG_RUNTIME_DIR. It listens in the volume's directory, too, and says in the lock file where else.
     private func runningElsewhere(_ volume: VolumePaths) -> ServerClient? {
         if let client = try? ServerClient(socket: volume.innerSocket) { return client }
-        guard let bytes = (try? AtomicFile.read(volume.lock)) ?? nil else { return nil }
-        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
-        guard lines.count == 2, lines[0].hasPrefix("serving "), lines[1] != volume.controlSocket else { return nil }
-        return try? ServerClient(socket: lines[1])
+        guard let note = LockNote(at: volume.lock), note.state == .serving, let socket = note.socket,
+            socket != volume.controlSocket
+        else { return nil }
+        return try? ServerClient(socket: socket)
     }
 
     /// The program that engines start as a hook.

@@ -23,7 +23,7 @@ struct LoadCommand: ParsableCommand {
             let site = SitePaths(environment: ProcessEnvironment.current())
             let record = try VolumeRegistry(paths: site).record(try VolumeName(name))
             let paths = site.volume(record.name)
-            let lock = try VolumeLock(paths)
+            let lock = try VolumeLock.take(paths)
             guard access(paths.database, F_OK) != 0 else {
                 throw SystemFailure(
                     "volume \"\(name)\"", "has metadata already", fix: "load into a volume that was never mounted",
