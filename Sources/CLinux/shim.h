@@ -206,6 +206,12 @@ static inline ssize_t berth_receive_with_fd(int socket, void *bytes, size_t leng
     return received;
 }
 
+// The number of a file's file system (linux/magic.h), or -1: Glibc's module has no statfs.
+static inline long berth_file_system_type(int fd) {
+    struct statfs status;
+    return fstatfs(fd, &status) == 0 ? (long)status.f_type : -1;
+}
+
 // Gives what is larger than a request back to the system when it is freed. By itself glibc raises the limit to the
 // largest block that was ever freed, a pack's, and each thread's heap then keeps such blocks for good.
 static inline void berth_return_large_blocks(void) {

@@ -25,9 +25,9 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public var compression: Compression = .zstd
     /// What fsync and close wait for; nil: the disk.
     public var durability: Durability?
-    /// Bytes of file data at most.
+    /// Bytes at most: of file data, extended attributes and targets of links.
     public var size: UInt64?
-    /// Files and directories at most.
+    /// Files and directories at most; nil: see `inodeLimit`.
     public var inodes: UInt64?
     /// Where copies of packs are kept, each volume's in a directory of its own: places as `CachePlaces` reads them, after
     /// colons, the first that can be used; nil: the user's setting.
@@ -44,6 +44,20 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public var snapshotDirectory: Bool?
 
     public var showsSnapshots: Bool { snapshotDirectory ?? true }
+
+    /// Files and directories that a volume with a size holds at most where nobody said how many: tens of millions, and
+    /// one for each KiB of a larger one. They take room outside of it (decision 0076).
+    static let usualInodes: UInt64 = 20_000_000
+    static let usualBytesPerInode: UInt64 = 1024
+
+    /// Files and directories at most; nil: no limit.
+    public var inodeLimit: UInt64? {
+        inodes ?? size.map { max(Self.usualInodes, $0 / Self.usualBytesPerInode) }
+    }
+
+    /// Whether the trash counts for `size` and `inodes`. Where there are such limits it does unless told otherwise: they
+    /// would not bound the volume.
+    public var countsTrash: Bool { trash?.isCounted ?? (size != nil || inodes != nil) }
 
     public init() {}
 
@@ -154,7 +168,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
 
     /// What can be changed later, and how: an empty value takes an option back.
     public static let changeable = [
-        "cache-dir", "cache-size", "free-space", "trash", "trash-quota", "trash-truncate", "snapshot-dir",
+        "size", "inodes", "cache-dir", "cache-size", "free-space", "trash", "trash-quota", "trash-truncate",
+        "snapshot-dir",
     ]
 
     /// Changes an option of a volume that is there, as `key=value`.
@@ -167,6 +182,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         }
         if !parts[1].isEmpty { return try set(parts[0], parts[1]) }
         switch parts[0] {
+        case "size": size = nil
+        case "inodes": inodes = nil
         case "cache-dir": cacheDirectory = nil
         case "cache-size": cacheSize = nil
         case "free-space": freeSpace = nil

@@ -90,11 +90,11 @@ struct CheckCommand: ParsableCommand {
     ) throws(SystemFailure) -> [String] {
         let lock: VolumeLock
         do throws(SystemFailure) {
-            lock = try VolumeLock(paths)
+            lock = try VolumeLock.take(paths)
         } catch {
             guard error.errno == .busy else { throw error }
             if let lines = try Mending.ask(paths, site) { return lines }
-            lock = try VolumeLock(paths)
+            lock = try VolumeLock.take(paths)
         }
         let lines = try VolumeRepair(record, paths).run()
         _ = consume lock

@@ -28,7 +28,7 @@ struct LoadCommand: ParsableCommand {
             let record = try registry.record(try VolumeName(name))
             let trusted = try trustSource.map { text throws(SystemFailure) in try SourceEntry(text: text) }
             let paths = site.volume(record.name)
-            let lock = try VolumeLock(paths)
+            let lock = try VolumeLock.take(paths)
             guard access(paths.database, F_OK) != 0 else {
                 throw SystemFailure(
                     "volume \"\(name)\"", "has metadata already", fix: "load into a volume that was never mounted",

@@ -28,7 +28,7 @@ struct OpenVolume {
     /// With a legacy, what an earlier server had not committed is done again.
     init(
         _ record: VolumeRecord, _ paths: VolumePaths, _ caches: CacheSite, _ settings: UserSettings,
-        legacy: Legacy? = nil, logger: Logger
+        legacy: Legacy? = nil, lease: NodeLease? = nil, logger: Logger
     ) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
@@ -69,13 +69,14 @@ struct OpenVolume {
         }
         keeper = CacheKeeper(record.name, caches, packs, quarter: quarter)
         var configuration = FileSystemConfiguration(
-            sizeLimit: record.options.size, inodeLimit: record.options.inodes, trash: record.trashSettings(),
+            limits: record.limits(), trash: record.trashSettings(),
             durability: record.options.durability == .store ? .store(seconds: Self.storeSeconds) : .local,
             hasRoom: { Self.hasRoom(directory) },
             report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) },
             commits: meter.commits)
         configuration.snapshotDirectory = paths.snapshots
         configuration.resumes = true
+        if let lease { configuration.loss = { lease.loss() } }
         self.configuration = configuration
         do {
             fileSystem = try FileSystem(

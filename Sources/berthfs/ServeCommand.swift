@@ -111,11 +111,14 @@ struct ServeCommand: ParsableCommand {
         return socket
     }
 
-    private static func lock(_ paths: VolumePaths, _ legacy: Legacy) throws(SystemFailure) -> VolumeLock {
+    private static func lock(
+        _ paths: VolumePaths, _ legacy: Legacy, _ logger: Logger
+    ) throws(SystemFailure) -> VolumeLock {
+        let report = { @Sendable (words: String) in logger.warning("\(words)") }
         if let inherited = legacy.link.take("lock") {
-            return VolumeLock(paths, inherited: inherited.takeDescriptor())
+            return try VolumeLock.inherit(paths, inherited.takeDescriptor(), report: report)
         }
-        let lock = try VolumeLock(paths)
+        let lock = try VolumeLock.take(paths, report: report)
         legacy.link.keep("lock", lock.number)
         return lock
     }
@@ -124,11 +127,13 @@ struct ServeCommand: ParsableCommand {
         _ record: VolumeRecord, _ paths: VolumePaths, _ socket: consuming FileDescriptor, _ caches: CacheSite,
         _ legacy: Legacy, _ settings: UserSettings, _ logger: Logger
     ) throws(SystemFailure) -> ServedVolume {
-        let lock = try Self.lock(paths, legacy)
+        let lock = try Self.lock(paths, legacy, logger)
         let isMended = Mending(record, paths, logger: logger).runIfAsked()
-        let volume = try OpenVolume(record, paths, caches, settings, legacy: legacy, logger: logger)
+        let volume = try OpenVolume(
+            record, paths, caches, settings, legacy: legacy, lease: lock.lease, logger: logger)
         let copier = try MetadataCopier(record, volume, paths, logger: logger)
         let fileSystem = volume.fileSystem
+        lock.lease.whenLost { fileSystem.giveUp($0) }
         let name = try VolumeName(record.name)
         let snapshots = SnapshotService(record.name, paths, volume, showsDirectory: record.options.showsSnapshots)
         let server = Server(
@@ -145,6 +150,7 @@ struct ServeCommand: ParsableCommand {
                 let record = try caches.registry.record(name)
                 record.apply(to: fileSystem.trashSettings)
                 volume.trust.reload(record)
+                record.apply(to: fileSystem.volumeLimits)
                 snapshots.directory.show(record.options.showsSnapshots)
             })
         Signals.onTermination { server.stop() }
@@ -220,6 +226,7 @@ struct ServedVolume: ~Copyable {
     borrowing func serveToEnd(storeSeconds: Double) throws(SystemFailure) {
         if server.waitForEnd() { leave() }
         lock.noteClosing()
+        defer { lock.noteClosed() }
         volume.keeper.stop()
         for listener in listeners { listener.close() }
         // A request that waits for a store that is away would hold up the end of its session.

@@ -128,7 +128,10 @@ struct CachePlaceTests {
         try options.change("cache-size=")
         try options.change("free-space=")
         #expect(options == (try VolumeOptions(words: ["size=1G"])))
-        for word in ["size=2G", "cache-size", "store=file:///x", "x=1", "cache-size=1M", "free-space=-1"] {
+        for word in [
+            "size=x", "inodes=0", "compression=none", "cache-size", "store=file:///x", "x=1", "cache-size=1M",
+            "free-space=-1",
+        ] {
             #expect(throws: SystemFailure.self) { try options.change(word) }
         }
     }
