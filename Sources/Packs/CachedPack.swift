@@ -49,14 +49,12 @@ final class CachedPack: @unchecked Sendable {
     private let buffers: FetchBuffers
 
     /// Opens or makes the cache file.
-    init(_ id: PackID, path: String, buffers: FetchBuffers) throws(Errno) {
+    init(_ id: PackID, in directory: HeldDirectory, buffers: FetchBuffers) throws(HeldDirectory.Intruder) {
         self.id = id
         self.buffers = buffers
-        let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard descriptor >= 0 else { throw .current }
-        file = RawFile(owning: descriptor)
+        file = RawFile(owning: try directory.openOwn("\(id)", O_RDWR | O_CREAT).take())
         var status = Glibc.stat()
-        mayHoldFrames = fstat(descriptor, &status) == 0 && status.st_blocks > 0
+        mayHoldFrames = fstat(file.descriptor, &status) == 0 && status.st_blocks > 0
         mayHoldTail = mayHoldFrames
         present = Array(repeating: false, count: PackFormat.frameCount(rawLength: PackFormat.maximumRawBytes))
     }

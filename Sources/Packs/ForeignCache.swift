@@ -30,7 +30,6 @@ final class ForeignCache: @unchecked Sendable {
     /// Open segments at most. A process may often have no more than 1024 descriptors.
     private static let openLimit = 128
 
-    private let directory: String
     private let cache: PackCache
     let objects: ForeignObjects
     let background = FetchQueue()
@@ -45,8 +44,7 @@ final class ForeignCache: @unchecked Sendable {
     private var filling: Set<ForeignBlock> = []
 
     /// Takes up what earlier processes left.
-    init(directory: String, cache: PackCache, opener: @escaping ForeignOpener) {
-        self.directory = directory
+    init(cache: PackCache, opener: @escaping ForeignOpener) {
         self.cache = cache
         objects = ForeignObjects(opener)
         for id in cache.segments().sorted() { load(id) }
@@ -57,8 +55,11 @@ final class ForeignCache: @unchecked Sendable {
 
     private func load(_ id: PackID) {
         nextSegment = max(nextSegment, id.segmentNumber + 1)
-        let segment = ForeignSegment(id, path: cache.path(of: id))
-        guard let file = segment.open(isNew: false) else { return }
+        let segment = ForeignSegment(id, in: cache.place)
+        guard let file = segment.open(isNew: false) else {
+            cache.remove(id)
+            return cache.report("segment \(id) of foreign data is not ours alone; it is dropped, and fetched again")
+        }
         defer { segment.file = nil }
         for (header, offset) in ForeignSegment.headers(file) {
             segment.used = offset + header.length
@@ -236,8 +237,13 @@ final class ForeignCache: @unchecked Sendable {
     /// Writes a block into the cache. Without room for it the reader has its bytes all the same.
     private func keep(_ block: ForeignBlock, _ bytes: UnsafeRawBufferPointer) {
         let needed = ForeignBlockHeader.byteCount + bytes.count
+        // The cache's monitor comes before this one.
+        if monitor.withLock({ !hasRoom(needed) }) { cache.restore() }
+        let place = cache.place
         monitor.lock()
-        guard let segment = segmentWithRoom(needed), let file = file(of: segment) else { return monitor.unlock() }
+        guard let segment = segmentWithRoom(needed, in: place), let file = file(of: segment) else {
+            return monitor.unlock()
+        }
         let offset = segment.used + ForeignBlockHeader.byteCount
         segment.used += needed
         monitor.unlock()
@@ -261,12 +267,16 @@ final class ForeignCache: @unchecked Sendable {
     }
 
     /// Under the monitor.
-    private func segmentWithRoom(_ bytes: Int) -> ForeignSegment? {
-        if let active, active.used + bytes <= ForeignSegment.byteLimit { return active }
+    private func hasRoom(_ bytes: Int) -> Bool {
+        active.map { $0.used + bytes <= ForeignSegment.byteLimit } ?? false
+    }
+
+    /// Under the monitor.
+    private func segmentWithRoom(_ bytes: Int, in place: HeldDirectory) -> ForeignSegment? {
+        if hasRoom(bytes) { return active }
         let id = PackID(cacheSegment: nextSegment)
         nextSegment += 1
-        mkdir(directory, 0o700)
-        let segment = ForeignSegment(id, path: cache.path(of: id))
+        let segment = ForeignSegment(id, in: place)
         active = nil
         guard file(of: segment, isNew: true) != nil else { return nil }
         active = segment

@@ -1,6 +1,7 @@
 import CLinux
 import FileModel
 import Glibc
+import LinuxSystem
 
 /// A block of a foreign object.
 struct ForeignBlock: Hashable {
@@ -63,22 +64,26 @@ final class ForeignSegment: @unchecked Sendable {
     static let byteLimit = PackFormat.maximumRawBytes
 
     let id: PackID
-    private let path: String
+    private let directory: HeldDirectory
     var used = 0
     var blocks: [ForeignBlock] = []
     /// Nil while it is closed. Who uses it holds it.
     var file: RawFile?
 
-    init(_ id: PackID, path: String) {
+    init(_ id: PackID, in directory: HeldDirectory) {
         self.id = id
-        self.path = path
+        self.directory = directory
     }
 
-    /// Opens the file, or makes it.
+    /// Opens the file, or makes it in the place of what is there. Nil where it is not one that only we can have made.
     func open(isNew: Bool) -> RawFile? {
-        let flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | (isNew ? O_CREAT | O_TRUNC : 0)
-        let descriptor = Glibc.open(path, flags, 0o600)
-        file = descriptor >= 0 ? RawFile(owning: descriptor) : nil
+        if isNew { directory.clear("\(id)") }
+        let flags = O_RDWR | (isNew ? O_CREAT | O_EXCL : 0)
+        if let descriptor = try? directory.openOwn("\(id)", flags) {
+            file = RawFile(owning: descriptor.take())
+        } else {
+            file = nil
+        }
         return file
     }
 

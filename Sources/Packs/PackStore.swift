@@ -103,15 +103,18 @@ public final class PackStore: @unchecked Sendable {
         self.configuration = configuration
         self.store = store
         buffers = PackBufferPool(configuration.bufferMemory)
-        guard mkdir(configuration.stagingDirectory, 0o700) == 0 || errno == EEXIST else { throw .current }
+        do {
+            try SecureDirectory.make(configuration.stagingDirectory)
+        } catch {
+            throw error.errno ?? .io
+        }
         // Its name, too: what is durable in a directory is lost with it.
         try AtomicFile.synchronizeDirectory(configuration.stagingDirectory + "/..")
         cache = try PackCache(
             directory: configuration.cacheDirectory,
             limits: CacheLimits(bytes: configuration.cacheLimit, free: configuration.cacheFloor), store: store,
             meter: configuration.meter, report: configuration.reportCache)
-        foreign = ForeignCache(
-            directory: configuration.cacheDirectory, cache: cache, opener: configuration.foreignOpener)
+        foreign = ForeignCache(cache: cache, opener: configuration.foreignOpener)
     }
 
     // MARK: Writing

@@ -122,7 +122,7 @@ struct CheckCommand: ParsableCommand {
         for pack in metadata.packs where pack.record.state != .doomed {
             report.provedBytes += checker.check(pack.record, rawEnd: pack.rawEnd, data: data, &problems)
         }
-        if data { try Self.check(metadata.foreignObjects, &problems) }
+        if data { try Self.check(metadata.foreignObjects, of: record, &problems) }
         report.foreignObjects = metadata.foreignObjects.count
         do {
             report.leftoverObjects = try checker.leftovers(beside: Set(metadata.packs.map(\.record.id))).count
@@ -142,10 +142,11 @@ struct CheckCommand: ParsableCommand {
 
     /// Makes sure that each imported object is still what it was.
     private static func check(
-        _ objects: [(object: ForeignObject, source: ForeignSource)], _ problems: inout Problems
+        _ objects: [(object: ForeignObject, source: ForeignSource)], of record: VolumeRecord,
+        _ problems: inout Problems
     ) throws(SystemFailure) {
         // No server, and so in no filter.
-        let opener = ForeignStores(reach: .network)
+        let opener = ForeignStores(reach: .network, record: record)
         var stores: [Int64: any ForeignStore] = [:]
         for (object, source) in objects {
             let store: any ForeignStore

@@ -31,6 +31,7 @@ struct OpenVolume {
     ) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
+        try SecureDirectory.make(directory)
         // Programs wait while a session is taken over, and the store was looked at when it began.
         store = try Self.store(
             record, paths, isKnown: legacy?.isTakenOver ?? false, logger: logger, meter: meter.store)
@@ -43,7 +44,7 @@ struct OpenVolume {
         metadata = try Self.metadata(paths, legacy?.redo)
         legacy?.settle()
         reach = try Self.reach(record, paths, metadata)
-        let opener = ForeignStores(reach: reach, meter: meter.store).opener
+        let opener = ForeignStores(reach: reach, record: record, meter: meter.store).opener
         do throws(Errno) {
             packs = try PackStore(
                 PackStoreConfiguration(
@@ -88,7 +89,7 @@ struct OpenVolume {
         var layers: [LayeredStore.Base] = []
         for base in bases {
             let store = try ownStore(
-                VolumeRecord(name: try VolumeName(base.volume), createdAt: "", options: base.options),
+                VolumeRecord(name: try VolumeName(base.volume), createdAt: "", options: record.opened(base)),
                 paths.sibling(base.volume), isKnown, logger, meter)
             layers.append(LayeredStore.Base(store: store, lastEpoch: base.lastEpoch))
         }
@@ -99,7 +100,12 @@ struct OpenVolume {
         _ record: VolumeRecord, _ paths: VolumePaths, _ isKnown: Bool, _ logger: Logger?, _ meter: StoreMeter
     ) throws(SystemFailure) -> any ObjectStore {
         switch record.place(paths) {
-        case .directory(let root): return try directoryStore(root, isKnown, meter)
+        case .directory(let root):
+            if !isKnown {
+                try StoreTrust.judge(
+                    root, isShared: record.options.isStoreShared == true, volume: record.name)
+            }
+            return try directoryStore(root, isKnown, meter)
         case .bucket:
             let bucket = try Bucket(record, meter: meter)
             return isKnown ? bucket.store : try bucket.open(logger: logger)

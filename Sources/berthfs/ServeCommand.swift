@@ -137,7 +137,7 @@ struct ServeCommand: ParsableCommand {
             snapshots: snapshots,
             transfers: Transfers(
                 volume: record.name, fileSystem: fileSystem,
-                stores: ForeignStores(reach: volume.reach, meter: volume.meter.store)),
+                stores: ForeignStores(reach: volume.reach, record: record, meter: volume.meter.store)),
             census: StatisticsCensus(volume: record.name, opened: volume, startTime: StatisticsCensus.now()),
             legacy: legacy, linger: settings.serverIdle, logger: logger,
             reload: { () throws(SystemFailure) in
