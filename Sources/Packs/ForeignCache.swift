@@ -61,13 +61,15 @@ final class ForeignCache: @unchecked Sendable {
             return cache.report("segment \(id) of foreign data is not ours alone; it is dropped, and fetched again")
         }
         defer { segment.file = nil }
-        for (header, offset) in ForeignSegment.headers(file) {
+        for (header, offset) in ForeignSegment.headers(file, cache.seal) {
             segment.used = offset + header.length
             guard !header.isDropped else { continue }
             segment.blocks.append(header.block)
             index[header.block] = Place(
                 segment: id, offset: offset, length: header.length, checksum: header.checksum, isProved: false)
         }
+        // Of an older version, or not ours: nothing in it is known, so that it need not wait to be the oldest.
+        if segment.used == 0, file.size > 0 { return cache.remove(id) }
         segments[id] = segment
     }
 
@@ -249,7 +251,7 @@ final class ForeignCache: @unchecked Sendable {
         monitor.unlock()
         let header = ForeignBlockHeader(
             block: block, length: bytes.count, isDropped: false, checksum: PackFormat.checksum(bytes))
-        let isKept = header.encoded().withUnsafeBytes { head in
+        let isKept = header.encoded(cache.seal).withUnsafeBytes { head in
             (try? file.writeFully(at: offset - head.count, head)) != nil
                 && (try? file.writeFully(at: offset, bytes)) != nil
         }
@@ -357,7 +359,7 @@ extension ForeignCache {
             guard let place, let segment, let file else { continue }
             let header = ForeignBlockHeader(
                 block: block, length: place.length, isDropped: false, checksum: place.checksum)
-            ForeignSegment.drop(header, at: place.offset, of: file)
+            ForeignSegment.drop(header, at: place.offset, of: file, cache.seal)
             cache.note(segment.id, grownBy: -place.length)
             if isEmpty { cache.remove(segment.id) }
             dropped += place.length

@@ -43,6 +43,7 @@ final class PackCache: @unchecked Sendable {
 
     let store: any ObjectStore
     let meter: PackMeter
+    let seal: CopySeal
     let report: @Sendable (String) -> Void
     let memory = ProvedFrames()
     let buffers = FetchBuffers()
@@ -67,12 +68,13 @@ final class PackCache: @unchecked Sendable {
     /// Takes up what earlier processes left in `directory`.
     init(
         directory: String, limits: CacheLimits, store: any ObjectStore, meter: PackMeter = PackMeter(),
-        report: @escaping @Sendable (String) -> Void = { _ in }
+        seal: CopySeal = .unkeyed, report: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(Errno) {
         self.directory = try Self.hold(directory)
         self.limits = limits
         self.store = store
         self.meter = meter
+        self.seal = seal
         self.report = report
         try open(self.directory)
         makeRoom(keeping: nil)
@@ -233,7 +235,7 @@ final class PackCache: @unchecked Sendable {
         }
         unlink(rawPath)
         guard let descriptor = try? place.openOwn(name, O_RDWR) else { return }
-        let pack = CachedPack(adopting: descriptor.take(), of: id, tail: tail, buffers: buffers)
+        let pack = CachedPack(adopting: descriptor.take(), of: id, tail: tail, seal: seal, buffers: buffers)
         pack.noteUse()
         monitor.lock()
         clock += 1
@@ -337,14 +339,14 @@ final class PackCache: @unchecked Sendable {
     private func openPack(_ id: PackID) throws(Errno) -> CachedPack {
         let name = "\(id)"
         do {
-            return try CachedPack(id, in: directory, buffers: buffers)
+            return try CachedPack(id, in: directory, seal: seal, buffers: buffers)
         } catch {
             guard case .notOurs(let words) = error else { throw Self.errno(error) }
             directory.clear(name)
             report("pack \(id): its copy \(words); it is dropped, and fetched again")
         }
         do {
-            return try CachedPack(id, in: directory, buffers: buffers)
+            return try CachedPack(id, in: directory, seal: seal, buffers: buffers)
         } catch {
             throw Self.errno(error)
         }

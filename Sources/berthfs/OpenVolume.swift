@@ -52,6 +52,7 @@ struct OpenVolume {
                     cacheLimit: Int(clamping: share.bytes), cacheFloor: Int(clamping: share.free),
                     compression: record.packCompression, epoch: try metadata.nextEpoch(),
                     baseEpoch: record.bases?.map(\.lastEpoch).max() ?? 0, bufferMemory: legacy?.buffers,
+                    copySeal: Self.copySeal(paths),
                     meter: meter.packs, foreignOpener: opener,
                     reportCache: { logger.warning("cache", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }),
                 store: store)
@@ -168,6 +169,15 @@ struct OpenVolume {
         } catch {
             throw SystemFailure("volume \"\(paths.name)\"", error.description, status: .dataError)
         }
+    }
+
+    /// The volume's key for its copies; a new one where it has none, or none that can be kept: copies are proved anew then.
+    private static func copySeal(_ paths: VolumePaths) -> CopySeal {
+        let found = (try? AtomicFile.read(paths.copyKey, limit: CopySeal.keyBytes)) ?? nil
+        if let seal = found.flatMap({ CopySeal(bytes: $0) }) { return seal }
+        let seal = CopySeal.random()
+        try? AtomicFile.replace(paths.copyKey, seal.bytes)
+        return seal
     }
 
     /// What fsync and close wait for the store at most, where they do.

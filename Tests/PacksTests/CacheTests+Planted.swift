@@ -97,4 +97,44 @@ extension CacheTests {
         }
         #expect(try FileTree.names(in: theirs) == before)
     }
+
+    @Test("tables behind a copy that this volume did not seal are not believed: the store is asked")
+    func sealed() throws {
+        fill(2)
+        let (own, other) = (CopySeal.random(), CopySeal.random())
+        func open(_ seal: CopySeal) throws -> PackCache {
+            try PackCache(
+                directory: place, limits: CacheLimits(bytes: 1 << 30, free: 0), store: store, seal: seal,
+                report: { _ in })
+        }
+        _ = try open(own).complete(id(1))
+        _ = store.take()
+        try read(try open(own), 1, 0, Self.rawLength)
+        #expect(store.take() == 0, "what is sealed needs no store")
+        // Somebody who could write there made a whole copy of other bytes.
+        for (number, text) in [(1, try forgery(of: 1)), (2, try forgery(of: 2))] {
+            try AtomicFile.replace("\(place)/\(id(UInt32(number)))", text)
+            let cache = try open(own)
+            #expect(!cache.isComplete(id(UInt32(number))))
+            try read(cache, UInt32(number), 0, Self.rawLength)
+        }
+        #expect(store.take() > 0)
+        // Another volume's copy in the place of ours: the same.
+        try read(try open(other), 1, 0, 100)
+        #expect(store.take() > 0)
+    }
+
+    @Test("a seal is SipHash-2-4 of the bytes under the key, and the key survives being written down")
+    func sipHash() throws {
+        // The vectors of the paper: key 00 01 … 0f, input 00 01 … of that length.
+        let seal = try #require(CopySeal(bytes: Array(0..<16)))
+        let vectors: [(Int, UInt64)] = [
+            (0, 0x726F_DB47_DD0E_0E31), (1, 0x74F8_39C5_93DC_67FD), (8, 0x93F5_F579_9A93_2462),
+            (15, 0xA129_CA61_49BE_45E5),
+        ]
+        for (length, expected) in vectors {
+            #expect((0..<UInt8(length)).map { $0 }.withUnsafeBytes { seal.tag($0) } == expected, "\(length) bytes")
+        }
+        #expect(CopySeal(bytes: seal.bytes) == seal && CopySeal(bytes: [1]) == nil && CopySeal.random() != seal)
+    }
 }
