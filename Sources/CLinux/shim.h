@@ -77,6 +77,18 @@ static inline int berth_openat2(int directory, const char *path, int flags, uint
 static inline int berth_gettid(void) { return (int)syscall(SYS_gettid); }
 static inline int berth_prctl(int option, unsigned long argument) { return prctl(option, argument, 0, 0, 0); }
 
+// openat is variadic; the others are here so that a simulated disk sees them as it sees `open`.
+static inline int berth_open_at(int directory, const char *name, int flags, mode_t mode) {
+    return openat(directory, name, flags, mode);
+}
+static inline int berth_make_directory_at(int directory, const char *name, mode_t mode) {
+    return mkdirat(directory, name, mode);
+}
+static inline int berth_unlink_at(int directory, const char *name, int flags) {
+    return unlinkat(directory, name, flags);
+}
+static inline int berth_rename_at(int from, const char *a, int to, const char *b) { return renameat(from, a, to, b); }
+
 // A global variable is not safe to name in Swift 6; read once, at a composition root.
 extern char **environ;
 static inline char **berth_environment(void) { return environ; }

@@ -7,7 +7,7 @@ import Glibc
 ///     <configuration>/credentials         keys of stores, mode 0600
 ///     <configuration>/hooks.d/            OCI hooks that `berth setup` registers with podman
 ///     <data>/volumes/NAME/                volume.json, meta.db, staging/, snapshots/, store/ (the default store); lock,
-///                                         control.sock; copy.db and copied of copies of the metadata
+///                                         control.sock; copy-key of the cache; copy.db and copied of copies of the metadata
 ///     <data>/logs/                        one log a server
 ///     <cache>/NAME/                       raw copies of packs
 ///     <runtime>/servers/NAME.sock         control socket of the volume's berthfs
@@ -105,6 +105,8 @@ public struct VolumePaths: Equatable, Sendable {
     public var mendMark: String { "\(directory)/mend" }
     /// What came of that: a JSON list of lines.
     public var mended: String { "\(directory)/mended" }
+    /// What copies in the cache are sealed with: 16 random bytes.
+    public var copyKey: String { "\(directory)/copy-key" }
     public var lock: String { "\(directory)/lock" }
     /// A second control socket, for those who see the volume's directory and not the runtime directory.
     public var innerSocket: String { "\(directory)/control.sock" }

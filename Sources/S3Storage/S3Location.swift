@@ -1,4 +1,5 @@
 import FileModel
+import LinuxSystem
 
 /// Where a bucket is and how it is asked: what `store=s3://…`, `endpoint=`, `region=` and `path-style=` say.
 public struct S3Location: Equatable, Sendable {
@@ -39,6 +40,9 @@ public struct S3Location: Equatable, Sendable {
         let host = Self.host(of: endpoint) ?? ""
         return isPathStyle ? (host, "/" + bucket) : (bucket + "." + host, "")
     }
+
+    /// Whether requests leave this machine without encryption.
+    public var isOpen: Bool { LoopbackAddress.isOpen(endpoint: transport + origin.host) }
 
     var transport: String { endpoint.startsWithBytes(of: "http://") ? "http://" : "https://" }
 

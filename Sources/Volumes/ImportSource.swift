@@ -24,7 +24,17 @@ public struct ImportSource: Equatable, Sendable {
                     text, "is not s3://bucket/prefix with a bucket of 3 to 63 characters", status: .usage)
             }
             var options = own ?? BucketOptions()
+            // The volume's word holds as long as the volume has it; it is not written down with each source.
+            let isAllowed = options.isInsecure == true
+            options.isInsecure = nil
             for word in words { _ = try options.set(word.key, word.value) }
+            if let endpoint = options.endpoint, !isAllowed, options.isInsecure != true,
+                LoopbackAddress.isOpen(endpoint: endpoint)
+            {
+                throw SystemFailure(
+                    "endpoint \(endpoint)", "has no encryption: who is on the way reads and changes what is imported",
+                    fix: "write https://, or add --insecure where that is meant", status: .usage)
+            }
             url = text
             bucket = options
             return

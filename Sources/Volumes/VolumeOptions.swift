@@ -18,6 +18,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
 
     /// `file:///absolute/path` or `s3://bucket/prefix`; nil: below the user's data directory.
     public var store: String?
+    /// Whether others may write where the store's directory lies: they could then replace what is in it. Nil: not.
+    public var isStoreShared: Bool?
     /// How a bucket is asked; nil where the store is a directory.
     public var bucket: BucketOptions?
     /// The container path the volume belongs at.
@@ -68,7 +70,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         "trash=TIME[s|m|h|d|w]|0", "trash-quota=on|off", "trash-truncate=on|off", "snapshot-dir=on|off",
         "endpoint=URL", "region=NAME", "path-style=true|false", "profile=NAME", "ca-file=/FILE",
         "upload-limit=BYTES[K|M|G]", "download-limit=BYTES[K|M|G]", "durability=local|store",
-        "metadata-copy=TIME[s|m|h]|off",
+        "metadata-copy=TIME[s|m|h]|off", "insecure=true|false", "store-shared=true|false",
     ]
 
     /// Reads `key=value` words. An unknown word is refused with the known ones.
@@ -109,6 +111,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     private mutating func set(_ key: String, _ value: String) throws(SystemFailure) {
         switch key {
         case "store": store = try Self.storeURL(value)
+        case "store-shared": isStoreShared = try Self.truth(key, value)
         case "path": path = try Self.containerPath(value)
         case "compression":
             guard let found = Compression(rawValue: value) else {
@@ -169,7 +172,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     /// What can be changed later, and how: an empty value takes an option back.
     public static let changeable = [
         "size", "inodes", "cache-dir", "cache-size", "free-space", "trash", "trash-quota", "trash-truncate",
-        "snapshot-dir",
+        "snapshot-dir", "insecure", "store-shared",
     ]
 
     /// Changes an option of a volume that is there, as `key=value`.
@@ -188,6 +191,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         case "cache-size": cacheSize = nil
         case "free-space": freeSpace = nil
         case "snapshot-dir": snapshotDirectory = nil
+        case "insecure": bucket?.isInsecure = nil
+        case "store-shared": isStoreShared = nil
         default: trash?.reset(parts[0])
         }
     }
@@ -204,7 +209,9 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
 
     /// Words for a bucket need one.
     private func checkBucket() throws(SystemFailure) {
-        guard let word = bucket?.words.keys.min(), store.map(Self.isBucket) != true else { return }
+        guard let word = bucket?.words.keys.min(), store.map(Self.isBucket) != true else {
+            return try refuseOpenEndpoint()
+        }
         throw SystemFailure(
             "option \(word)", "is for a bucket, and the store is a directory", fix: "add store=s3://bucket/prefix",
             status: .usage)
@@ -256,6 +263,11 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         return count
     }
 
+    static func truth(_ key: String, _ value: String) throws(SystemFailure) -> Bool {
+        guard value == "true" || value == "false" else { throw bad(key, value, "is not one of true, false") }
+        return value == "true"
+    }
+
     static func bad(_ key: String, _ value: String, _ cause: String) -> SystemFailure {
         SystemFailure("option \(key)=\(value)", cause, status: .usage)
     }
@@ -269,6 +281,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public var words: [String: String] {
         var words = ["compression": compression.rawValue]
         words["store"] = store
+        words["store-shared"] = isStoreShared.map { "\($0)" }
         words["path"] = path
         words["size"] = size.map(String.init)
         words["inodes"] = inodes.map(String.init)

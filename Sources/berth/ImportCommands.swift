@@ -39,13 +39,16 @@ struct ImportCommand: ParsableCommand {
     @Flag(help: "Of a bucket: its name is in the path.")
     var pathStyle = false
 
+    @Flag(help: "Of a bucket: an http:// endpoint of another machine will do.")
+    var insecure = false
+
     func run() throws {
         try berth.run { site throws(SystemFailure) in
             let place = try DataPlace(place)
             let record = try site.registry.record(place.name)
             let words = [
                 ("endpoint", endpoint), ("region", region), ("profile", profile), ("ca-file", caFile),
-                ("path-style", pathStyle ? "true" : nil),
+                ("path-style", pathStyle ? "true" : nil), ("insecure", insecure ? "true" : nil),
             ].compactMap { key, value in value.map { (key: key, value: $0) } }
             let from = try ImportSource(source, words: words, ofVolume: record.options.bucket)
             // Why a server that is in use may not reach a directory that it was not started for.

@@ -15,6 +15,7 @@ struct ForeignStores: Sendable {
 
     let reach: SystemCallFilter.Reach
     let trust: SourceTrust
+    let record: VolumeRecord
     var meter = StoreMeter()
 
     /// The bucket, or the directory, of a URL that the metadata keeps.
@@ -28,10 +29,12 @@ struct ForeignStores: Sendable {
                 source.url, "the volume's server was started without the network", fix: "unmount it and mount it again",
                 errno: .notPermitted, status: .unavailable)
         }
-        guard let options = BucketOptions(encoded: source.options) else {
+        guard var options = BucketOptions(encoded: source.options) else {
             throw SystemFailure(source.url, "its options are no options of a bucket", status: .dataError)
         }
-        let connection = try BucketConnection(source.url, options, subject: "bucket")
+        if record.options.bucket?.isInsecure == true { options.isInsecure = true }
+        let connection = try BucketConnection(
+            source.url, options, subject: "bucket", insecureBy: "berth volume set \(record.name) insecure=true")
         let finder = connection.finder
         return try S3ForeignStore(
             connection.location, certificates: connection.certificates, surroundings: BucketConnection.surroundings,

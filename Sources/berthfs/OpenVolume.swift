@@ -32,6 +32,7 @@ struct OpenVolume {
     ) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
+        try SecureDirectory.make(directory)
         // Programs wait while a session is taken over, and the store was looked at when it began.
         store = try Self.store(
             record, paths, isKnown: legacy?.isTakenOver ?? false, logger: logger, meter: meter.store)
@@ -51,7 +52,7 @@ struct OpenVolume {
             logger.notice(
                 "a source of imported files stays closed", metadata: ["volume": "\(record.name)", "cause": "\(closed)"])
         }
-        let opener = ForeignStores(reach: reach, trust: trust, meter: meter.store).opener
+        let opener = ForeignStores(reach: reach, trust: trust, record: record, meter: meter.store).opener
         do throws(Errno) {
             packs = try PackStore(
                 PackStoreConfiguration(
@@ -59,6 +60,7 @@ struct OpenVolume {
                     cacheLimit: Int(clamping: share.bytes), cacheFloor: Int(clamping: share.free),
                     compression: record.packCompression, epoch: try metadata.nextEpoch(),
                     baseEpoch: record.bases?.map(\.lastEpoch).max() ?? 0, bufferMemory: legacy?.buffers,
+                    copySeal: Self.copySeal(paths),
                     meter: meter.packs, foreignOpener: opener,
                     reportCache: { logger.warning("cache", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }),
                 store: store)
@@ -97,7 +99,7 @@ struct OpenVolume {
         var layers: [LayeredStore.Base] = []
         for base in bases {
             let store = try ownStore(
-                VolumeRecord(name: try VolumeName(base.volume), createdAt: "", options: base.options),
+                VolumeRecord(name: try VolumeName(base.volume), createdAt: "", options: record.opened(base)),
                 paths.sibling(base.volume), isKnown, logger, meter)
             layers.append(LayeredStore.Base(store: store, lastEpoch: base.lastEpoch))
         }
@@ -108,7 +110,12 @@ struct OpenVolume {
         _ record: VolumeRecord, _ paths: VolumePaths, _ isKnown: Bool, _ logger: Logger?, _ meter: StoreMeter
     ) throws(SystemFailure) -> any ObjectStore {
         switch record.place(paths) {
-        case .directory(let root): return try directoryStore(root, isKnown, meter)
+        case .directory(let root):
+            if !isKnown {
+                try StoreTrust.judge(
+                    root, isShared: record.options.isStoreShared == true, volume: record.name)
+            }
+            return try directoryStore(root, isKnown, meter)
         case .bucket:
             let bucket = try Bucket(record, meter: meter)
             return isKnown ? bucket.store : try bucket.open(logger: logger)
@@ -165,6 +172,15 @@ struct OpenVolume {
         } catch {
             throw SystemFailure("volume \"\(paths.name)\"", error.description, status: .dataError)
         }
+    }
+
+    /// The volume's key for its copies; a new one where it has none, or none that can be kept: copies are proved anew then.
+    private static func copySeal(_ paths: VolumePaths) -> CopySeal {
+        let found = (try? AtomicFile.read(paths.copyKey, limit: CopySeal.keyBytes)) ?? nil
+        if let seal = found.flatMap({ CopySeal(bytes: $0) }) { return seal }
+        let seal = CopySeal.random()
+        try? AtomicFile.replace(paths.copyKey, seal.bytes)
+        return seal
     }
 
     /// What fsync and close wait for the store at most, where they do.

@@ -142,7 +142,7 @@ struct ServeCommand: ParsableCommand {
             snapshots: snapshots,
             transfers: Transfers(
                 volume: record.name, fileSystem: fileSystem,
-                stores: ForeignStores(reach: volume.reach, trust: volume.trust, meter: volume.meter.store)),
+                stores: ForeignStores(reach: volume.reach, trust: volume.trust, record: record, meter: volume.meter.store)),
             trust: volume.trust,
             census: StatisticsCensus(volume: record.name, opened: volume, startTime: StatisticsCensus.now()),
             legacy: legacy, linger: settings.serverIdle, logger: logger,
