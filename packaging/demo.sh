@@ -15,15 +15,15 @@ if [ "$(id -u)" = 0 ]; then
     user=berth-demo
     "$here/test-user.sh" "$user"
     home=$(getent passwd "$user" | cut -d: -f6)
-    # The checkout may lie where the user cannot look.
-    install -d -m 0755 "$home/berth/bin" "$home/berth/packaging"
-    install -m 0755 "$programs"/{berth,berthfs,berth-hook} "$home/berth/bin/"
-    install -m 0755 "$here"/*.sh "$home/berth/packaging/"
-    cd "$home"
     # A fresh environment: what root exported is nothing to the user.
-    exec setpriv --reuid "$user" --regid "$user" --init-groups env -i HOME="$home" USER="$user" LANG=C.UTF-8 \
-        PATH="$PATH" XDG_RUNTIME_DIR="/run/user/$(id -u "$user")" \
-        bash "$home/berth/packaging/demo.sh" "$home/berth/bin"
+    as_user=(setpriv --reuid "$user" --regid "$user" --init-groups env -i HOME="$home" USER="$user" LANG=C.UTF-8
+        PATH="$PATH" XDG_RUNTIME_DIR="/run/user/$(id -u "$user")")
+    # The checkout may lie where the user cannot look. The user writes the copy: root follows no link in their home.
+    cd /
+    unpack='umask 022; mkdir -p "$1" && tar -C "$1" --no-same-owner -x'
+    tar -C "$programs" -c berth berthfs berth-hook | "${as_user[@]}" sh -c "$unpack" sh "$home/berth/bin"
+    tar -C "$here" -c . | "${as_user[@]}" sh -c "$unpack" sh "$home/berth/packaging"
+    exec "${as_user[@]}" bash -c 'cd && exec bash "$1" "$2"' bash "$home/berth/packaging/demo.sh" "$home/berth/bin"
 fi
 
 export PATH="$programs:$PATH"

@@ -112,13 +112,13 @@ public struct TarReader {
             records[key].flatMap { UInt64(String(decoding: $0, as: UTF8.self)) }
         }
 
-        var isSparse: Bool { records.keys.contains { $0.hasPrefix("GNU.sparse.") } }
+        var isSparse: Bool { records.keys.contains { $0.startsWithBytes(of: "GNU.sparse.") } }
 
         var attributes: [String: [UInt8]] {
             let prefix = "SCHILY.xattr."
             return Dictionary(
-                uniqueKeysWithValues: records.filter { $0.key.hasPrefix(prefix + "user.") }
-                    .map { (String($0.key.dropFirst(prefix.count)), $0.value) })
+                uniqueKeysWithValues: records.filter { $0.key.startsWithBytes(of: prefix + "user.") }
+                    .map { (String($0.key.droppingBytes(first: prefix.utf8.count)), $0.value) })
         }
     }
 
@@ -216,12 +216,12 @@ public struct TarReader {
 
     /// `1350244992.023960108`
     private static func time(_ value: [UInt8]) -> Timestamp? {
-        let parts = String(decoding: value, as: UTF8.self).split(separator: ".", omittingEmptySubsequences: false)
+        let parts = String(decoding: value, as: UTF8.self).parts(at: ".")
         guard (1...2).contains(parts.count), let seconds = Int64(parts[0]) else { return nil }
         guard parts.count == 2, let fraction = Int64((parts[1] + "000000000").prefix(9)), fraction >= 0 else {
             return Timestamp(seconds: seconds, nanoseconds: 0)
         }
-        return Timestamp(seconds: seconds, nanoseconds: parts[0].hasPrefix("-") ? -fraction : fraction)
+        return Timestamp(seconds: seconds, nanoseconds: parts[0].startsWithBytes(of: "-") ? -fraction : fraction)
     }
 
     // MARK: Bytes

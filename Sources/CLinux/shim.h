@@ -51,6 +51,9 @@ enum {
     BERTH_FALLOC_FL_ZERO_RANGE = 0x10,
     BERTH_SEEK_DATA = 3,
     BERTH_SEEK_HOLE = 4,
+    BERTH_RESOLVE_NO_MAGICLINKS = 0x02,
+    BERTH_RESOLVE_NO_SYMLINKS = 0x04,
+    BERTH_RESOLVE_BENEATH = 0x08,
     BERTH_RENAME_NOREPLACE = 1,
     BERTH_RENAME_EXCHANGE = 2,
 };
@@ -65,8 +68,26 @@ static inline int berth_pivot_root(const char *root, const char *old) {
 static inline int berth_clone_file(int target, int source) { return ioctl(target, 0x40049409, source); }
 static inline int berth_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 static inline int berth_pidfd_getfd(int pidfd, int number) { return (int)syscall(SYS_pidfd_getfd, pidfd, number, 0); }
+// openat2 of <linux/openat2.h>, Linux 5.6; the number is every architecture's.
+struct berth_open_how { uint64_t flags, mode, resolve; };
+static inline int berth_openat2(int directory, const char *path, int flags, uint64_t resolve) {
+    struct berth_open_how how = { (uint64_t)(unsigned int)flags, 0, resolve };
+    return (int)syscall(437, directory, path, &how, sizeof how);
+}
 static inline int berth_gettid(void) { return (int)syscall(SYS_gettid); }
 static inline int berth_prctl(int option, unsigned long argument) { return prctl(option, argument, 0, 0, 0); }
+
+// openat is variadic; the others are here so that a simulated disk sees them as it sees `open`.
+static inline int berth_open_at(int directory, const char *name, int flags, mode_t mode) {
+    return openat(directory, name, flags, mode);
+}
+static inline int berth_make_directory_at(int directory, const char *name, mode_t mode) {
+    return mkdirat(directory, name, mode);
+}
+static inline int berth_unlink_at(int directory, const char *name, int flags) {
+    return unlinkat(directory, name, flags);
+}
+static inline int berth_rename_at(int from, const char *a, int to, const char *b) { return renameat(from, a, to, b); }
 
 // Landlock, of which <linux/landlock.h> of many systems knows the first versions only. A kernel takes structures that are
 // longer than its own where the rest is zero. The numbers are the same on every architecture.
@@ -211,6 +232,12 @@ static inline ssize_t berth_receive_with_fd(int socket, void *bytes, size_t leng
         }
     }
     return received;
+}
+
+// The number of a file's file system (linux/magic.h), or -1: Glibc's module has no statfs.
+static inline long berth_file_system_type(int fd) {
+    struct statfs status;
+    return fstatfs(fd, &status) == 0 ? (long)status.f_type : -1;
 }
 
 // Gives what is larger than a request back to the system when it is freed. By itself glibc raises the limit to the

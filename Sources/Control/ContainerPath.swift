@@ -1,3 +1,4 @@
+import FileModel
 import LinuxSystem
 
 /// What paths are looked at for, by bytes: a letter that combines with the slash before it makes another Character of it.
@@ -35,20 +36,20 @@ public struct ContainerPath: Hashable, Sendable, CustomStringConvertible {
         let path = Substring(bytes)
         if let cause = Self.objection(path) {
             throw SystemFailure(
-                "path \"\(Self.printable(text))\"", cause, fix: "use an absolute path such as /data", status: .usage)
+                "path \"\(PrintableText.escaped(String(text.unicodeScalars.prefix(200))))\"", cause,
+                fix: "use an absolute path such as /data", status: .usage)
         }
         description = String(path)
     }
 
     private static func objection(_ path: Substring) -> String? {
         guard path.utf8.first == PathBytes.slash else { return "is not absolute" }
-        guard path != "/" else { return "is the root directory" }
+        guard path.utf8.count > 1 else { return "is the root directory" }
         guard path.utf8.count < maximumBytes else { return "has \(path.utf8.count) bytes; at most 4095 are possible" }
         let parts = path.utf8.dropFirst().split(separator: PathBytes.slash, omittingEmptySubsequences: false)
-            .map(Substring.init)
-        guard !parts.contains("..") else { return "holds \"..\"" }
-        guard parts.allSatisfy({ !$0.isEmpty && $0 != "." }) else { return "holds an empty part or \".\"" }
-        guard parts.allSatisfy({ $0.utf8.count <= 255 }) else { return "holds a part of more than 255 bytes" }
+        guard !parts.contains(where: { $0.elementsEqual("..".utf8) }) else { return "holds \"..\"" }
+        guard parts.allSatisfy({ !$0.isEmpty && !PathBytes.isDots($0) }) else { return "holds an empty part or \".\"" }
+        guard parts.allSatisfy({ $0.count <= 255 }) else { return "holds a part of more than 255 bytes" }
         guard path.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else { return "holds a control character" }
         // What separates parts of a bind on the command lines of podman, Apptainer and Charliecloud.
         for separator in [":", ",", "\\"] where path.utf8.contains(where: { $0 == separator.utf8.first }) {
@@ -60,8 +61,13 @@ public struct ContainerPath: Hashable, Sendable, CustomStringConvertible {
         return nil
     }
 
-    private static func printable(_ text: String) -> String {
-        String(text.unicodeScalars.prefix(200).map { $0.value < 0x20 || $0.value == 0x7F ? "?" : Character($0) })
+    /// The same bytes: two paths that Unicode takes for one are two to the kernel.
+    public static func == (left: ContainerPath, right: ContainerPath) -> Bool {
+        left.description.isBytes(of: right.description)
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        for byte in description.utf8 { hasher.combine(byte) }
     }
 
     /// Whether `other` lies in the tree below this path.
@@ -79,7 +85,7 @@ public struct VolumeRequest: Equatable, Sendable {
     public var readOnly: Bool
 
     public init(_ text: String) throws(SystemFailure) {
-        let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+        let parts = text.parts(at: ":").map(String.init)
         name = parts[0]
         path = nil
         readOnly = false

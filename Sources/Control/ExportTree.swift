@@ -34,8 +34,11 @@ public struct ExportTreeEntry: Equatable, Sendable {
     public var nanoseconds: Int64
     public var device: UInt64
     public var inode: UInt64
+    /// It belongs to the user who exports.
+    public var isOwn: Bool
 
     public init(_ status: stat) {
+        isOwn = status.st_uid == geteuid()
         mode = status.st_mode
         size = UInt64(status.st_size)
         seconds = Int64(status.st_mtim.tv_sec)
@@ -44,7 +47,10 @@ public struct ExportTreeEntry: Equatable, Sendable {
         inode = UInt64(status.st_ino)
     }
 
-    init(mode: UInt32, size: UInt64, seconds: Int64, nanoseconds: Int64, device: UInt64, inode: UInt64) {
+    init(
+        mode: UInt32, size: UInt64, seconds: Int64, nanoseconds: Int64, device: UInt64, inode: UInt64, isOwn: Bool
+    ) {
+        self.isOwn = isOwn
         self.mode = mode
         self.size = size
         self.seconds = seconds
@@ -145,9 +151,9 @@ public final class LocalExportTree: ExportTree {
         }
         // Somebody may have put another file in its place, which must not be handed out.
         var status = stat()
-        guard fstat(file.rawValue, &status) == 0, status.st_mode & S_IFMT == S_IFIFO, status.st_uid == geteuid() else {
-            return nil
-        }
+        guard fstat(file.rawValue, &status) == 0, status.st_mode & S_IFMT == S_IFIFO, status.st_uid == geteuid(),
+            status.st_nlink == 1
+        else { return nil }
         return file
     }
 
@@ -169,13 +175,9 @@ public final class LocalExportTree: ExportTree {
         return ExportTreeEntry(status)
     }
 
-    /// The directory of a path, walked by descriptors: a link in a directory's place leads nowhere. Nil where it is none.
+    /// The directory of a path: a link in a directory's place leads nowhere. Nil where it is none.
     private func parent(of path: [FileName]) throws(Errno) -> FileDescriptor? {
-        var directory = try FileDescriptor.copy(of: top.rawValue)
-        for name in path.dropLast() {
-            guard let next = try? Self.open(name, in: directory.rawValue, Self.asDirectory) else { return nil }
-            directory = next
-        }
-        return directory
+        let directory = Array(path.dropLast().map(\.bytes).joined(separator: [0x2F]))
+        return try? GuardedOpen.below(top.rawValue, directory, GuardedOpen.place | O_DIRECTORY)
     }
 }

@@ -26,11 +26,13 @@ enum ExportTreeLink {
         var error: Int32 = 0
         /// Something is there, or is new.
         var flag = false
-        var entry = ExportTreeEntry(mode: 0, size: 0, seconds: 0, nanoseconds: 0, device: 0, inode: 0)
+        var entry = ExportTreeEntry(mode: 0, size: 0, seconds: 0, nanoseconds: 0, device: 0, inode: 0, isOwn: false)
     }
 
     static let requestHead = 5 + 4 * 8
     static let replyBytes = 8 + 6 * 8
+    /// Beside the 32 bits of a mode.
+    private static let ownFlag: UInt64 = 1 << 32
 
     static func encode(_ request: Request) throws(Errno) -> [UInt8] {
         guard request.name.count <= 255, request.more.count <= Int(UInt16.max) else { throw .nameTooLong }
@@ -46,7 +48,7 @@ enum ExportTreeLink {
         append(reply.error, &bytes)
         append(Int32(reply.flag ? 1 : 0), &bytes)
         let entry = reply.entry
-        append(UInt64(entry.mode), &bytes)
+        append(UInt64(entry.mode) | (entry.isOwn ? ownFlag : 0), &bytes)
         append(entry.size, &bytes)
         append(entry.seconds, &bytes)
         append(entry.nanoseconds, &bytes)
@@ -62,7 +64,8 @@ enum ExportTreeLink {
             error: load(bytes, 0), flag: flag != 0,
             entry: ExportTreeEntry(
                 mode: UInt32(truncatingIfNeeded: words[0]), size: words[1], seconds: Int64(bitPattern: words[2]),
-                nanoseconds: Int64(bitPattern: words[3]), device: words[4], inode: words[5]))
+                nanoseconds: Int64(bitPattern: words[3]), device: words[4], inode: words[5],
+                isOwn: words[0] & ownFlag != 0))
     }
 
     static func append(_ value: some FixedWidthInteger, _ bytes: inout [UInt8]) {

@@ -47,9 +47,9 @@ public final class FrameChannel: Sendable {
                 throw timedOut(timeout)
             }
             let count = frame.withUnsafeBytes {
-                berth_send_with_fd(
-                    socket.rawValue, $0.baseAddress.map { $0 + sent }, $0.count - sent,
-                    sent == 0 ? descriptor ?? -1 : -1)
+                UnixSocket.send(
+                    UnsafeRawBufferPointer(rebasing: $0[sent...]), passing: sent == 0 ? descriptor : nil,
+                    on: socket.rawValue)
             }
             if count < 0, errno == EINTR || errno == EAGAIN { continue }
             guard count >= 0 else { throw failed(.current) }

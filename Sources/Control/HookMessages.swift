@@ -16,8 +16,8 @@ public enum HookEvent: Codable, Sendable, Equatable {
 
 /// What the hook is told after `mounted`.
 public enum HookOrder: Codable, Sendable, Equatable {
-    /// Look for this session's marker at the mount point.
-    case verify(session: String)
+    /// Look for what proves this session at the mount point.
+    case verify(session: String, secret: String?)
     /// The session is not being served: undo the mount.
     case giveUp
 }
@@ -59,8 +59,8 @@ public struct HookTask: Sendable, Equatable {
 
     /// Reads a command line; nil where it is none of ours.
     public init?(arguments: [String]) {
-        guard arguments.count == 4, let verb = Verb(rawValue: arguments[0]), arguments[2].hasPrefix("/"),
-            arguments[3].hasPrefix("/")
+        guard arguments.count == 4, let verb = Verb(rawValue: arguments[0]), arguments[2].startsWithBytes(of: "/"),
+            arguments[3].startsWithBytes(of: "/")
         else { return nil }
         self.init(verb: verb, volume: arguments[1], mountpoint: arguments[2], sibling: arguments[3])
     }

@@ -5,7 +5,8 @@ import Metrics
 ///
 /// Wire format: each message is one frame, a 4-byte big-endian length and that many bytes of JSON. The
 /// descriptor of `attach` rides with the frame's first byte (SCM_RIGHTS). One request, one reply; the
-/// connection may carry more. Only processes of the same user (SO_PEERCRED) are answered.
+/// connection may carry more. Only processes of the same user (SO_PEERCRED) are answered, and one that does not show that
+/// it is in no container (`introduce`) only where `isForContainers`.
 public enum ServerRequest: Codable, Sendable, Equatable {
     /// Serve a new session on the `/dev/fuse` descriptor that comes with this frame. Answered once
     /// the kernel's INIT has been answered, so a mount that was announced is alive.
@@ -52,11 +53,29 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case copy(name: String)
     /// What was counted since the server started, and how things are now.
     case statistics
+    /// One of the two descriptors of `HostView` comes with this frame.
+    case introduce
+    /// Is this session being served? Answered with `done`, or with ENOENT.
+    case isServed(session: String)
 }
 
 extension ServerRequest {
     /// Asked twice it does what it does once.
-    var isRepeatable: Bool { self == .status || self == .sync }
+    var isRepeatable: Bool {
+        switch self {
+        case .status, .sync, .isServed: true
+        default: false
+        }
+    }
+
+    /// Answered to containers, too, of which some have the socket because somebody bound its directory: what gives them no
+    /// more than a mount of the volume does. Of sessions only those that Apptainer made are detached for one.
+    public var isForContainers: Bool {
+        switch self {
+        case .attach, .detach, .sync, .introduce, .isServed: true
+        default: false
+        }
+    }
 }
 
 /// One session to be served.
@@ -72,6 +91,8 @@ public struct Attachment: Codable, Sendable, Equatable {
     public var origin: SessionOrigin?
     /// The snapshot to show, read-only; nil: the volume itself.
     public var snapshot: String?
+    /// The answer is to be a `proof`. Nil from a client of an older version.
+    public var wantsProof: Bool?
 
     public init(
         session: String, mountpoint: String, readOnly: Bool, identity: Identity, origin: SessionOrigin? = nil,
@@ -89,6 +110,8 @@ public struct Attachment: Codable, Sendable, Equatable {
 /// The proof, readable from inside any namespace, that a path is a given session's root.
 public enum SessionMarker {
     public static let attribute = "berth.session"
+    /// What the server made up for the session and told to nobody but who attached it. It is shown once.
+    public static let proofAttribute = "berth.proof"
 }
 
 public enum ServerReply: Codable, Sendable, Equatable {
@@ -105,6 +128,8 @@ public enum ServerReply: Codable, Sendable, Equatable {
     case snapshot(SnapshotReply)
     case collected(CollectionSummary)
     case space(SpaceReply)
+    /// To `attach`: what the mount shows as `SessionMarker.proofAttribute`, once.
+    case proof(String)
     /// `code` is an errno, or 0 where none fits. The message names the thing, the cause and the fix. `status` is the exit
     /// status of who asked; nil from a server of an older version.
     case failed(code: Int32, message: String, status: Int32?)
@@ -159,6 +184,10 @@ public struct ServerStatus: Codable, Sendable, Equatable {
     public var readOnlyReason: String?
     /// What keeps the volume from working now; nil where the server is older.
     public var faults: [VolumeFault]?
+    /// Sources of imported files that stay closed, since the volume's user has not named them; nil where the server is older.
+    public var closedSources: [String]?
+    /// The volume's list of sources as it was when the server started, which bounds what it can get at; nil where it is older.
+    public var sourcesAtStart: [String]?
     /// What the server has given up for good; nil where it is older.
     public var confinement: Confinement?
     public var files: UInt64
@@ -171,9 +200,12 @@ public struct ServerStatus: Codable, Sendable, Equatable {
     public init(
         volume: String, processID: Int32, version: String, sessions: [Session], readOnlyReason: String?,
         faults: [VolumeFault]? = nil, files: UInt64, bytes: UInt64, keeperID: Int32? = nil, handover: Int? = nil,
-        irreplaceable: String? = nil, confinement: Confinement? = nil
+        irreplaceable: String? = nil, closedSources: [String]? = nil, sourcesAtStart: [String]? = nil,
+        confinement: Confinement? = nil
     ) {
         self.confinement = confinement
+        self.sourcesAtStart = sourcesAtStart
+        self.closedSources = closedSources
         self.irreplaceable = irreplaceable
         self.keeperID = keeperID
         self.handover = handover

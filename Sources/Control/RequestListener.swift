@@ -11,38 +11,33 @@ import Synchronization
 ///   its place exists again.
 // SAFETY: `socket` is used by the listener's thread only; `isOpen` is atomic.
 public final class RequestListener<Request: Decodable & Sendable, Reply: Encodable & Sendable>: @unchecked Sendable {
-    /// Answers a request and the descriptor that came with it.
-    public typealias Answer = @Sendable (Request, consuming FileDescriptor?) -> Reply
-    /// Takes note of what went wrong with a client: a constant message, and the cause.
-    public typealias Note = @Sendable (_ message: String, _ cause: String) -> Void
+    public typealias Conversation = RequestConversation<Request, Reply>
 
     /// Clients at once. More wait in the socket's backlog.
     private static var maximumClients: Int { 32 }
-    /// A client that says nothing for this long is let go.
-    private static var idleTimeout: Duration { .seconds(60) }
-    private static var replyTimeout: Duration { .seconds(5) }
     /// How often the socket's file is looked for.
     private static var watchInterval: Duration { .seconds(1) }
 
     private var socket: FileDescriptor
     private let path: String
-    private let answer: Answer
-    private let note: Note
+    private let conversation: Conversation
+    private let note: Conversation.Note
     private let renew: @Sendable (_ path: String) -> FileDescriptor?
     private let clients = Atomic<Int>(0)
     private let isOpen = Atomic<Bool>(true)
 
-    /// `renew` makes the socket that takes the place of one whose file was removed; nil where it cannot now.
+    /// `renew` makes the socket that takes the place of one whose file was removed; nil where it cannot now. `host`: what
+    /// clients show who are in no container.
     public init(
-        _ socket: consuming FileDescriptor, path: String, note: @escaping Note,
+        _ socket: consuming FileDescriptor, path: String, host: HostView?, note: @escaping Conversation.Note,
         renew: @escaping @Sendable (_ path: String) -> FileDescriptor? = { try? UnixSocket.listenAgain(at: $0) },
-        answer: @escaping Answer
+        answer: @escaping Conversation.Answer
     ) {
         self.renew = renew
         self.socket = socket
         self.path = path
         self.note = note
-        self.answer = answer
+        conversation = Conversation(host: host, note: note, answer: answer)
     }
 
     /// Whether somebody is connected.
@@ -77,12 +72,12 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
             return
         }
         let channel = FrameChannel(client, name: "client")
-        guard let peer = try? channel.peer(), peer.userID == geteuid() else {
+        guard let peer = try? channel.peer(), peer.isOurs else {
             return note("a stranger was turned away", "another user")
         }
         clients.add(1, ordering: .relaxed)
         _ = WorkerThread(name: "berth-client") {
-            self.serve(channel)
+            self.conversation.hold(channel)
             self.clients.subtract(1, ordering: .relaxed)
         }
     }
@@ -91,17 +86,6 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
         guard isOpen.load(ordering: .relaxed), FileMark(path) == nil, let fresh = renew(path) else { return }
         socket = fresh
         note("the socket's file was gone and is made again", path)
-    }
-
-    private func serve(_ channel: FrameChannel) {
-        do throws(SystemFailure) {
-            while var frame = try channel.receive(Request.self, timeout: Self.idleTimeout) {
-                let passed = frame.takeDescriptor()
-                try channel.send(answer(frame.message, passed), timeout: Self.replyTimeout)
-            }
-        } catch {
-            note("a client was let go", error.message)
-        }
     }
 }
 

@@ -25,10 +25,16 @@ public struct ExportOrder: Codable, Sendable, Equatable {
     public var place: [UInt8]
     /// As a tar archive, to the descriptor that came along; else into the directory that it is.
     public var isArchive: Bool
+    /// The caller's umask; nil from a client of an older version.
+    public var umask: UInt32?
+    /// Modes as the volume has them, with the set-id bits; nil: without those, and less the umask.
+    public var keepsModes: Bool?
 
-    public init(place: [UInt8], isArchive: Bool) {
+    public init(place: [UInt8], isArchive: Bool, umask: UInt32? = nil, keepsModes: Bool? = nil) {
         self.place = place
         self.isArchive = isArchive
+        self.umask = umask
+        self.keepsModes = keepsModes
     }
 }
 

@@ -77,6 +77,9 @@ public final class Connection: Endpoint, @unchecked Sendable {
         if let handle { fuse_session_destroy(handle) }
     }
 
+    /// What the session's root shows once, as proof that its mount is this connection's.
+    public func showOnce(_ secret: String) { session.showOnce(secret) }
+
     /// The part of a session's random name that tells its requests from others'.
     private static func number(ofSession name: String) -> UInt64 { UInt64(name.prefix(16), radix: 16) ?? 0 }
 

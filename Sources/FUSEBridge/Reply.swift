@@ -107,8 +107,8 @@ extension Connection {
         status.st_uid = session.identity.users.sessionID(inode.userID)
         status.st_gid = session.identity.groups.sessionID(inode.groupID)
         status.st_rdev = dev_t(inode.device)
-        status.st_size = off_t(inode.size)
-        status.st_blocks = blkcnt_t((inode.allocated + 511) / 512)
+        status.st_size = off_t(clamping: inode.size)
+        status.st_blocks = blkcnt_t(inode.allocated / 512 + (inode.allocated % 512 == 0 ? 0 : 1))
         // What programs should read at once: a page costs a round trip like 128 KiB do.
         status.st_blksize = 128 << 10
         status.st_atim = inode.accessed.timespec

@@ -22,7 +22,7 @@ public struct ForeignObject: Equatable, Sendable {
     public var key: [UInt8]
     /// Bytes.
     public var size: UInt64
-    /// Another value says that it is another object: a bucket's ETag, or a file's inode number.
+    /// Another value says that it is another object: a bucket's ETag, or a file's inode and device.
     public var tag: String
     public var modified: Timestamp
 
@@ -32,6 +32,18 @@ public struct ForeignObject: Equatable, Sendable {
         self.size = size
         self.tag = tag
         self.modified = modified
+    }
+
+    /// Whether it is the object that `found` is, as far as its record tells: older ones have a file's inode without its
+    /// device.
+    public func isSame(as found: ForeignObject) -> Bool {
+        if self == found { return true }
+        guard !tag.isEmpty, tag.utf8.allSatisfy({ (0x30...0x39).contains($0) }), found.tag.hasPrefix(tag + ":") else {
+            return false
+        }
+        var renamed = self
+        renamed.tag = found.tag
+        return renamed == found
     }
 }
 

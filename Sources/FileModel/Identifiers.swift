@@ -43,10 +43,12 @@ extension PackID: CustomStringConvertible {
     /// `eeeeeeee-ssssssss` in hexadecimal; the object's and the staged file's name.
     public var description: String { Self.hexadecimal(epoch) + "-" + Self.hexadecimal(sequence) }
 
+    private static func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte) }
+
     /// Reads what `description` writes; nil for anything else.
     public init?(_ text: some StringProtocol) {
-        let parts = text.split(separator: "-", omittingEmptySubsequences: false)
-        guard parts.count == 2, parts.allSatisfy({ $0.utf8.count == 8 }),
+        let parts = Substring(text).parts(at: "-")
+        guard parts.count == 2, parts.allSatisfy({ $0.utf8.count == 8 && $0.utf8.allSatisfy(Self.isDigit) }),
             let epoch = UInt32(parts[0], radix: 16), let sequence = UInt32(parts[1], radix: 16)
         else { return nil }
         self.init(epoch: epoch, sequence: sequence)

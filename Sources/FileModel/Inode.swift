@@ -42,7 +42,11 @@ public struct Timestamp: Hashable, Sendable, Comparable {
     }
 
     /// 0 ..< 1,000,000,000.
-    @inlinable public var nanosecondsOfSecond: Int64 { nanoseconds - seconds &* 1_000_000_000 }
+    @inlinable public var nanosecondsOfSecond: Int64 {
+        // Not by way of `seconds`: those of the earliest time are before what the count can hold.
+        let rest = nanoseconds % 1_000_000_000
+        return rest < 0 ? rest + 1_000_000_000 : rest
+    }
 
     @inlinable
     public static func < (left: Timestamp, right: Timestamp) -> Bool { left.nanoseconds < right.nanoseconds }
@@ -59,7 +63,7 @@ public struct Inode: Equatable, Sendable {
     public var linkCount: UInt32
     /// Bytes. For a symbolic link the length of its target.
     public var size: UInt64
-    /// Bytes of extents: what `st_blocks` tells, times 512.
+    /// Bytes of extents, of names and values of attributes, and of a link's target: what `st_blocks` tells, times 512.
     public var allocated: UInt64
     public var accessed: Timestamp
     public var modified: Timestamp

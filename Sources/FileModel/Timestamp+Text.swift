@@ -6,7 +6,7 @@ extension Timestamp: CustomStringConvertible {
 
     /// RFC 3339, UTC, milliseconds.
     public var preciseDescription: String {
-        let milliseconds = (nanoseconds - seconds * 1_000_000_000) / 1_000_000
+        let milliseconds = nanosecondsOfSecond / 1_000_000
         return "\(date).\(String(1000 + milliseconds).dropFirst())Z"
     }
 

@@ -3,6 +3,8 @@ public struct VolumeFault: Codable, Equatable, Sendable {
     /// Where it is.
     public enum Part: String, Codable, CaseIterable, Sendable {
         case metadata, staging, store, cache
+        /// What `size` and `inodes` allow is used.
+        case limits
     }
 
     public var part: Part

@@ -8,8 +8,8 @@ public enum AtomicFile {
     /// directory synced. A reader sees the old bytes or the new. A symbolic link is followed, not replaced.
     public static func replace(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o600) throws(SystemFailure) {
         let target = resolved(path)
-        let parts = target.split(separator: "/", omittingEmptySubsequences: false)
-        let directory = parts.count > 1 ? String(target.dropLast((parts.last?.count ?? 0) + 1)) : "."
+        let parts = target.parts(at: "/")
+        let directory = parts.count > 1 ? String(target.droppingBytes(last: (parts.last?.utf8.count ?? 0) + 1)) : "."
         let temporary = "\(target).\(getpid()).\(UInt32.random(in: .min ... .max)).tmp"
         do throws(Errno) {
             try write(temporary, bytes, mode)

@@ -15,15 +15,29 @@ public enum CacheDirectory {
     /// 27 bytes a pin: 40 TB of them.
     private static let pinsLimit = 64 << 20
 
-    private static func pinsPath(_ directory: String) -> String { "\(directory)/pins" }
+    private static let pinsName = "pins"
+
+    /// Nil where it is not there.
+    private static func held(_ directory: String) throws(SystemFailure) -> HeldDirectory? {
+        do {
+            return try TrustedPath.open(directory)
+        } catch {
+            if error.errno == .noEntry { return nil }
+            throw error
+        }
+    }
 
     /// The copies, the least recently used first. Their data is not looked at.
     public static func copies(in directory: String) throws(SystemFailure) -> [Copy] {
+        guard let held = try held(directory) else { return [] }
+        return try copies(in: held)
+    }
+
+    public static func copies(in directory: HeldDirectory) throws(SystemFailure) -> [Copy] {
         var copies: [Copy] = []
-        for name in try FileTree.names(in: directory) {
-            var status = stat()
-            guard let id = PackID(name), lstat("\(directory)/\(name)", &status) == 0,
-                status.st_mode & S_IFMT == S_IFREG
+        let names = try explaining(directory.path, "cannot be listed") { () throws(Errno) in try directory.names() }
+        for name in names {
+            guard let id = PackID(name), let status = directory.status(of: name), status.st_mode & S_IFMT == S_IFREG
             else { continue }
             copies.append(
                 Copy(
@@ -33,10 +47,24 @@ public enum CacheDirectory {
         return copies.sorted { ($0.lastUse, $0.id) < ($1.lastUse, $1.id) }
     }
 
-    /// The packs that stay, and their raw bytes. None where the file is not there. A line that cannot be read is passed
-    /// over: no data is lost with it.
+    /// The packs that stay, and their raw bytes. None where the file is not there, or is not ours. A line that cannot be read
+    /// is passed over: no data is lost with it.
     public static func pins(in directory: String) throws(SystemFailure) -> [PackID: Int] {
-        let bytes = try AtomicFile.read(pinsPath(directory), limit: pinsLimit) ?? []
+        guard let held = try held(directory) else { return [:] }
+        return try pins(in: held)
+    }
+
+    public static func pins(in directory: HeldDirectory) throws(SystemFailure) -> [PackID: Int] {
+        let bytes: [UInt8]
+        do {
+            let file = try directory.openOwn(pinsName, O_RDONLY)
+            bytes = try file.readAll(limit: pinsLimit)
+        } catch let intruder as HeldDirectory.Intruder {
+            guard case .failed(let errno) = intruder, errno != .noEntry else { return [:] }
+            throw SystemFailure("\(directory.path)/\(pinsName)", "cannot be read", errno)
+        } catch {
+            throw SystemFailure("\(directory.path)/\(pinsName)", "cannot be read", error as? Errno ?? .io)
+        }
         var pins: [PackID: Int] = [:]
         for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
             let words = line.split(separator: " ")
@@ -46,10 +74,12 @@ public enum CacheDirectory {
         return pins
     }
 
-    public static func write(pins: [PackID: Int], in directory: String) throws(SystemFailure) {
-        if pins.isEmpty, access(pinsPath(directory), F_OK) != 0 { return }
+    public static func write(pins: [PackID: Int], in directory: HeldDirectory) throws(SystemFailure) {
+        if pins.isEmpty, directory.status(of: pinsName) == nil { return }
         let lines = pins.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)\n" }
-        try AtomicFile.replace(pinsPath(directory), Array(lines.joined().utf8))
+        try explaining("\(directory.path)/\(pinsName)", "cannot be written", status: .cannotCreate) {
+            () throws(Errno) in try directory.replace(pinsName, Array(lines.joined().utf8))
+        }
     }
 
     /// Removes copies of a volume that no server has open, and with `pinnedToo` the directory itself. Answers what went
@@ -57,11 +87,15 @@ public enum CacheDirectory {
     public static func clear(
         _ directory: String, pinnedToo: Bool
     ) throws(SystemFailure) -> (packs: Int, bytes: UInt64, pinned: Int) {
-        let pins = pinnedToo ? [:] : try pins(in: directory)
-        let all = try copies(in: directory)
+        guard let held = try held(directory) else { return (0, 0, 0) }
+        let pins = pinnedToo ? [:] : try pins(in: held)
+        let all = try copies(in: held)
         let doomed = all.filter { pins[$0.id] == nil }
-        for copy in doomed { unlink("\(directory)/\(copy.id)") }
-        if doomed.count == all.count { FileTree.remove(directory) }
+        for copy in doomed { held.unlink("\(copy.id)") }
+        if doomed.count == all.count {
+            held.removeContents()
+            rmdir(directory)
+        }
         return (doomed.count, doomed.reduce(0) { $0 + UInt64($1.bytes) }, all.count - doomed.count)
     }
 }

@@ -28,8 +28,8 @@ public struct NamespaceIDs: Equatable, Sendable {
     }
 
     public init(text: String) {
-        ranges = text.split(separator: "\n").compactMap { line in
-            let fields = line.split(separator: " ").compactMap { UInt32($0) }
+        ranges = text.words(at: "\n").compactMap { line in
+            let fields = line.words(at: " ").compactMap { UInt32($0) }
             return fields.count == 3 ? Range(inside: fields[0], outside: fields[1], count: fields[2]) : nil
         }
     }

@@ -10,6 +10,22 @@ public struct LoopbackAddress: Equatable, Sendable, CustomStringConvertible {
 
     private static let sixth = "[::1]"
 
+    /// Whether a URL leads to another machine without encryption. A name is asked for as `localhost` alone: whoever answers for
+    /// other names says where they are.
+    public static func isOpen(endpoint: String) -> Bool {
+        let scheme = "http://"
+        return endpoint.hasPrefix(scheme) && !isHere(host: endpoint.dropFirst(scheme.utf8.count))
+    }
+
+    /// Whether `HOST` or `HOST:PORT` is this machine.
+    public static func isHere(host: some StringProtocol) -> Bool {
+        var name = String(host)
+        if !name.hasSuffix("]"), let colon = name.lastIndex(of: ":") { name = String(name[..<colon]) }
+        var found = in_addr()
+        return name == "localhost" || name == sixth
+            || (inet_pton(AF_INET, name, &found) == 1 && UInt32(bigEndian: found.s_addr) >> 24 == 127)
+    }
+
     /// `subject` is where the words stand, for an error.
     public init(_ text: String, subject: String) throws(SystemFailure) {
         guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0 else {

@@ -18,7 +18,7 @@ public struct MountInfo: Equatable, Sendable {
 
     /// Reads one line; nil where it is not of the documented form.
     public init?(line: some StringProtocol) {
-        let words = String(line).split(separator: " ").map(String.init)
+        let words = String(line).words(at: " ").map(String.init)
         guard let dash = words.firstIndex(of: "-"), dash >= 6, words.count >= dash + 3,
             let identifier = UInt64(words[0]), let parent = UInt64(words[1])
         else { return nil }
@@ -27,11 +27,11 @@ public struct MountInfo: Equatable, Sendable {
         device = words[2]
         root = Self.unescape(words[3])
         mountpoint = Self.unescape(words[4])
-        options = words[5].split(separator: ",").map(String.init)
+        options = words[5].words(at: ",").map(String.init)
         propagation = Array(words[6..<dash])
         fileSystem = words[dash + 1]
         source = Self.unescape(words[dash + 2])
-        superOptions = words.count > dash + 3 ? words[dash + 3].split(separator: ",").map(String.init) : []
+        superOptions = words.count > dash + 3 ? words[dash + 3].words(at: ",").map(String.init) : []
     }
 
     /// All mounts of a namespace, in the order they were made. `process` is a pid, or `self`.
@@ -40,12 +40,12 @@ public struct MountInfo: Equatable, Sendable {
         guard let bytes = try AtomicFile.read(path, limit: 16 << 20) else {
             throw SystemFailure(path, "does not exist", fix: "mount /proc", errno: .noEntry, status: .unavailable)
         }
-        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").compactMap { MountInfo(line: $0) }
+        return String(decoding: bytes, as: UTF8.self).words(at: "\n").compactMap { MountInfo(line: $0) }
     }
 
     /// The uppermost mount at exactly this path, which must be absolute and free of links.
     public static func at(_ path: String, in mounts: [MountInfo]) -> MountInfo? {
-        mounts.last { $0.mountpoint == path }
+        mounts.last { $0.mountpoint.isBytes(of: path) }
     }
 
     /// The mount that a path free of links lies on.
@@ -53,7 +53,7 @@ public struct MountInfo: Equatable, Sendable {
         var best: MountInfo?
         for mount in mounts {
             let prefix = mount.mountpoint == "/" ? "/" : mount.mountpoint + "/"
-            guard path == mount.mountpoint || path.hasPrefix(prefix) else { continue }
+            guard path.isBytes(of: mount.mountpoint) || path.startsWithBytes(of: prefix) else { continue }
             if mount.mountpoint.utf8.count >= best?.mountpoint.utf8.count ?? 0 { best = mount }
         }
         return best

@@ -47,7 +47,7 @@ public struct PrivateTree {
 
     /// The nearest parent that is there, without links, and what is missing below it.
     private func existingParent(of path: String) throws(SystemFailure) -> (parent: String, rest: String) {
-        var parts = path.split(separator: "/").map(String.init)
+        var parts = path.words(at: "/").map(String.init)
         var rest: [String] = []
         while let last = parts.popLast() {
             let whole = "/" + (parts + [last]).joined(separator: "/")
@@ -72,7 +72,7 @@ public struct PrivateTree {
 
     private func makeDirectories(_ rest: String, below parent: String) throws(SystemFailure) {
         var path = parent
-        for part in rest.split(separator: "/") {
+        for part in rest.words(at: "/") {
             path += path == "/" ? part : "/\(part)"
             guard mkdir(path, 0o755) == 0 || errno == EEXIST else {
                 throw SystemFailure("path \(path)", "cannot be made", .current, status: .cannotCreate)
@@ -142,7 +142,7 @@ public struct PrivateTree {
                 name.isEmpty ? "/" : name, "cannot be listed, so nothing can be mounted beside what is in it", .current,
                 fix: "ask for the directory to be made, or give the volume another path")
         }
-        for entry in entries where !entry.hasPrefix(".berth-host-") {
+        for entry in entries where !entry.startsWithBytes(of: ".berth-host-") {
             guard !Self.appear("\(source)/\(entry)", at: "\(directory)/\(entry)") else { continue }
             missing.append("\(name)/\(entry): \(Errno.current)")
         }

@@ -1,4 +1,5 @@
 import CLinux
+import FileModel
 import Glibc
 
 /// What a process was started with. Read once, in a composition root, and passed on.
@@ -7,7 +8,7 @@ public enum ProcessEnvironment {
         var result: [String: String] = [:]
         guard var entry = berth_environment() else { return result }
         while let text = entry.pointee {
-            let parts = String(cString: text).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            let parts = String(cString: text).parts(at: "=", atMost: 1)
             if parts.count == 2 { result[String(parts[0])] = String(parts[1]) }
             entry += 1
         }
@@ -21,9 +22,9 @@ public enum ProcessEnvironment {
         return String(cString: real)
     }
 
-    /// Writes one line to standard error.
+    /// Writes one line to standard error, whatever the line holds.
     public static func complain(_ line: String) {
-        let bytes = Array((line + "\n").utf8)
+        let bytes = Array((PrintableText.escaped(line) + "\n").utf8)
         _ = write(2, bytes, bytes.count)
     }
 }

@@ -19,7 +19,7 @@ public struct ProcessIdentity: Hashable, Sendable {
             // The second field is the program's name in parentheses, and may hold anything.
             let end = bytes.lastIndex(of: UInt8(ascii: ")"))
         else { return nil }
-        let fields = String(decoding: bytes[(end + 1)...], as: UTF8.self).split(separator: " ")
+        let fields = String(decoding: bytes[(end + 1)...], as: UTF8.self).words(at: " ")
         guard fields.count > 19, let startedAt = UInt64(fields[19]) else { return nil }
         // A zombie has no namespaces and no files any more.
         guard fields[0] != "Z", fields[0] != "X" else { return nil }
@@ -76,8 +76,10 @@ public enum ProcessTable {
         let directory = "/proc/\(process)/fdinfo"
         return ((try? FileTree.names(in: directory)) ?? []).count { number in
             guard let bytes = (try? AtomicFile.read("\(directory)/\(number)")) ?? nil else { return false }
-            let line = String(decoding: bytes, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("mnt_id:") }
-            guard let identifier = line?.split(separator: "\t").last.flatMap({ UInt64($0) }) else { return false }
+            let line = String(decoding: bytes, as: UTF8.self).words(at: "\n").first {
+                $0.startsWithBytes(of: "mnt_id:")
+            }
+            guard let identifier = line?.words(at: "\t").last.flatMap({ UInt64($0) }) else { return false }
             return mounts.contains(identifier)
         }
     }
@@ -85,13 +87,13 @@ public enum ProcessTable {
     /// How many files of a device (`major:minor`) a process has mapped.
     public static func mappedFiles(of process: Int32, onDevice device: String) -> Int {
         guard let bytes = (try? AtomicFile.read("/proc/\(process)/maps", limit: 16 << 20)) ?? nil else { return 0 }
-        let parts = device.split(separator: ":").compactMap { UInt32($0) }
+        let parts = device.words(at: ":").compactMap { UInt32($0) }
         guard parts.count == 2 else { return 0 }
         var inodes: Set<Substring> = []
-        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
+        for line in String(decoding: bytes, as: UTF8.self).words(at: "\n") {
             let words = line.split(separator: " ", maxSplits: 5)
             guard words.count >= 5 else { continue }
-            let place = words[3].split(separator: ":").compactMap { UInt32($0, radix: 16) }
+            let place = words[3].words(at: ":").compactMap { UInt32($0, radix: 16) }
             if place == parts { inodes.insert(words[4]) }
         }
         return inodes.count

@@ -7,7 +7,7 @@ import Glibc
 ///     <configuration>/credentials         keys of stores, mode 0600
 ///     <configuration>/hooks.d/            OCI hooks that `berth setup` registers with podman
 ///     <data>/volumes/NAME/                volume.json, meta.db, staging/, snapshots/, store/ (the default store); lock,
-///                                         control.sock; copy.db and copied of copies of the metadata
+///                                         control.sock; copy-key of the cache; copy.db and copied of copies of the metadata
 ///     <data>/logs/                        one log a server
 ///     <cache>/NAME/                       raw copies of packs
 ///     <runtime>/servers/NAME.sock         control socket of the volume's berthfs
@@ -24,13 +24,17 @@ public struct SitePaths: Equatable, Sendable {
     public var data: String
     public var cache: String
     public var runtime: String
+    /// What of this user lasts and is of no use elsewhere: `$XDG_STATE_HOME/berth`.
+    public var state: String
     /// Where podman's configuration lies: `<configuration home>/containers`.
     public var containers: String
 
-    /// Follows the XDG variables, with what their specification says where they are unset. The runtime
-    /// directory is, in this order: $BERTH_RUNTIME_DIR, $XDG_RUNTIME_DIR/berth, /run/user/UID/berth where
-    /// that is a directory of ours, /tmp/berth-UID.
-    public init(environment: [String: String], userID: UInt32 = geteuid()) {
+    /// Follows the XDG variables, with what their specification says where they are unset. The runtime directory is
+    /// `RuntimeDirectory`'s choice. `node` is asked only where nothing else decides.
+    public init(
+        environment: [String: String], userID: UInt32 = geteuid(), node: () -> NodeIdentity = NodeIdentity.current,
+        isOwn: (String) -> Bool = RuntimeDirectory.isOwn
+    ) {
         // The specification tells to ignore values that are not absolute.
         func absolute(_ name: String) -> String? {
             guard let value = environment[name], value.hasPrefix("/") else { return nil }
@@ -44,15 +48,10 @@ public struct SitePaths: Equatable, Sendable {
         containers = "\(configurationHome)/containers"
         data = (absolute("XDG_DATA_HOME") ?? "\(home)/.local/share") + "/berth"
         cache = (absolute("XDG_CACHE_HOME") ?? "\(home)/.cache") + "/berth"
-        if let chosen = absolute("BERTH_RUNTIME_DIR") {
-            runtime = chosen
-        } else if let directory = absolute("XDG_RUNTIME_DIR") {
-            runtime = "\(directory)/berth"
-        } else if SecureDirectory.isSecure("/run/user/\(userID)") {
-            runtime = "/run/user/\(userID)/berth"
-        } else {
-            runtime = "/tmp/berth-\(userID)"
-        }
+        state = (absolute("XDG_STATE_HOME") ?? "\(home)/.local/state") + "/berth"
+        runtime = RuntimeDirectory.choose(
+            chosen: absolute("BERTH_RUNTIME_DIR"), xdg: absolute("XDG_RUNTIME_DIR"), userID: userID, state: state,
+            node: node, isOwn: isOwn)
     }
 
     public var volumes: String { "\(data)/volumes" }
@@ -84,7 +83,12 @@ public struct SitePaths: Equatable, Sendable {
     /// Makes what is missing, all 0700, and refuses what belongs to somebody else.
     public func prepare() throws(SystemFailure) {
         for directory in directories { try SecureDirectory.make(directory) }
+        if isOfNode { RuntimeDirectory.sweep(beside: runtime, node: .current()) }
     }
+
+    /// Whether the runtime directory is one of a node's, below the home directory.
+    public var isOfNode: Bool { runtime.utf8.starts(with: "\(state)/run/".utf8) }
+
 }
 
 /// Where one volume's things lie. `name` must have been checked.
@@ -103,6 +107,8 @@ public struct VolumePaths: Equatable, Sendable {
     public var mendMark: String { "\(directory)/mend" }
     /// What came of that: a JSON list of lines.
     public var mended: String { "\(directory)/mended" }
+    /// What copies in the cache are sealed with: 16 random bytes.
+    public var copyKey: String { "\(directory)/copy-key" }
     public var lock: String { "\(directory)/lock" }
     /// A second control socket, for those who see the volume's directory and not the runtime directory.
     public var innerSocket: String { "\(directory)/control.sock" }

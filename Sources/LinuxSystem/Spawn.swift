@@ -98,7 +98,7 @@ public enum Spawn {
     /// Where a program is: first in the directories of `path` (as $PATH), then in the usual ones.
     public static func find(_ program: String, path: String?) -> String? {
         let usual = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin"]
-        let places = (path ?? "").split(separator: ":").map(String.init).filter { $0.hasPrefix("/") } + usual
+        let places = (path ?? "").words(at: ":").map(String.init).filter { $0.startsWithBytes(of: "/") } + usual
         return places.lazy.map { "\($0)/\(program)" }.first { access($0, X_OK) == 0 }
     }
 

@@ -12,8 +12,8 @@ public struct SubordinateIDs: Equatable, Sendable {
 
     /// Reads a file's text. Lines are `name-or-uid:first:count`; others are skipped, as newuidmap does.
     public init(text: String, user: Account) {
-        ranges = text.split(separator: "\n").compactMap { line in
-            let fields = line.split(separator: ":", omittingEmptySubsequences: false)
+        ranges = text.words(at: "\n").compactMap { line in
+            let fields = line.parts(at: ":")
             guard fields.count == 3, fields[0] == user.name || fields[0] == "\(user.userID)",
                 let first = UInt32(fields[1]), let count = UInt32(fields[2]), count > 0,
                 !first.addingReportingOverflow(count - 1).overflow

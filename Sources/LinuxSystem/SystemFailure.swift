@@ -35,10 +35,9 @@ public struct SystemFailure: Error, Equatable, Sendable {
             String(message[..<colon.lowerBound]), String(message[colon.upperBound...]), errno: errno, status: status)
     }
 
-    /// `thing: cause; fix`, on one line whatever the parts hold.
+    /// `thing: cause; fix`, on one line and harmless whatever the parts hold: this is what is shown, logged and sent on.
     public var message: String {
-        let text = subject + ": " + cause + (fix.map { "; " + $0 } ?? "")
-        return String(text.map { $0.isNewline ? " " : $0 })
+        PrintableText.escaped(subject + ": " + cause + (fix.map { "; " + $0 } ?? ""))
     }
 
     private static func usualStatus(of errno: Errno) -> ExitStatus {

@@ -13,6 +13,15 @@ public struct PeerCredentials: Equatable, Sendable {
         self.userID = userID
         self.groupID = groupID
     }
+
+    /// What a user namespace shows of every id that it does not map (`/proc/sys/kernel/overflowuid`).
+    private static let overflowID: UInt32 = 65534
+
+    /// Whether it is a process of this one's user. Nobody is where this user has no id here: all strangers look like it.
+    public var isOurs: Bool {
+        userID == geteuid()
+            && (userID != Self.overflowID || NamespaceIDs(of: "self")?.outside(Self.overflowID) != nil)
+    }
 }
 
 /// Stream sockets in the file system.
@@ -70,7 +79,8 @@ public enum UnixSocket {
         }
     }
 
-    /// Connects. ENOENT and ECONNREFUSED in the failure's errno mean that nobody listens.
+    /// Connects to a process of this user. ENOENT and ECONNREFUSED in the failure's errno mean that nobody listens; EPERM
+    /// that somebody else does, who is sent nothing.
     public static func connect(to path: String, timeout: Duration) throws(SystemFailure) -> FileDescriptor {
         try checkPath(path)
         let descriptor = try make(path)
@@ -91,7 +101,24 @@ public enum UnixSocket {
         guard berth_set_nonblocking(descriptor.rawValue, 0) == 0 else {
             throw SystemFailure(path, "cannot be connected to", .current)
         }
+        try refuseStranger(descriptor, path)
         return descriptor
+    }
+
+    /// Whoever made the file first may listen there.
+    private static func refuseStranger(_ socket: borrowing FileDescriptor, _ path: String) throws(SystemFailure) {
+        let listener: PeerCredentials
+        do {
+            listener = try peer(of: socket)
+        } catch {
+            throw SystemFailure(path, "does not tell who listens there", error, status: .noPermission)
+        }
+        guard !listener.isOurs else { return }
+        let name = Account.named(id: listener.userID)?.name ?? "?"
+        throw SystemFailure(
+            path, "user \(name) (uid \(listener.userID)) listens there, and not you (uid \(geteuid()))",
+            fix: "set BERTH_RUNTIME_DIR to a directory that only you can write to", errno: .notPermitted,
+            status: .noPermission)
     }
 
     /// Two connected sockets.
@@ -99,6 +126,12 @@ public enum UnixSocket {
         var ends: [Int32] = [-1, -1]
         guard berth_unix_pair(&ends) == 0 else { throw .current }
         return FileDescriptor.Pair(first: FileDescriptor(owning: ends[0]), second: FileDescriptor(owning: ends[1]))
+    }
+
+    /// Sends bytes, and a descriptor (which stays the caller's) with the first of them. Returns how many were sent; a
+    /// negative number, and `errno`, where none could be.
+    public static func send(_ bytes: UnsafeRawBufferPointer, passing descriptor: Int32?, on socket: Int32) -> Int {
+        berth_send_with_fd(socket, bytes.baseAddress, bytes.count, descriptor ?? -1)
     }
 
     /// Who connected.

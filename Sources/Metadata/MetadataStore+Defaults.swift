@@ -10,6 +10,9 @@ extension MetadataStore {
         try transaction(body)
     }
 
+    /// Of one that never changes.
+    public func fail(_ cause: String) {}
+
     public func reopen() throws(Errno) -> Set<InodeID> { throw .notSupported }
 
     public func copy(to path: String, prepare: () throws(Errno) -> Void) throws(Errno) { throw .notSupported }

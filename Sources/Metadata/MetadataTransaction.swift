@@ -15,12 +15,25 @@ public struct DirectoryEntry: Equatable, Sendable {
 public struct Usage: Equatable, Sendable {
     /// Inodes. Of a volume: orphans and trash included.
     public var files: UInt64
-    /// Bytes that extents name.
+    /// Of data that extents name, of names and values of attributes, and of targets of links.
     public var bytes: UInt64
 
     public init(files: UInt64, bytes: UInt64) {
         self.files = files
         self.bytes = bytes
+    }
+}
+
+/// What an inode's extended attributes take.
+public struct AttributeSizes: Equatable, Sendable {
+    /// Of names and values.
+    public var bytes: UInt64
+    /// Of their list: each name and a NUL.
+    public var listBytes: UInt64
+
+    public init(bytes: UInt64, listBytes: UInt64) {
+        self.bytes = bytes
+        self.listBytes = listBytes
     }
 }
 
@@ -70,11 +83,15 @@ public protocol MetadataTransaction: AnyObject {
     // MARK: Link targets and extended attributes
 
     func linkTarget(of inode: InodeID) throws(Errno) -> [UInt8]?
-    func setLinkTarget(_ target: [UInt8], of inode: InodeID) throws(Errno)
+    /// Of a link that has none. Answers by how many bytes the inode's allocation grew.
+    func setLinkTarget(_ target: [UInt8], of inode: InodeID) throws(Errno) -> Int64
     func attribute(_ name: [UInt8], of inode: InodeID) throws(Errno) -> [UInt8]?
     func attributeNames(of inode: InodeID) throws(Errno) -> [[UInt8]]
-    func setAttribute(_ name: [UInt8], to value: [UInt8], of inode: InodeID) throws(Errno)
-    func removeAttribute(_ name: [UInt8], of inode: InodeID) throws(Errno)
+    /// Answers by how many bytes the inode's allocation grew: names and values are bytes as those of files.
+    func setAttribute(_ name: [UInt8], to value: [UInt8], of inode: InodeID) throws(Errno) -> Int64
+    /// Answers by how many bytes the inode's allocation grew: a number that is not above 0.
+    func removeAttribute(_ name: [UInt8], of inode: InodeID) throws(Errno) -> Int64
+    func attributeSizes(of inode: InodeID) throws(Errno) -> AttributeSizes
 
     // MARK: Orphans: inodes without a name that someone still holds
 
@@ -160,6 +177,8 @@ public protocol MetadataTransaction: AnyObject {
     // MARK: The volume
 
     func usage() throws(Errno) -> Usage
+    /// Names of files beyond the first of each: they take room as inodes do.
+    func linkUsage() throws(Errno) -> UInt64
     func setting(_ key: String) throws(Errno) -> String?
     func setSetting(_ key: String, to value: String) throws(Errno)
 }
@@ -200,6 +219,9 @@ public protocol MetadataStore: AnyObject, Sendable {
 
     /// Why the store takes no more changes, or nil while it does.
     var failure: String? { get }
+
+    /// Commits nothing any more, for a reason that is not the engine's: only a new mount may go on.
+    func fail(_ cause: String)
 
     /// What ends the failure; nil where there is none.
     var remedy: FaultRemedy? { get }

@@ -141,14 +141,14 @@ enum CopyName: Equatable {
 
     /// Nil for an object that belongs to no copy.
     init?(_ name: ObjectName) {
-        guard name.description.hasPrefix(Self.directory) else { return nil }
-        let text = name.description.dropFirst(Self.directory.count)
-        if text.hasPrefix("owner-"), let generation = UInt32(text.dropFirst(6)) {
+        guard name.description.startsWithBytes(of: Self.directory) else { return nil }
+        let text = name.description.droppingBytes(first: Self.directory.utf8.count)
+        if text.startsWithBytes(of: "owner-"), let generation = UInt32(text.dropFirst(6)) {
             self = .owner(generation)
-        } else if text.hasSuffix(".manifest"), let sequence = UInt64(text.dropLast(9), radix: 16) {
+        } else if text.endsWithBytes(of: ".manifest"), let sequence = UInt64(text.dropLast(9), radix: 16) {
             self = .manifest(sequence)
         } else {
-            let parts = text.split(separator: "-")
+            let parts = text.words(at: "-")
             guard parts.count == 2, let copy = UInt64(parts[0], radix: 16), let part = UInt32(parts[1]) else {
                 return nil
             }

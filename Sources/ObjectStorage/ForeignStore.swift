@@ -39,10 +39,11 @@ public protocol ForeignStore: Sendable {
     /// Hands what lies below a prefix to `take`, some at a time, until it answers false. A directory comes before what is
     /// in it.
     func list(below prefix: [UInt8], _ take: ([ForeignEntry]) -> Bool) throws(ObjectStoreError)
+    /// Makes sure that the object is still the one that was imported.
+    func prove(_ object: ForeignObject, _ url: String) throws(ObjectStoreError)
 }
 
 extension ForeignStore {
-    /// Makes sure that the object is still the one that was imported.
     public func prove(_ object: ForeignObject, _ url: String) throws(ObjectStoreError) {
         guard let found = try find(object.key) else { throw .vanished(url, object.key) }
         guard case .object(let size, let tag) = found.content, size == object.size, tag == object.tag,
@@ -61,6 +62,6 @@ extension ObjectStoreError {
     }
 
     public static func name(_ url: String, _ key: [UInt8]) -> String {
-        url + (url.hasSuffix("/") ? "" : "/") + String(decoding: key, as: UTF8.self)
+        url + (url.endsWithBytes(of: "/") ? "" : "/") + String(decoding: key, as: UTF8.self)
     }
 }

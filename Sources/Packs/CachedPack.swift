@@ -47,31 +47,34 @@ final class CachedPack: @unchecked Sendable {
     /// The file may hold the pack's tables.
     private let mayHoldTail: Bool
     private let buffers: FetchBuffers
+    private let seal: CopySeal
 
     /// Opens or makes the cache file.
-    init(_ id: PackID, path: String, buffers: FetchBuffers) throws(Errno) {
+    init(_ id: PackID, in directory: HeldDirectory, seal: CopySeal, buffers: FetchBuffers) throws(HeldDirectory
+        .Intruder)
+    {
         self.id = id
         self.buffers = buffers
-        let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard descriptor >= 0 else { throw .current }
-        file = RawFile(owning: descriptor)
+        self.seal = seal
+        file = RawFile(owning: try directory.openOwn("\(id)", O_RDWR | O_CREAT).take())
         var status = Glibc.stat()
-        mayHoldFrames = fstat(descriptor, &status) == 0 && status.st_blocks > 0
+        mayHoldFrames = fstat(file.descriptor, &status) == 0 && status.st_blocks > 0
         mayHoldTail = mayHoldFrames
         present = Array(repeating: false, count: PackFormat.frameCount(rawLength: PackFormat.maximumRawBytes))
     }
 
     /// Takes over a raw file whose bytes this process wrote itself, and the tables of the object made of them.
-    init(adopting descriptor: Int32, of id: PackID, tail: ObjectTail?, buffers: FetchBuffers) {
+    init(adopting descriptor: Int32, of id: PackID, tail: ObjectTail?, seal: CopySeal, buffers: FetchBuffers) {
         self.id = id
         self.buffers = buffers
+        self.seal = seal
         file = RawFile(owning: descriptor)
         mayHoldFrames = false
         isEntered = true
         present = Array(repeating: true, count: PackFormat.frameCount(rawLength: PackFormat.maximumRawBytes))
         var isSaved = false
         if let tail {
-            isSaved = SavedTail.write(tail, to: file)
+            isSaved = SavedTail.write(tail, of: id, seal, to: file)
             if !isSaved { index = (try? PackIndex(id, tail))?.withoutRuns }
         }
         mayHoldTail = isSaved
@@ -211,7 +214,8 @@ final class CachedPack: @unchecked Sendable {
         if isComplete { return true }
         guard mayHoldFrames || monitor.withLock({ self.index != nil }) else { return false }
         let known = monitor.withLock { self.index }
-        guard let index = known ?? SavedTail.read(file).flatMap({ try? PackIndex(id, $0) })?.withoutRuns else {
+        guard let index = known ?? SavedTail.read(file, of: id, seal).flatMap({ try? PackIndex(id, $0) })?.withoutRuns
+        else {
             return false
         }
         let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: PackFormat.frameBytes, alignment: 4096)
@@ -310,7 +314,7 @@ final class CachedPack: @unchecked Sendable {
             monitor.unlock()
         }
         var found: PackIndex?
-        if mayHoldTail, let tail = SavedTail.read(file) { found = try? PackIndex(id, tail) }
+        if mayHoldTail, let tail = SavedTail.read(file, of: id, seal) { found = try? PackIndex(id, tail) }
         if found == nil {
             let tail = try PackIndex.tail(of: id, from: store)
             do {
@@ -318,7 +322,7 @@ final class CachedPack: @unchecked Sendable {
             } catch {
                 throw .damage(error)
             }
-            SavedTail.write(tail, to: file)
+            SavedTail.write(tail, of: id, seal, to: file)
         }
         // Which file a run was written for matters to nobody here, and takes most of the memory.
         guard let index = found?.withoutRuns else { throw .damage(.truncated) }

@@ -30,7 +30,6 @@ final class ForeignCache: @unchecked Sendable {
     /// Open segments at most. A process may often have no more than 1024 descriptors.
     private static let openLimit = 128
 
-    private let directory: String
     private let cache: PackCache
     let objects: ForeignObjects
     let background = FetchQueue()
@@ -45,8 +44,7 @@ final class ForeignCache: @unchecked Sendable {
     private var filling: Set<ForeignBlock> = []
 
     /// Takes up what earlier processes left.
-    init(directory: String, cache: PackCache, opener: @escaping ForeignOpener) {
-        self.directory = directory
+    init(cache: PackCache, opener: @escaping ForeignOpener) {
         self.cache = cache
         objects = ForeignObjects(opener)
         for id in cache.segments().sorted() { load(id) }
@@ -57,16 +55,21 @@ final class ForeignCache: @unchecked Sendable {
 
     private func load(_ id: PackID) {
         nextSegment = max(nextSegment, id.segmentNumber + 1)
-        let segment = ForeignSegment(id, path: cache.path(of: id))
-        guard let file = segment.open(isNew: false) else { return }
+        let segment = ForeignSegment(id, in: cache.place)
+        guard let file = segment.open(isNew: false) else {
+            cache.remove(id)
+            return cache.report("segment \(id) of foreign data is not ours alone; it is dropped, and fetched again")
+        }
         defer { segment.file = nil }
-        for (header, offset) in ForeignSegment.headers(file) {
+        for (header, offset) in ForeignSegment.headers(file, cache.seal) {
             segment.used = offset + header.length
             guard !header.isDropped else { continue }
             segment.blocks.append(header.block)
             index[header.block] = Place(
                 segment: id, offset: offset, length: header.length, checksum: header.checksum, isProved: false)
         }
+        // Of an older version, or not ours: nothing in it is known, so that it need not wait to be the oldest.
+        if segment.used == 0, file.size > 0 { return cache.remove(id) }
         segments[id] = segment
     }
 
@@ -236,14 +239,19 @@ final class ForeignCache: @unchecked Sendable {
     /// Writes a block into the cache. Without room for it the reader has its bytes all the same.
     private func keep(_ block: ForeignBlock, _ bytes: UnsafeRawBufferPointer) {
         let needed = ForeignBlockHeader.byteCount + bytes.count
+        // The cache's monitor comes before this one.
+        if monitor.withLock({ !hasRoom(needed) }) { cache.restore() }
+        let place = cache.place
         monitor.lock()
-        guard let segment = segmentWithRoom(needed), let file = file(of: segment) else { return monitor.unlock() }
+        guard let segment = segmentWithRoom(needed, in: place), let file = file(of: segment) else {
+            return monitor.unlock()
+        }
         let offset = segment.used + ForeignBlockHeader.byteCount
         segment.used += needed
         monitor.unlock()
         let header = ForeignBlockHeader(
             block: block, length: bytes.count, isDropped: false, checksum: PackFormat.checksum(bytes))
-        let isKept = header.encoded().withUnsafeBytes { head in
+        let isKept = header.encoded(cache.seal).withUnsafeBytes { head in
             (try? file.writeFully(at: offset - head.count, head)) != nil
                 && (try? file.writeFully(at: offset, bytes)) != nil
         }
@@ -261,12 +269,16 @@ final class ForeignCache: @unchecked Sendable {
     }
 
     /// Under the monitor.
-    private func segmentWithRoom(_ bytes: Int) -> ForeignSegment? {
-        if let active, active.used + bytes <= ForeignSegment.byteLimit { return active }
+    private func hasRoom(_ bytes: Int) -> Bool {
+        active.map { $0.used + bytes <= ForeignSegment.byteLimit } ?? false
+    }
+
+    /// Under the monitor.
+    private func segmentWithRoom(_ bytes: Int, in place: HeldDirectory) -> ForeignSegment? {
+        if hasRoom(bytes) { return active }
         let id = PackID(cacheSegment: nextSegment)
         nextSegment += 1
-        mkdir(directory, 0o700)
-        let segment = ForeignSegment(id, path: cache.path(of: id))
+        let segment = ForeignSegment(id, in: place)
         active = nil
         guard file(of: segment, isNew: true) != nil else { return nil }
         active = segment
@@ -347,7 +359,7 @@ extension ForeignCache {
             guard let place, let segment, let file else { continue }
             let header = ForeignBlockHeader(
                 block: block, length: place.length, isDropped: false, checksum: place.checksum)
-            ForeignSegment.drop(header, at: place.offset, of: file)
+            ForeignSegment.drop(header, at: place.offset, of: file, cache.seal)
             cache.note(segment.id, grownBy: -place.length)
             if isEmpty { cache.remove(segment.id) }
             dropped += place.length

@@ -127,36 +127,46 @@ struct FrameProof {
 
 /// A pack's tables in its cache file, behind where the longest pack ends:
 ///
-///     object size u64 | length u64 | that many last bytes of the object
+///     object size u64 | length u64 | seal u64 | that many last bytes of the object
 ///
-/// They prove themselves, as in the object.
+/// The seal is `CopySeal.tag` of the pack's id, the size and the bytes: tables that somebody else wrote are not believed.
 enum SavedTail {
     private static let position = PackFormat.maximumRawBytes
-    private static let headerBytes = 16
+    private static let headerBytes = 24
     /// Tables of a full pack of files of one byte would be larger, and are then asked for again.
     private static let limit = 1 << 20
 
     /// Without it the store is asked again: a failure costs nothing else. Answers whether it is there.
     @discardableResult
-    static func write(_ tail: ObjectTail, to file: RawFile) -> Bool {
+    static func write(_ tail: ObjectTail, of id: PackID, _ seal: CopySeal, to file: RawFile) -> Bool {
         guard tail.bytes.count <= limit else { return false }
         var writer = ByteWriter()
         writer.put(tail.size)
         writer.put(UInt64(tail.bytes.count))
+        writer.put(Self.tag(tail, id, seal))
         let bytes = writer.bytes + tail.bytes
         return bytes.withUnsafeBytes { (try? file.writeFully(at: position, $0)) != nil }
     }
 
-    static func read(_ file: RawFile) -> ObjectTail? {
+    private static func tag(_ tail: ObjectTail, _ id: PackID, _ seal: CopySeal) -> UInt64 {
+        var writer = ByteWriter()
+        writer.put(UInt64(bitPattern: id.packed))
+        writer.put(tail.size)
+        return (writer.bytes + tail.bytes).withUnsafeBytes { seal.tag($0) }
+    }
+
+    /// Nil where it is not there, or not sealed by this volume.
+    static func read(_ file: RawFile, of id: PackID, _ seal: CopySeal) -> ObjectTail? {
         guard let header = bytes(file, position, headerBytes) else { return nil }
-        let (size, length) = header.withUnsafeBytes { bytes -> (UInt64, UInt64) in
+        let (size, length, found) = header.withUnsafeBytes { bytes -> (UInt64, UInt64, UInt64) in
             var reader = ByteReader(bytes)
-            return (reader.take(UInt64.self), reader.take(UInt64.self))
+            return (reader.take(UInt64.self), reader.take(UInt64.self), reader.take(UInt64.self))
         }
-        guard length > 0, length <= UInt64(limit), let tail = bytes(file, position + headerBytes, Int(length)) else {
+        guard length > 0, length <= UInt64(limit), let bytes = bytes(file, position + headerBytes, Int(length)) else {
             return nil
         }
-        return ObjectTail(bytes: tail, size: size)
+        let tail = ObjectTail(bytes: bytes, size: size)
+        return Self.tag(tail, id, seal) == found ? tail : nil
     }
 
     private static func bytes(_ file: RawFile, _ offset: Int, _ count: Int) -> [UInt8]? {

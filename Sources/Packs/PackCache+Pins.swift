@@ -50,9 +50,9 @@ extension PackCache {
     /// Keeps packs from being dropped, durably. `sizes` are their raw bytes.
     func pin(_ sizes: [PackID: Int]) throws(PinRefusal) {
         restore()
-        let place = monitor.withLock { directory }
+        let place = self.place
         // A file system that does not tell is trusted to have room.
-        let free = Self.freeBytes(place) ?? 1 << 60
+        let free = Self.freeBytes(place.path) ?? 1 << 60
         monitor.lock()
         let all = pins.merging(sizes) { _, new in new }
         let needed = all.values.reduce(0, +)
@@ -75,7 +75,7 @@ extension PackCache {
 
     /// Lets packs go again when room is needed; nil: all. Answers how many were pinned.
     func unpin(_ ids: Set<PackID>?) -> Int {
-        let (before, left, place) = monitor.withLock { () -> (Int, [PackID: Int], String) in
+        let (before, left, place) = monitor.withLock { () -> (Int, [PackID: Int], HeldDirectory) in
             let before = pins.count
             if let ids { pins = pins.filter { !ids.contains($0.key) } } else { pins.removeAll() }
             return (before, pins, directory)
@@ -94,7 +94,7 @@ extension PackCache {
     func state() -> CacheState {
         monitor.withLock {
             CacheState(
-                directory: directory, limits: limits, packs: entries.count, bytes: total, pinnedPacks: pins.count,
+                directory: directory.path, limits: limits, packs: entries.count, bytes: total, pinnedPacks: pins.count,
                 pinnedBytes: pinnedBytes(), hits: hits.load(ordering: .relaxed),
                 misses: misses.load(ordering: .relaxed))
         }

@@ -26,7 +26,7 @@ extension PackCache {
         while true {
             let (place, floor) = monitor.withLock { () -> (String, Int) in
                 grownSinceLook = 0
-                return (directory, limits.free)
+                return (directory.path, limits.free)
             }
             let shortage = floor > 0 ? floor - (Self.freeBytes(place) ?? floor) : 0
             monitor.lock()
@@ -57,7 +57,7 @@ extension PackCache {
                 gone.append(entry)
                 meter.countEvicted()
             }
-            unlink(path(of: id))
+            directory.unlink("\(id)")
         }
         return gone
     }

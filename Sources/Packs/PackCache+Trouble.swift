@@ -30,7 +30,7 @@ extension PackCache {
             if !isMended { monitor.withLock { trouble.suspend() } }
         default: isMended = cause == .noEntry && restore()
         }
-        let (isNew, place) = monitor.withLock { (!isMended && trouble.recent.firstTime("\(cause)"), directory) }
+        let (isNew, place) = monitor.withLock { (!isMended && trouble.recent.firstTime("\(cause)"), directory.path) }
         let line = "cache \(place) cannot be used: \(cause); reads go to the store"
         if !isMended { monitor.withLock { trouble.recent.note(line) } }
         if isNew { report(line) }
@@ -43,7 +43,7 @@ extension PackCache {
     @discardableResult
     func restore() -> Bool {
         guard isGone else { return true }
-        let place = monitor.withLock { directory }
+        let place = self.place.path
         guard (try? open(place)) != nil else { return false }
         report("cache \(place) was removed, and is made anew; copies come again as they are read")
         return true
@@ -57,12 +57,10 @@ extension PackCache {
 
     /// Whether the directory's name leads to another directory than the one that was opened, or to none.
     var isGone: Bool {
-        let (place, held) = monitor.withLock { (directory, handle) }
-        var named = stat()
-        var opened = stat()
-        guard let held, fstat(held.descriptor, &opened) == 0, lstat(place, &named) == 0 else { return true }
-        // A link of the user's own leads there.
-        if named.st_mode & S_IFMT == S_IFLNK, stat(place, &named) != 0 { return true }
+        let held = place
+        guard let opened = try? held.status(), let named = try? TrustedPath.open(held.path).status() else {
+            return true
+        }
         return named.st_ino != opened.st_ino || named.st_dev != opened.st_dev
     }
 

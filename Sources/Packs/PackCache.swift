@@ -43,6 +43,7 @@ final class PackCache: @unchecked Sendable {
 
     let store: any ObjectStore
     let meter: PackMeter
+    let seal: CopySeal
     let report: @Sendable (String) -> Void
     let memory = ProvedFrames()
     let buffers = FetchBuffers()
@@ -50,9 +51,9 @@ final class PackCache: @unchecked Sendable {
     let misses = Atomic<Int>(0)
     private let background = FetchQueue()
     let monitor = Monitor()
-    var directory: String
-    /// Keeps the directory's inode, so that a new one of the same name is known as such.
-    var handle: RawFile?
+    /// Names of copies are opened in it, so that nobody who swaps a directory above leads us elsewhere; and a new one of the
+    /// same path is known as such.
+    var directory: HeldDirectory
     var limits: CacheLimits
     var entries: [PackID: Entry] = [:]
     /// What is never dropped, and its raw bytes.
@@ -67,14 +68,15 @@ final class PackCache: @unchecked Sendable {
     /// Takes up what earlier processes left in `directory`.
     init(
         directory: String, limits: CacheLimits, store: any ObjectStore, meter: PackMeter = PackMeter(),
-        report: @escaping @Sendable (String) -> Void = { _ in }
+        seal: CopySeal = .unkeyed, report: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(Errno) {
-        self.directory = directory
+        self.directory = try Self.hold(directory)
         self.limits = limits
         self.store = store
         self.meter = meter
+        self.seal = seal
         self.report = report
-        try open(directory)
+        try open(self.directory)
         makeRoom(keeping: nil)
     }
 
@@ -82,22 +84,28 @@ final class PackCache: @unchecked Sendable {
 
     /// Takes up what lies in a directory, which is made where it is not there, and forgets what was in the one before.
     /// Pins stay.
-    func open(_ place: String) throws(Errno) {
+    func open(_ path: String) throws(Errno) { try open(Self.hold(path)) }
+
+    private static func hold(_ path: String) throws(Errno) -> HeldDirectory {
+        do {
+            return try SecureDirectory.hold(path)
+        } catch {
+            throw error.errno ?? .io
+        }
+    }
+
+    private func open(_ place: HeldDirectory) throws(Errno) {
         let found: [CacheDirectory.Copy]
         let pinned: [PackID: Int]
         do {
-            try SecureDirectory.make(place)
             found = try CacheDirectory.copies(in: place)
             pinned = try CacheDirectory.pins(in: place)
         } catch {
             throw error.errno ?? .io
         }
-        let descriptor = Glibc.open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw .current }
         monitor.lock()
         let old = entries
         directory = place
-        handle = RawFile(owning: descriptor)
         entries.removeAll()
         openCount = 0
         total = 0
@@ -119,8 +127,8 @@ final class PackCache: @unchecked Sendable {
         }
     }
 
-    /// Under the monitor.
-    func path(of id: PackID) -> String { directory + "/\(id)" }
+    /// Where copies are now.
+    var place: HeldDirectory { monitor.withLock { directory } }
 
     func read(
         _ id: PackID, at offset: Int, into buffer: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void
@@ -211,18 +219,23 @@ final class PackCache: @unchecked Sendable {
     /// Makes a staged pack's raw file, at `rawPath`, the cache's copy. `tail` is the end of the object made of it.
     func adopt(_ id: PackID, rawPath: String, tail: ObjectTail?) {
         restore()
-        let target = monitor.withLock { path(of: id) }
+        let (place, name) = (self.place, "\(id)")
         // On another file system it is copied; where that fails it is dropped, as the store has it.
-        var failure = rename(rawPath, target) == 0 ? nil : Errno.current
-        if failure == Errno(EXDEV) { failure = copy(rawPath, to: target) }
-        unlink(rawPath)
-        if let failure {
-            _ = mend(failure)
+        do throws(Errno) {
+            do throws(Errno) {
+                try place.take(rawPath, as: name)
+            } catch {
+                guard error == .crossDevice else { throw error }
+                try copy(rawPath, to: name, in: place)
+            }
+        } catch {
+            unlink(rawPath)
+            _ = mend(error)
             return
         }
-        let descriptor = Glibc.open(target, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
-        guard descriptor >= 0 else { return }
-        let pack = CachedPack(adopting: descriptor, of: id, tail: tail, buffers: buffers)
+        unlink(rawPath)
+        guard let descriptor = try? place.openOwn(name, O_RDWR) else { return }
+        let pack = CachedPack(adopting: descriptor.take(), of: id, tail: tail, seal: seal, buffers: buffers)
         pack.noteUse()
         monitor.lock()
         clock += 1
@@ -235,14 +248,10 @@ final class PackCache: @unchecked Sendable {
         grow(id, pack, by: bytes)
     }
 
-    /// Answers why it cannot.
-    private func copy(_ source: String, to target: String) -> Errno? {
-        let from = Glibc.open(source, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
-        guard from >= 0 else { return .current }
-        let input = RawFile(owning: from)
-        let to = Glibc.open(target, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard to >= 0 else { return .current }
-        let output = RawFile(owning: to)
+    private func copy(_ source: String, to name: String, in place: HeldDirectory) throws(Errno) {
+        let input = RawFile(owning: try FileDescriptor.open(source, O_RDONLY | O_NOFOLLOW).take())
+        place.clear(name)
+        let output = RawFile(owning: try place.open(name, O_WRONLY | O_CREAT | O_EXCL).take())
         let chunk = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
         defer { chunk.deallocate() }
         do {
@@ -252,10 +261,9 @@ final class PackCache: @unchecked Sendable {
                 try input.readFully(at: start, into: part)
                 try output.writeFully(at: start, UnsafeRawBufferPointer(part))
             }
-            return nil
         } catch {
-            unlink(target)
-            return error as? Errno ?? .io
+            place.unlink(name)
+            throw error as? Errno ?? .io
         }
     }
 
@@ -269,7 +277,7 @@ final class PackCache: @unchecked Sendable {
     func drop(_ id: PackID) -> Int {
         monitor.lock()
         let old = forget(id)
-        unlink(path(of: id))
+        directory.unlink("\(id)")
         monitor.unlock()
         return old?.bytes ?? 0
     }
@@ -307,7 +315,7 @@ final class PackCache: @unchecked Sendable {
                 throw .cache(.noSpace)
             }
             do {
-                let pack = try CachedPack(id, path: path(of: id), buffers: buffers)
+                let pack = try openPack(id)
                 entries[id] = Entry(pack: pack, bytes: entries[id]?.bytes ?? 0, lastUse: clock, noted: 0)
                 openCount += 1
                 if openCount > Self.openLimit { closeOldest(keeping: id) }
@@ -325,6 +333,27 @@ final class PackCache: @unchecked Sendable {
         monitor.unlock()
         if mustNote { pack.noteUse() }
         return pack
+    }
+
+    /// Under the monitor. What is not a file that only we can have made is dropped, and comes again from the store.
+    private func openPack(_ id: PackID) throws(Errno) -> CachedPack {
+        let name = "\(id)"
+        do {
+            return try CachedPack(id, in: directory, seal: seal, buffers: buffers)
+        } catch {
+            guard case .notOurs(let words) = error else { throw Self.errno(error) }
+            directory.clear(name)
+            report("pack \(id): its copy \(words); it is dropped, and fetched again")
+        }
+        do {
+            return try CachedPack(id, in: directory, seal: seal, buffers: buffers)
+        } catch {
+            throw Self.errno(error)
+        }
+    }
+
+    private static func errno(_ intruder: HeldDirectory.Intruder) -> Errno {
+        if case .failed(let errno) = intruder { errno } else { .accessDenied }
     }
 
     private func count(_ bytes: Int, at offset: Int, fetchedBytes: Int) {

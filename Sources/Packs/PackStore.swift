@@ -27,10 +27,13 @@ public struct PackStoreConfiguration: Sendable {
     public var foreignOpener: ForeignOpener
     /// Where bytes gather before they are written out, so that they outlive the process; nil: in its own memory.
     public var bufferMemory: SharedMemory?
+    /// What the volume seals the tables of its copies with.
+    public var copySeal: CopySeal
 
     public init(
         stagingDirectory: String, cacheDirectory: String, cacheLimit: Int, cacheFloor: Int = 0,
         compression: Compression, epoch: UInt32, baseEpoch: UInt32 = 0, bufferMemory: SharedMemory? = nil,
+        copySeal: CopySeal = .unkeyed,
         meter: PackMeter = PackMeter(),
         foreignOpener: @escaping ForeignOpener = PackStoreConfiguration.knowsNoForeign,
         reportCache: @escaping @Sendable (String) -> Void = { _ in }
@@ -44,6 +47,7 @@ public struct PackStoreConfiguration: Sendable {
         self.compression = compression
         self.epoch = epoch
         self.bufferMemory = bufferMemory
+        self.copySeal = copySeal
         self.meter = meter
         self.foreignOpener = foreignOpener
     }
@@ -103,15 +107,18 @@ public final class PackStore: @unchecked Sendable {
         self.configuration = configuration
         self.store = store
         buffers = PackBufferPool(configuration.bufferMemory)
-        guard mkdir(configuration.stagingDirectory, 0o700) == 0 || errno == EEXIST else { throw .current }
+        do {
+            try SecureDirectory.make(configuration.stagingDirectory)
+        } catch {
+            throw error.errno ?? .io
+        }
         // Its name, too: what is durable in a directory is lost with it.
         try AtomicFile.synchronizeDirectory(configuration.stagingDirectory + "/..")
         cache = try PackCache(
             directory: configuration.cacheDirectory,
             limits: CacheLimits(bytes: configuration.cacheLimit, free: configuration.cacheFloor), store: store,
-            meter: configuration.meter, report: configuration.reportCache)
-        foreign = ForeignCache(
-            directory: configuration.cacheDirectory, cache: cache, opener: configuration.foreignOpener)
+            meter: configuration.meter, seal: configuration.copySeal, report: configuration.reportCache)
+        foreign = ForeignCache(cache: cache, opener: configuration.foreignOpener)
     }
 
     // MARK: Writing

@@ -77,12 +77,8 @@ public struct BareRun {
                 runtime: .run, namespace: ProcessTable.namespace("mnt", of: "self"),
                 environment: ProcessEnvironment.current()),
             snapshot: try VolumeReference(place.volume).snapshot?.description)
-        try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
         // The only proof that the program will not see an empty directory.
-        guard let found = try? SessionMarker.session(at: target), found == session else {
-            throw SystemFailure(
-                target, "does not show volume \"\(place.volume)\" after the mount", status: .unavailable)
-        }
+        try client.attach(attachment, device.rawValue, timeout: Self.attachTimeout).check(target)
     }
 
     private func offeringHostMount(_ failure: SystemFailure) -> SystemFailure {

@@ -32,7 +32,7 @@ struct EngineMountpoint {
         else { return nil }
         try KernelMount.bind(sibling, at: path)
         do throws(SystemFailure) {
-            try prove(session)
+            try SessionProof(session: session, secret: nil).check(path)
         } catch {
             undo()
             throw error
@@ -64,19 +64,6 @@ struct EngineMountpoint {
         try KernelMount.mount(
             device, name: volume, at: path, flags: KernelMount.untrusted, readOnly: false)
         return device
-    }
-
-    /// Looks from inside for the session's marker: the only proof that a container will not see an empty directory.
-    func prove(_ session: String) throws(SystemFailure) {
-        let found: String
-        do {
-            found = try SessionMarker.session(at: path)
-        } catch {
-            throw SystemFailure(path, "does not show the volume", error, status: .unavailable)
-        }
-        guard found == session else {
-            throw SystemFailure(path, "shows session \(found), not \(session)", status: .unavailable)
-        }
     }
 
     /// Takes away what is mounted here, whatever uses it, together with the directory: who looks for it later fails,

@@ -28,7 +28,10 @@ public struct HookCaller: Sendable {
         self.userID = userID
         self.parent = parent
         // The shell's own settings first: it may be another than the one in which `berth setup` ran.
-        let shell = ProcessTable.environment(of: parent.processID).filter { Self.isOurs($0.key) }
+        // What an engine gives itself where the shell has no runtime directory is no setting of anybody's.
+        let shell = ProcessTable.environment(of: parent.processID).filter {
+            Self.isOurs($0.key) && !($0.key == "XDG_RUNTIME_DIR" && RuntimeDirectory.isOfEngine($0.value))
+        }
         var merged = environment.merging(shell) { $1 }
         if merged["HOME"] == nil { merged["HOME"] = Account.named(id: userID)?.home }
         self.environment = merged
@@ -38,7 +41,7 @@ public struct HookCaller: Sendable {
     private static let patience = Duration.milliseconds(200)
 
     private static func isOurs(_ key: String) -> Bool {
-        key == "HOME" || key == "SLURM_JOB_ID" || key.hasPrefix("BERTH_") || key.hasPrefix("XDG_")
+        key == "HOME" || key == "SLURM_JOB_ID" || key.startsWithBytes(of: "BERTH_") || key.startsWithBytes(of: "XDG_")
     }
 
     /// Tells the person at the engine's own standard error: the engine itself repeats only an exit status.
@@ -48,7 +51,7 @@ public struct HookCaller: Sendable {
             let output = try? ProcessTable.descriptor(2, of: parent.processID),
             (try? output.waitWritable(until: Deadline(after: Self.patience))) == true
         else { return }
-        try? output.write(Array((line + "\n").utf8))
+        try? output.write(Array((PrintableText.escaped(line) + "\n").utf8))
     }
 }
 
@@ -66,6 +69,15 @@ public struct HookLog: Sendable {
         // Engines start hooks with hardly any environment.
         format = LogFormat.chosen(nil, [:], try? UserSettings.load(paths))
         directory = paths.logs
+    }
+
+    /// Which container a line is about.
+    static func fields(_ container: LeasedContainer?) -> [(key: String, value: String)] {
+        guard let container else { return [] }
+        let words = [
+            ("container", String(container.id.prefix(12))), ("name", container.name), ("image", container.image),
+        ]
+        return words.compactMap { key, value in value.map { (key, $0) } }
     }
 
     public func note(_ level: String, _ message: String, _ fields: [(key: String, value: String)]) {

@@ -1,3 +1,5 @@
+import FileModel
+
 /// A JSON text and where its parts lie in it (RFC 8259). Parts are read and replaced by their place, so that
 /// everything else stays byte for byte: fields nobody here knows, the order of keys, the digits of numbers.
 struct JSONText {
@@ -34,7 +36,20 @@ struct JSONText {
     /// The last member with this key, as every reader of objects with repeated keys takes it.
     func member(_ key: String, of node: Node) -> Node? {
         guard case .object(let members) = node.kind else { return nil }
-        return members.last { $0.key == key }?.value
+        return members.last { $0.key.isBytes(of: key) }?.value
+    }
+
+    /// The keys of all objects in a value, however deep.
+    func keys(in node: Node) -> Set<[UInt8]> {
+        switch node.kind {
+        case .object(let members):
+            members.reduce(into: []) { found, member in
+                found.insert(Array(member.key.utf8))
+                found.formUnion(keys(in: member.value))
+            }
+        case .array(let elements): elements.reduce(into: []) { $0.formUnion(keys(in: $1)) }
+        case .string, .other: []
+        }
     }
 
     func elements(of node: Node) -> [Node]? {
@@ -216,9 +231,9 @@ struct JSONParser {
             let letter = content[index + 1]
             if letter == UInt8(ascii: "u") {
                 let digits = content[(index + 2)...].prefix(4)
-                guard digits.count == 4, let unit = UInt16(String(decoding: digits, as: UTF8.self), radix: 16) else {
-                    return nil
-                }
+                guard digits.count == 4, digits.allSatisfy({ Unicode.Scalar($0).properties.isASCIIHexDigit }),
+                    let unit = UInt16(String(decoding: digits, as: UTF8.self), radix: 16)
+                else { return nil }
                 units.append(unit)
                 index += 6
             } else {

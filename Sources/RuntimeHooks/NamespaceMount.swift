@@ -85,10 +85,10 @@ public struct NamespaceMount {
         guard let frame = try channel.receive(HookOrder.self, timeout: Self.patience) else {
             throw SystemFailure(task.mountpoint, "the process that asked for the mount is gone", status: .unavailable)
         }
-        guard case .verify(let session) = frame.message else {
+        guard case .verify(let session, let secret) = frame.message else {
             throw SystemFailure(task.mountpoint, "the volume's server did not take the session", status: .unavailable)
         }
-        try place.prove(session)
+        try SessionProof(session: session, secret: secret).check(place.path)
     }
 
     private func unmount(lazy: Bool) throws(SystemFailure) {

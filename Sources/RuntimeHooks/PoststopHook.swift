@@ -19,19 +19,21 @@ public struct PoststopHook {
         let state = try RuntimeState(input)
         let path = "\(state.bundle)/config.json"
         guard let bytes = try AtomicFile.read(path, limit: RuntimeConfiguration.maximumBytes),
-            let lease = try RuntimeConfiguration(bytes).annotation(PrecreateHook.leaseAnnotation)
+            let lease = try RuntimeConfiguration(bytes).annotation(PrecreateHook.leaseAnnotation), !lease.utf8.isEmpty
         else { return }
-        let paths = Self.paths(caller, lease)
-        let leases = Leases(paths)
-        guard leases.isLease(lease) else {
-            throw SystemFailure(path, "names a lease that is none: \(lease)", status: .dataError)
+        // The lease itself says which volumes: an annotation's word is nobody's here.
+        guard let paths = HookRuntimes(caller).paths(ofLease: lease),
+            let volumes = Leases(paths).volumes(lease, ofContainer: state.id)
+        else {
+            return HookLog(caller.paths).note(
+                "warning", "a container ended with a lease that is none of its own, which is left alone",
+                [("container", String(state.id.prefix(12))), ("cause", lease)])
         }
-        let annotation = try VolumeAnnotation(try RuntimeConfiguration(bytes))
-        _ = leases.end(lease)
+        Leases(paths).end(lease)
         let release = HookRelease(paths)
         var released: [String] = []
         var unsafe: SystemFailure?
-        for name in Self.volumes(annotation) {
+        for name in Set(volumes).sorted(by: { $0.description < $1.description }) {
             if let client = try? ServerClient(socket: paths.volume(name.description).controlSocket) {
                 do { try client.ask(.sync, timeout: Self.syncTimeout) } catch { unsafe = error }
             }
@@ -48,18 +50,46 @@ public struct PoststopHook {
         }
     }
 
-    private static func volumes(_ annotation: VolumeAnnotation) -> [VolumeName] {
-        Set(annotation.words.map(\.volume)).sorted { $0.description < $1.description }
+}
+
+/// The runtime directories of this user that hooks have worked in. An engine's cleanup has another environment than the
+/// command that made the container, and an annotation is not believed where one is: an image may have set it.
+///
+/// The file `<data>/hook-runtimes` has those that the environment of a cleanup may not show, one a line.
+struct HookRuntimes {
+    /// A login has one, and a job.
+    private static let maximumCount = 64
+
+    private let caller: HookCaller
+
+    init(_ caller: HookCaller) {
+        self.caller = caller
     }
 
-    /// The runtime directory that the container was made with: the engine's cleanup has another environment.
-    private static func paths(_ caller: HookCaller, _ lease: String) -> SitePaths {
+    private var file: String { "\(caller.paths.data)/hook-runtimes" }
+
+    /// Notes the caller's, after it was prepared.
+    func remember() throws(SystemFailure) {
+        let known = remembered()
+        let runtime = caller.paths.runtime
+        guard !known.contains(where: { $0.isBytes(of: runtime) }), !runtime.hasByte("\n") else { return }
+        let lines = (known + [runtime]).suffix(Self.maximumCount).map { $0 + "\n" }
+        try AtomicFile.replace(file, Array(lines.joined().utf8))
+    }
+
+    /// The paths with the runtime directory that a lease lies in; nil where that is none of the user's.
+    func paths(ofLease lease: String) -> SitePaths? {
         var paths = caller.paths
-        let parts = lease.split(separator: "/", omittingEmptySubsequences: false)
-        if parts.count > 2, parts[parts.count - 2] == "leases" {
-            paths.runtime = parts.dropLast(2).joined(separator: "/")
+        for runtime in [paths.runtime] + remembered() {
+            paths.runtime = runtime
+            if Leases(paths).isLease(lease), SecureDirectory.isSecure(paths.leases) { return paths }
         }
-        return paths
+        return nil
+    }
+
+    private func remembered() -> [String] {
+        let bytes = (try? AtomicFile.read(file)) ?? nil
+        return String(decoding: bytes ?? [], as: UTF8.self).words(at: "\n").map(String.init)
     }
 }
 

@@ -10,6 +10,8 @@ import Volumes
 /// Invariants
 /// - Nothing is printed before every mount has been proved, and a failure prints nothing: the engine then makes no
 ///   container.
+/// - What an image asks for is not given: each word of the annotations is the user's, or carries the volume's token.
+/// - The lease's annotation in what is printed is this hook's, whatever the configuration said before.
 /// - A lease is held from before the first mount; it outlives this process, and says that the mounts are in use
 ///   until the container's own namespace does.
 public struct PrecreateHook {
@@ -25,7 +27,7 @@ public struct PrecreateHook {
     private struct Request {
         var record: VolumeRecord
         var name: VolumeName
-        var path: String
+        var path: ContainerPath
         var isReadOnly: Bool
     }
 
@@ -43,35 +45,48 @@ public struct PrecreateHook {
         let started = ContinuousClock.now
         let configuration = try RuntimeConfiguration(input)
         let annotation = try VolumeAnnotation(configuration)
-        guard !annotation.words.isEmpty else { return input }
-        // Two registrations of this hook, a site's and the user's: once is enough.
-        if let lease = configuration.annotation(Self.leaseAnnotation), Leases(paths).isHeld(lease, by: caller.parent) {
-            return input
+        let claim = configuration.annotation(Self.leaseAnnotation)
+        guard !annotation.words.isEmpty else {
+            // Nothing is mounted, so that a lease somebody made up is nothing to end either.
+            guard let claim, !claim.utf8.isEmpty else { return input }
+            return try configuration.changed(adding: [], annotations: [.init(key: Self.leaseAnnotation, value: "")])
         }
+        let storage = EngineStorage(configuration).look()
+        // Two registrations of this hook, a site's and the user's: once is enough.
+        if let claim, Leases(paths).isHeld(claim, by: caller.parent, for: storage.container?.id) { return input }
+        let container = storage.container.map {
+            LeasedContainer(id: $0.id, name: $0.name, image: $0.image, pidFile: $0.pidFile)
+        }
+        let consent = try AnnotationConsent(paths, storage.keys, image: container?.image)
+        for word in annotation.words { try consent.check(word) }
         let requests = try resolve(annotation)
-        try AnnotationPath.checkConflicts(
+        try VolumeAnnotation.checkConflicts(
             requests.map { ($0.name.description, $0.path) }, taken: configuration.destinations)
         try paths.prepare()
+        try HookRuntimes(caller).remember()
         let leases = Leases(paths)
-        let lease = try leases.take(caller.parent, requests.map(\.name))
+        let lease = try leases.take(caller.parent, requests.map(\.name), for: container)
         do throws(SystemFailure) {
             var binds: [RuntimeConfiguration.Bind] = []
             for request in requests {
                 try mount(request.name)
                 binds.append(
                     RuntimeConfiguration.Bind(
-                        source: paths.volume(request.record.name).hookMountpoint, destination: request.path,
-                        isReadOnly: request.isReadOnly))
+                        source: paths.volume(request.record.name).hookMountpoint,
+                        destination: request.path.description, isReadOnly: request.isReadOnly))
             }
-            let output = try configuration.adding(binds, annotation: (Self.leaseAnnotation, lease))
+            let output = try configuration.changed(
+                adding: binds,
+                annotations: annotation.withoutTokens + [.init(key: Self.leaseAnnotation, value: lease)])
             let names = requests.map { "\($0.name):\($0.path)" }.joined(separator: ",")
             let taken = started.duration(to: .now) / .milliseconds(1)
             HookLog(paths).note(
                 "info", "mounted for a container",
-                [("volume", names), ("milliseconds", "\(Int(taken.rounded()))"), ("lease", lease)] + job)
+                [("volume", names), ("milliseconds", "\(Int(taken.rounded()))"), ("lease", lease)] + job
+                    + HookLog.fields(container))
             return output
         } catch {
-            _ = leases.end(lease)
+            leases.end(lease)
             for request in requests { HookRelease(paths).releaseIfUnused(request.name) }
             throw error
         }
@@ -88,16 +103,14 @@ public struct PrecreateHook {
         for word in annotation.words {
             let record = try registry.record(word.volume)
             let subject = "volume \"\(record.name)\""
-            let own = try paths.path(of: word.volume)?.description
+            let own = try paths.path(of: word.volume)
             guard let path = word.path ?? own else {
                 throw SystemFailure(
                     subject, "has no path of its own",
                     fix: "say where it belongs: \(VolumeAnnotation.name)=\(record.name):/PATH", status: .usage)
             }
             requests.append(
-                Request(
-                    record: record, name: word.volume, path: try AnnotationPath.checked(path, subject),
-                    isReadOnly: word.isReadOnly))
+                Request(record: record, name: word.volume, path: path, isReadOnly: word.isReadOnly))
         }
         return requests
     }
@@ -131,8 +144,7 @@ public struct PrecreateHook {
                     runtime: .hook, namespace: ProcessTable.namespace("mnt", of: "self"),
                     environment: caller.environment))
             do throws(SystemFailure) {
-                try client.ask(.attach(attachment), passing: device.rawValue, timeout: Self.attachTimeout)
-                return try place.prove(session)
+                return try client.attach(attachment, device.rawValue, timeout: Self.attachTimeout).check(place.path)
             } catch {
                 place.undo()
                 let isEnding = error.errno == Errno(EAGAIN) || error.errno == Errno(ECONNRESET)

@@ -46,18 +46,42 @@ package struct RuntimeConfiguration {
         text.member("annotations", of: text.root).flatMap { text.text(text.member(name, of: $0)) }
     }
 
+    /// One of an annotation's values.
+    package struct Annotation: Equatable {
+        package var key: String
+        package var value: String
+
+        package init(key: String, value: String) {
+            self.key = key
+            self.value = value
+        }
+    }
+
     /// The values of an annotation and of those below it, `NAME` and `NAME.ANYTHING`, in their order. Nil where one
     /// of them is no string.
-    package func annotations(_ name: String) -> [String]? {
+    package func annotations(_ name: String) -> [Annotation]? {
         guard let node = text.member("annotations", of: text.root), case .object(let members) = node.kind else {
             return []
         }
-        var values: [String] = []
-        for member in members where member.key == name || member.key.hasPrefix("\(name).") {
+        var found: [Annotation] = []
+        for member in members where member.key.isBytes(of: name) || member.key.startsWithBytes(of: "\(name).") {
             guard let value = text.text(member.value) else { return nil }
-            values.append(value)
+            found.append(Annotation(key: member.key, value: value))
         }
-        return values
+        return found
+    }
+
+    /// The directory that the container sees as its root.
+    var root: String? {
+        text.member("root", of: text.root).flatMap { text.text(text.member("path", of: $0)) }
+    }
+
+    /// What is bound at a place in the container; nil where nothing is, or more than one thing.
+    func source(ofBindAt destination: String) -> String? {
+        let mounts = text.member("mounts", of: text.root).flatMap { text.elements(of: $0) } ?? []
+        let there = mounts.filter { text.text(text.member("destination", of: $0))?.isBytes(of: destination) == true }
+        guard there.count == 1 else { return nil }
+        return text.text(text.member("source", of: there[0]))
     }
 
     /// Where the container has mounts already.
@@ -66,26 +90,49 @@ package struct RuntimeConfiguration {
         return mounts.compactMap { text.text(text.member("destination", of: $0)) }
     }
 
-    /// The configuration with more mounts, after the others, and one more annotation. All else is as it was.
-    package func adding(_ binds: [Bind], annotation: (name: String, value: String)) throws(SystemFailure) -> [UInt8] {
-        let note = "\(JSONText.quoted(annotation.name)):\(JSONText.quoted(annotation.value))"
-        var changes = [try insertion("mounts", binds.map(\.json).joined(separator: ","), brackets: ("[", "]"))]
-        changes.append(try insertion("annotations", note, brackets: ("{", "}")))
+    private typealias Change = (place: Range<Int>, text: String)
+
+    /// The configuration with more mounts, after the others, and with annotations of these values: those that are there
+    /// get them, the others are added at the end. All else is as it was.
+    package func changed(adding binds: [Bind], annotations: [Annotation]) throws(SystemFailure) -> [UInt8] {
+        var changes: [Change] = []
+        if !binds.isEmpty {
+            changes.append(try insertion("mounts", binds.map(\.json).joined(separator: ","), brackets: ("[", "]")))
+        }
+        var added: [String] = []
+        for annotation in annotations {
+            let value = JSONText.quoted(annotation.value)
+            let places = places(of: annotation.key)
+            if places.isEmpty { added.append("\(JSONText.quoted(annotation.key)):\(value)") }
+            changes += places.map { ($0, value) }
+        }
+        if !added.isEmpty {
+            changes.append(try insertion("annotations", added.joined(separator: ","), brackets: ("{", "}")))
+        }
         var bytes = text.bytes
         // From the end, so that earlier places stay right.
-        for change in changes.sorted(by: { $0.place > $1.place }) {
-            bytes.insert(contentsOf: change.text.utf8, at: change.place)
+        for change in changes.sorted(by: { $0.place.lowerBound > $1.place.lowerBound }) {
+            bytes.replaceSubrange(change.place, with: change.text.utf8)
         }
         return bytes
+    }
+
+    /// Where an annotation's values stand: readers differ in which they take of several.
+    private func places(of key: String) -> [Range<Int>] {
+        guard let node = text.member("annotations", of: text.root), case .object(let members) = node.kind else {
+            return []
+        }
+        return members.filter { $0.key.isBytes(of: key) }.map(\.value.range)
     }
 
     /// What to insert, and where, so that the list or object `key` holds `content` at its end.
     private func insertion(
         _ key: String, _ content: String, brackets: (open: String, close: String)
-    ) throws(SystemFailure) -> (place: Int, text: String) {
+    ) throws(SystemFailure) -> Change {
         guard let node = text.member(key, of: text.root) else {
             // The root is an object, and has ociVersion.
-            return (text.root.range.upperBound - 1, ",\"\(key)\":\(brackets.open)\(content)\(brackets.close)")
+            let end = text.root.range.upperBound - 1
+            return (end..<end, ",\"\(key)\":\(brackets.open)\(content)\(brackets.close)")
         }
         let isEmpty: Bool
         switch node.kind {
@@ -96,7 +143,8 @@ package struct RuntimeConfiguration {
                 "the container's configuration", "has \"\(key)\" of another kind than the OCI specification says",
                 status: .dataError)
         }
-        return (node.range.upperBound - 1, isEmpty ? content : ",\(content)")
+        let end = node.range.upperBound - 1
+        return (end..<end, isEmpty ? content : ",\(content)")
     }
 }
 
@@ -110,7 +158,7 @@ struct RuntimeState {
 
     init(_ bytes: [UInt8]) throws(SystemFailure) {
         guard let text = JSONText(bytes), let id = text.text(text.member("id", of: text.root)),
-            let bundle = text.text(text.member("bundle", of: text.root)), bundle.hasPrefix("/")
+            let bundle = text.text(text.member("bundle", of: text.root)), bundle.startsWithBytes(of: "/")
         else {
             throw SystemFailure(
                 "the container's state", "is not the JSON of the OCI specification",

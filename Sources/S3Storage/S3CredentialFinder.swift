@@ -127,16 +127,14 @@ public struct S3CredentialFinder: Sendable {
         var section: String?
         for line in text.split(whereSeparator: \.isNewline) {
             let trimmed = trim(line)
-            if trimmed.isEmpty || trimmed.hasPrefix("#") || trimmed.hasPrefix(";") { continue }
-            if trimmed.hasPrefix("["), let end = trimmed.firstIndex(of: "]") {
+            if trimmed.isEmpty || trimmed.startsWithBytes(of: "#") || trimmed.startsWithBytes(of: ";") { continue }
+            if trimmed.startsWithBytes(of: "["), let end = trimmed.firstIndex(of: "]") {
                 section = String(trim(trimmed[trimmed.index(after: trimmed.startIndex)..<end]))
                 continue
             }
-            guard let section, line.first?.isWhitespace == false, let equals = trimmed.firstIndex(of: "=") else {
-                continue
-            }
-            let key = trim(trimmed[..<equals]).lowercased()
-            sections[section, default: [:]][key] = String(trim(trimmed[trimmed.index(after: equals)...]))
+            let parts = trimmed.parts(at: "=", atMost: 1)
+            guard let section, line.first?.isWhitespace == false, parts.count == 2 else { continue }
+            sections[section, default: [:]][trim(parts[0]).lowercased()] = String(trim(parts[1]))
         }
         return sections
     }

@@ -1,4 +1,5 @@
 import FileModel
+import LinuxSystem
 
 /// Where a bucket is and how it is asked: what `store=s3://…`, `endpoint=`, `region=` and `path-style=` say.
 public struct S3Location: Equatable, Sendable {
@@ -14,8 +15,8 @@ public struct S3Location: Equatable, Sendable {
 
     /// Nil for a URL or an endpoint that is none. Without an endpoint it is Amazon's.
     public init?(store: String, endpoint: String?, region: String, isPathStyle: Bool?) {
-        guard store.hasPrefix(Self.scheme) else { return nil }
-        let parts = store.dropFirst(Self.scheme.utf8.count).split(separator: "/", omittingEmptySubsequences: false)
+        guard store.startsWithBytes(of: Self.scheme) else { return nil }
+        let parts = store.droppingBytes(first: Self.scheme.utf8.count).parts(at: "/")
         guard let bucket = parts.first, Self.isBucket(bucket) else { return nil }
         let prefix = parts.dropFirst().joined(separator: "/")
         guard prefix.isEmpty || ObjectNameRules.isClean(prefix) else { return nil }
@@ -27,8 +28,8 @@ public struct S3Location: Equatable, Sendable {
         self.region = region
         // Big providers want the bucket in the host's name; what one runs oneself seldom has a name per bucket. A
         // certificate for `*.host` does not cover a bucket with a dot.
-        let hasBucketHosts = host.hasSuffix(".amazonaws.com") || host.hasSuffix(".aliyuncs.com")
-        self.isPathStyle = isPathStyle ?? (!hasBucketHosts || bucket.contains("."))
+        let hasBucketHosts = host.endsWithBytes(of: ".amazonaws.com") || host.endsWithBytes(of: ".aliyuncs.com")
+        self.isPathStyle = isPathStyle ?? (!hasBucketHosts || bucket.hasByte("."))
     }
 
     /// `s3://bucket/prefix`, for people.
@@ -40,14 +41,17 @@ public struct S3Location: Equatable, Sendable {
         return isPathStyle ? (host, "/" + bucket) : (bucket + "." + host, "")
     }
 
-    var transport: String { endpoint.hasPrefix("http://") ? "http://" : "https://" }
+    /// Whether requests leave this machine without encryption.
+    public var isOpen: Bool { LoopbackAddress.isOpen(endpoint: transport + origin.host) }
+
+    var transport: String { endpoint.startsWithBytes(of: "http://") ? "http://" : "https://" }
 
     func key(_ name: String) -> String { prefix.isEmpty ? name : prefix + "/" + name }
 
     /// Host and port of an `http://` or `https://` address without a path.
     static func host(of address: String) -> String? {
-        for transport in ["https://", "http://"] where address.hasPrefix(transport) {
-            let host = address.dropFirst(transport.utf8.count)
+        for transport in ["https://", "http://"] where address.startsWithBytes(of: transport) {
+            let host = address.droppingBytes(first: transport.utf8.count)
             let isClean = host.utf8.allSatisfy { byte in
                 switch byte {
                 case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, 0x2D, 0x2E, 0x3A, 0x5B, 0x5D, 0x5F: true
@@ -73,7 +77,7 @@ public struct S3Location: Equatable, Sendable {
 /// What a prefix may consist of: the letters of object names.
 enum ObjectNameRules {
     static func isClean(_ prefix: String) -> Bool {
-        prefix.split(separator: "/", omittingEmptySubsequences: false).allSatisfy { part in
+        prefix.parts(at: "/").allSatisfy { part in
             !part.isEmpty && part != "." && part != ".."
                 && part.utf8.allSatisfy { byte in
                     switch byte {

@@ -148,7 +148,7 @@ public final class S3Store: ObjectStore {
                 S3Call(
                     method: .get, key: key(name), headers: ["range": "bytes=0-0"], permission: "s3:GetObject",
                     budget: budget))
-            let length = reply.headers["content-range"]?.split(separator: "/").last.flatMap { UInt64($0) }
+            let length = reply.headers["content-range"]?.words(at: "/").last.flatMap { UInt64($0) }
             guard let length = length ?? reply.headers["content-length"].flatMap({ UInt64($0) }) else {
                 throw S3Failure(kind: .refused(.io), cause: "the store does not say how long it is")
             }
@@ -227,7 +227,7 @@ public final class S3Store: ObjectStore {
     private func key(_ name: ObjectName) -> String { client.location.key(name.description) }
 
     private func name(_ key: String) -> ObjectName? {
-        key.hasPrefix(keysBegin) ? ObjectName(String(key.dropFirst(keysBegin.count))) : nil
+        key.startsWithBytes(of: keysBegin) ? ObjectName(String(key.droppingBytes(first: keysBegin.utf8.count))) : nil
     }
 
     private func isSame(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) -> Bool {

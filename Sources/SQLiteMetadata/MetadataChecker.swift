@@ -117,6 +117,17 @@ public struct MetadataChecker {
     static let typeBits = 0o170000
     static let firstForeign = Int64(PackID.firstForeignEpoch) << 32
 
+    /// What attributes take, of each inode that has any.
+    static let attributeBytes =
+        "(SELECT inode, SUM(length(name) + length(value)) AS bytes FROM xattr GROUP BY inode)"
+    /// What the volume holds: data, attributes and targets of links.
+    static let allBytes =
+        "((SELECT COALESCE(SUM(length), 0) FROM extent) + (SELECT COALESCE(SUM(length(name) + length(value)), 0) FROM xattr) "
+        + "+ (SELECT COALESCE(SUM(length(target)), 0) FROM symlink))"
+
+    static let moreNames =
+        "(SELECT COALESCE(SUM(nlink - 1), 0) AS links FROM inode WHERE nlink > 1 AND mode & \(typeBits) <> \(directory))"
+
     private static let rules = [
         // A database whose first opening was cut short has handed out no number yet: a new volume.
         "SELECT 'the root directory is missing' WHERE NOT EXISTS (SELECT 1 FROM inode WHERE id = 1 AND mode & \(typeBits) = \(directory)) "
@@ -148,9 +159,12 @@ public struct MetadataChecker {
             + "LAG(offset + length) OVER (PARTITION BY inode ORDER BY offset) AS before FROM extent) WHERE before > offset",
         "SELECT 'inode ' || x.inode || ' has data past its end at ' || x.offset FROM extent x JOIN inode i ON i.id = x.inode "
             + "WHERE x.offset + x.length > i.size OR x.length <= 0 OR x.offset < 0 OR x.start < 0",
-        "SELECT 'inode ' || i.id || ' says ' || COALESCE(i.allocated, i.size) || ' bytes of data and has ' || COALESCE(n.bytes, 0) "
-            + "FROM inode i LEFT JOIN (SELECT inode, SUM(length) AS bytes FROM extent GROUP BY inode) n ON n.inode = i.id "
-            + "WHERE i.mode & \(typeBits) = \(0o100000) AND COALESCE(i.allocated, i.size) <> COALESCE(n.bytes, 0)",
+        "SELECT 'inode ' || i.id || ' says ' || COALESCE(i.allocated, i.size) || ' bytes of data and has ' || "
+            + "(COALESCE(n.bytes, 0) + COALESCE(x.bytes, 0) + COALESCE(length(s.target), 0)) FROM inode i "
+            + "LEFT JOIN (SELECT inode, SUM(length) AS bytes FROM extent GROUP BY inode) n ON n.inode = i.id "
+            + "LEFT JOIN \(attributeBytes) x ON x.inode = i.id LEFT JOIN symlink s ON s.inode = i.id "
+            + "WHERE COALESCE(i.allocated, i.size) "
+            + "<> COALESCE(n.bytes, 0) + COALESCE(x.bytes, 0) + COALESCE(length(s.target), 0)",
         "SELECT 'inode ' || x.inode || ' names pack ' || printf('%08x-%08x', x.pack >> 32, x.pack & 4294967295) || ', which is not recorded' "
             + "FROM extent x LEFT JOIN pack p ON p.id = x.pack WHERE p.id IS NULL AND x.pack < \(firstForeign)",
         // What was imported
@@ -185,9 +199,11 @@ public struct MetadataChecker {
         // Counters
         "SELECT 'the volume counts ' || used || ' inodes and has ' || (SELECT COUNT(*) FROM inode) FROM quota "
             + "WHERE name = 'files' AND used <> (SELECT COUNT(*) FROM inode)",
-        "SELECT 'the volume counts ' || used || ' bytes and has ' || (SELECT COALESCE(SUM(length), 0) FROM extent) FROM quota "
-            + "WHERE name = 'bytes' AND used <> (SELECT COALESCE(SUM(length), 0) FROM extent)",
-        "SELECT 'the counter of ' || name || ' is missing' FROM (SELECT 'files' AS name UNION ALL SELECT 'bytes') "
+        "SELECT 'the volume counts ' || used || ' bytes and has ' || \(allBytes) FROM quota "
+            + "WHERE name = 'bytes' AND used <> \(allBytes)",
+        "SELECT 'the volume counts ' || used || ' names of files beyond their first and has ' || n.links FROM quota, "
+            + "\(moreNames) n WHERE name = 'links' AND used <> n.links",
+        "SELECT 'the counter of ' || name || ' is missing' FROM (SELECT 'files' AS name UNION ALL SELECT 'bytes' UNION ALL SELECT 'links') "
             + "WHERE name NOT IN (SELECT name FROM quota)",
         "SELECT 'inode ' || MAX(id) || ' is past the next number to be given' FROM inode "
             + "HAVING MAX(id) >= (SELECT CAST(value AS INTEGER) FROM setting WHERE key = 'next_inode')",

@@ -158,6 +158,12 @@ public struct MetadataRepairer {
                 + "(SELECT inode FROM entry WHERE parent = \(directory))")
     }
 
+    /// What belongs to one inode.
+    private static let bytes =
+        "((SELECT COALESCE(SUM(length), 0) FROM extent x WHERE x.inode = inode.id) "
+        + "+ (SELECT COALESCE(SUM(length(name) + length(value)), 0) FROM xattr x WHERE x.inode = inode.id) "
+        + "+ COALESCE((SELECT length(target) FROM symlink s WHERE s.inode = inode.id), 0))"
+
     private static let counts = [
         Step(
             words: "link counts of files",
@@ -173,10 +179,7 @@ public struct MetadataRepairer {
                 + "AND c.id NOT IN (SELECT inode FROM \(kept)))"),
         Step(
             words: "counts of bytes of files",
-            sql:
-                "UPDATE inode SET allocated = (SELECT COALESCE(SUM(length), 0) FROM extent x WHERE x.inode = inode.id) "
-                + "WHERE \(isFile) AND COALESCE(allocated, size) <> (SELECT COALESCE(SUM(length), 0) FROM extent x WHERE x.inode = inode.id)"
-        ),
+            sql: "UPDATE inode SET allocated = \(bytes) WHERE COALESCE(allocated, size) <> \(bytes)"),
         // Stored, until a look at the store says otherwise: then reads say so.
         Step(
             words: "packs that were not recorded",
@@ -193,12 +196,17 @@ public struct MetadataRepairer {
         ),
         Step(
             words: "count of the volume's bytes",
-            sql: "UPDATE quota SET used = (SELECT COALESCE(SUM(length), 0) FROM extent) WHERE name = 'bytes' "
-                + "AND used <> (SELECT COALESCE(SUM(length), 0) FROM extent)"),
+            sql: "UPDATE quota SET used = \(MetadataChecker.allBytes) WHERE name = 'bytes' "
+                + "AND used <> \(MetadataChecker.allBytes)"),
+        Step(
+            words: "count of names of files beyond their first",
+            sql: "UPDATE quota SET used = (SELECT links FROM \(MetadataChecker.moreNames)) WHERE name = 'links' "
+                + "AND used <> (SELECT links FROM \(MetadataChecker.moreNames))"),
         Step(
             words: "counters that were missing",
             sql:
-                "INSERT OR IGNORE INTO quota SELECT 'files', COUNT(*) FROM inode UNION ALL SELECT 'bytes', COALESCE(SUM(length), 0) FROM extent"
+                "INSERT OR IGNORE INTO quota SELECT 'files', COUNT(*) FROM inode UNION ALL SELECT 'bytes', \(MetadataChecker.allBytes) "
+                + "UNION ALL SELECT 'links', links FROM \(MetadataChecker.moreNames)"
         ),
         Step(
             words: "next inode number",

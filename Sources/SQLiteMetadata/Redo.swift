@@ -55,9 +55,9 @@ extension SQLiteTransaction {
         case .unlink(let name, let directory): try unlink(name, in: directory)
         case .replaceExtents(let inode, let range, let extents):
             _ = try replaceExtents(of: inode, in: range, with: extents)
-        case .setLinkTarget(let target, let inode): try setLinkTarget(target, of: inode)
-        case .setAttribute(let name, let value, let inode): try setAttribute(name, to: value, of: inode)
-        case .removeAttribute(let name, let inode): try removeAttribute(name, of: inode)
+        case .setLinkTarget(let target, let inode): _ = try setLinkTarget(target, of: inode)
+        case .setAttribute(let name, let value, let inode): _ = try setAttribute(name, to: value, of: inode)
+        case .removeAttribute(let name, let inode): _ = try removeAttribute(name, of: inode)
         case .addOrphan(let inode): try addOrphan(inode)
         case .removeOrphan(let inode): try removeOrphan(inode)
         case .addToTrash(let record):

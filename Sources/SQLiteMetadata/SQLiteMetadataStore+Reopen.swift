@@ -8,6 +8,11 @@ import Metadata
 extension SQLiteMetadataStore {
     public var remedy: FaultRemedy? { lock.withLock { current.fault?.remedy } }
 
+    public func fail(_ cause: String) {
+        // Over one that would pass: the volume is somebody else's for good.
+        lock.withLock { current.fault = MetadataFault(cause: cause, remedy: .newMount) }
+    }
+
     public func reopen() throws(Errno) -> Set<InodeID> {
         lock.lock()
         defer { lock.unlock() }

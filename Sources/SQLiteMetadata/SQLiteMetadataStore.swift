@@ -310,14 +310,14 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         defer { lock.unlock() }
         try current.flush()
         let saved = (current.used, current.nextInode, current.packRecords, current.isDirty)
-        let space = (current.trashed, current.nextTrash, current.quotaRecords)
+        let space = (current.trashed, current.nextTrash, current.quotaRecords, current.links)
         do { try connection.execute("SAVEPOINT rehearsal") } catch { throw .io }
         defer {
             current.log?.dropBody()
             try? connection.execute("ROLLBACK TO rehearsal")
             try? connection.execute("RELEASE rehearsal")
             (current.used, current.nextInode, current.packRecords, current.isDirty) = saved
-            (current.trashed, current.nextTrash, current.quotaRecords) = space
+            (current.trashed, current.nextTrash, current.quotaRecords, current.links) = space
             current.forgetCache()
         }
         return try body(current)

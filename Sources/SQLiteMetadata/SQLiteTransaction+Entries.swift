@@ -67,11 +67,12 @@ extension SQLiteTransaction {
         return try first(statements.selectTarget) { $0.bytes(0) }
     }
 
-    func setLinkTarget(_ target: [UInt8], of inode: InodeID) throws(Errno) {
+    func setLinkTarget(_ target: [UInt8], of inode: InodeID) throws(Errno) -> Int64 {
         changed(.setLinkTarget(target, of: inode))
         statements.putTarget.bind(1, inode.rawValue)
         statements.putTarget.bind(2, target)
         try run(statements.putTarget)
+        return use(Int64(target.count))
     }
 
     func attribute(_ name: [UInt8], of inode: InodeID) throws(Errno) -> [UInt8]? {
@@ -85,18 +86,44 @@ extension SQLiteTransaction {
         return try all(statements.listAttributes) { $0.bytes(0) }
     }
 
-    func setAttribute(_ name: [UInt8], to value: [UInt8], of inode: InodeID) throws(Errno) {
+    func attributeSizes(of inode: InodeID) throws(Errno) -> AttributeSizes {
+        statements.measureAttributes.bind(1, inode.rawValue)
+        return try first(statements.measureAttributes) {
+            AttributeSizes(bytes: $0.unsigned(0), listBytes: $0.unsigned(1))
+        } ?? AttributeSizes(bytes: 0, listBytes: 0)
+    }
+
+    func setAttribute(_ name: [UInt8], to value: [UInt8], of inode: InodeID) throws(Errno) -> Int64 {
+        let before = try size(ofAttribute: name, of: inode)
         changed(.setAttribute(name, to: value, of: inode))
         statements.putAttribute.bind(1, inode.rawValue)
         statements.putAttribute.bind(2, name)
         statements.putAttribute.bind(3, value)
         try run(statements.putAttribute)
+        return use(Int64(name.count + value.count) - before)
     }
 
-    func removeAttribute(_ name: [UInt8], of inode: InodeID) throws(Errno) {
+    func removeAttribute(_ name: [UInt8], of inode: InodeID) throws(Errno) -> Int64 {
+        let before = try size(ofAttribute: name, of: inode)
         changed(.removeAttribute(name, of: inode))
         statements.deleteAttribute.bind(1, inode.rawValue)
         statements.deleteAttribute.bind(2, name)
         try run(statements.deleteAttribute)
+        return use(-before)
+    }
+
+    /// Bytes of name and value; 0 where there is no such attribute.
+    private func size(ofAttribute name: [UInt8], of inode: InodeID) throws(Errno) -> Int64 {
+        statements.measureAttribute.bind(1, inode.rawValue)
+        statements.measureAttribute.bind(2, name)
+        return try first(statements.measureAttribute) { $0.integer(0) } ?? 0
+    }
+
+    /// Counts bytes that are in no pack for the volume. Answers their number.
+    private func use(_ bytes: Int64) -> Int64 {
+        // As with extents where a count is damaged.
+        used.bytes = bytes < 0 ? used.bytes - min(used.bytes, bytes.magnitude) : used.bytes &+ bytes.magnitude
+        isCounterDirty = true
+        return bytes
     }
 }

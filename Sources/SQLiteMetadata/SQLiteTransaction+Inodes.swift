@@ -53,7 +53,7 @@ extension SQLiteTransaction {
     func remove(_ id: InodeID) throws(Errno) {
         guard let inode = try inode(id) else { return }
         changed(.remove(id))
-        _ = try place([], in: 0..<UInt64(Int64.max), of: id)
+        let growth = try place([], in: 0..<UInt64(Int64.max), of: id)
         for statement in [statements.deleteInode, statements.deleteAttributes] {
             statement.bind(1, id.rawValue)
             try run(statement)
@@ -67,6 +67,8 @@ extension SQLiteTransaction {
         cache[id] = nil
         // A damaged count is the checker's to report, not a reason to trap.
         used.files -= used.files > 0 ? 1 : 0
+        // What is not data is its attributes and its target.
+        used.bytes -= min(used.bytes, inode.allocated - min(inode.allocated, growth.magnitude))
         isCounterDirty = true
     }
 
@@ -128,7 +130,7 @@ extension SQLiteTransaction {
         let inTrash = trashed.usage
         let counters = [
             ("files", used.files), ("bytes", used.bytes), ("trash-files", inTrash.files),
-            ("trash-bytes", inTrash.bytes),
+            ("trash-bytes", inTrash.bytes), ("links", UInt64(max(0, links))),
         ]
         for (name, value) in counters {
             statements.putQuota.bind(1, name)

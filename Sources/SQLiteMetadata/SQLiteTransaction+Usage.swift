@@ -48,6 +48,11 @@ extension SQLiteTransaction {
 
     /// Follows a record that is new, changed or removed. `new` is in the cache already, but where a directory moves.
     func account(from old: Inode?, to new: Inode?) throws(Errno) {
+        let named = Self.links(new) - Self.links(old)
+        if named != 0 {
+            links &+= named
+            isCounterDirty = true
+        }
         let before = old.map(Self.place) ?? .nowhere
         let after = new.map(Self.place) ?? .nowhere
         if before == after {
@@ -63,6 +68,11 @@ extension SQLiteTransaction {
             }
         }
         if let new { try charge(after, Self.own(new)) }
+    }
+
+    private static func links(_ inode: Inode?) -> Int64 {
+        guard let inode, inode.linkCount > 1, !inode.isDirectory else { return 0 }
+        return Int64(inode.linkCount) - 1
     }
 
     private static func own(_ inode: Inode) -> UsageDelta {

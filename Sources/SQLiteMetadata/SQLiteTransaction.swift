@@ -59,6 +59,8 @@ final class SQLiteTransaction: MetadataTransaction {
     var used: Usage
     var nextInode: UInt64
     var trashed = UsageDelta()
+    /// Names of files beyond the first of each.
+    var links: Int64 = 0
     var nextTrash: UInt64 = 1
     /// Differences of usage by the directory they happened in, not yet added to those above.
     var ownDeltas: [InodeID: UsageDelta] = [:]
@@ -109,6 +111,7 @@ final class SQLiteTransaction: MetadataTransaction {
         let files = try connection.text("SELECT used FROM quota WHERE name = 'trash-files'").flatMap { Int64($0) }
         let bytes = try connection.text("SELECT used FROM quota WHERE name = 'trash-bytes'").flatMap { Int64($0) }
         trashed = UsageDelta(files: files ?? 0, bytes: bytes ?? 0)
+        links = try connection.text("SELECT used FROM quota WHERE name = 'links'").flatMap { Int64($0) } ?? 0
         nextTrash = (try connection.text("SELECT MAX(id) FROM trash").flatMap { UInt64($0) } ?? 0) + 1
         try loadQuotas()
     }
@@ -205,6 +208,8 @@ final class SQLiteTransaction: MetadataTransaction {
     // MARK: The volume
 
     func usage() throws(Errno) -> Usage { used }
+
+    func linkUsage() throws(Errno) -> UInt64 { UInt64(max(0, links)) }
 
     func setting(_ key: String) throws(Errno) -> String? {
         statements.selectSetting.bind(1, key)

@@ -12,7 +12,7 @@ extension Schema {
             source INTEGER NOT NULL,
             key    BLOB    NOT NULL,     -- below the source's URL
             size   INTEGER NOT NULL,     -- bytes
-            tag    TEXT    NOT NULL,     -- ETag, or a file's inode number
+            tag    TEXT    NOT NULL,     -- ETag, or a file's inode and device
             mtime  INTEGER NOT NULL,     -- nanoseconds since 1970
             live   INTEGER NOT NULL      -- bytes that extents name; a row without any goes with the next commit
         );

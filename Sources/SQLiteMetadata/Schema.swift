@@ -11,7 +11,7 @@ enum Schema {
     static let version = migrations.count
 
     /// `migrations[n]` leads from version n to n + 1.
-    static let migrations = [first, snapshots, space, foreignObjects]
+    static let migrations = [first, snapshots, space, foreignObjects, attributes]
 
     private static let first = """
         CREATE TABLE inode (
@@ -22,7 +22,7 @@ enum Schema {
             nlink     INTEGER NOT NULL,
             size      INTEGER NOT NULL,  -- bytes
             mtime     INTEGER NOT NULL,  -- nanoseconds since 1970
-            allocated INTEGER,           -- bytes of extents; NULL: as size
+            allocated INTEGER,           -- bytes; see `attributes`; NULL: as size
             atime     INTEGER,           -- NULL: as mtime
             ctime     INTEGER,           -- NULL: as mtime
             rdev      INTEGER,           -- device nodes only
@@ -63,7 +63,7 @@ enum Schema {
             inode INTEGER PRIMARY KEY
         );
         CREATE TABLE quota (
-            name  TEXT PRIMARY KEY,      -- files, bytes
+            name  TEXT PRIMARY KEY,      -- files, bytes, links: names beyond a file's first; of the trash
             used  INTEGER NOT NULL
         ) WITHOUT ROWID;
         CREATE TABLE setting (

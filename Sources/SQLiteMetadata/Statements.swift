@@ -3,6 +3,10 @@ final class Statements {
     static let inodeColumns =
         "i.id, i.mode, i.uid, i.gid, i.nlink, i.size, i.mtime, i.allocated, i.atime, i.ctime, i.rdev, i.parent"
 
+    private static let attributeSize = "SELECT length(name) + length(value) FROM xattr WHERE inode = ? AND name = ?"
+    private static let attributeSizes =
+        "SELECT COALESCE(SUM(length(name) + length(value)), 0), COALESCE(SUM(length(name) + 1), 0) FROM xattr WHERE inode = ?"
+
     let selectInode: SQLiteStatement
     let putInode: SQLiteStatement
     let deleteInode: SQLiteStatement
@@ -22,6 +26,8 @@ final class Statements {
     let deleteTarget: SQLiteStatement
     let selectAttribute: SQLiteStatement
     let listAttributes: SQLiteStatement
+    let measureAttribute: SQLiteStatement
+    let measureAttributes: SQLiteStatement
     let putAttribute: SQLiteStatement
     let deleteAttribute: SQLiteStatement
     let deleteAttributes: SQLiteStatement
@@ -83,6 +89,8 @@ final class Statements {
         deleteTarget = try c.prepare("DELETE FROM symlink WHERE inode = ?")
         selectAttribute = try c.prepare("SELECT value FROM xattr WHERE inode = ? AND name = ?")
         listAttributes = try c.prepare("SELECT name FROM xattr WHERE inode = ? ORDER BY name")
+        measureAttribute = try c.prepare(Self.attributeSize)
+        measureAttributes = try c.prepare(Self.attributeSizes)
         putAttribute = try c.prepare("REPLACE INTO xattr (inode, name, value) VALUES (?, ?, ?)")
         deleteAttribute = try c.prepare("DELETE FROM xattr WHERE inode = ? AND name = ?")
         deleteAttributes = try c.prepare("DELETE FROM xattr WHERE inode = ?")

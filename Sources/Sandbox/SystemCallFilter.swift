@@ -119,7 +119,7 @@ public enum SystemCallFilter {
 
     private static let files = [
         "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "open",
-        "openat", "close", "close_range", "fstat", "stat", "lstat", "newfstatat", "statx", "lseek", "fsync",
+        "openat", "openat2", "close", "close_range", "fstat", "stat", "lstat", "newfstatat", "statx", "lseek", "fsync",
         "fdatasync", "sync_file_range", "ftruncate", "fallocate", "fadvise64", "readahead", "copy_file_range", "fcntl",
         "flock", "dup", "dup2", "dup3", "fchmod", "fchown", "fstatfs", "statfs", "utimensat", "getxattr", "lgetxattr",
         "fsetxattr",

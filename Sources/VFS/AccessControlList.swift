@@ -63,6 +63,11 @@ struct AccessControlList: Equatable, Sendable {
         return UInt32(permissions(Tag.ownerUser) ?? 0) << 6 | UInt32(group) << 3 | UInt32(permissions(Tag.other) ?? 0)
     }
 
+    /// What the owning group may do: the mask bounds it.
+    var groupPermissions: UInt32 {
+        UInt32((permissions(Tag.ownerGroup) ?? 0) & (permissions(Tag.mask) ?? 7))
+    }
+
     /// A default ACL becomes a new file's: each class loses what the mode asked for does not have. Answers the
     /// mode that results, with the bits above the nine kept.
     mutating func restrict(to permissions: UInt32) -> UInt32 {

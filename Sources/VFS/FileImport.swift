@@ -21,6 +21,17 @@ public struct ImportedEntry: Sendable {
     public var modified: Timestamp
     public var attributes: [String: [UInt8]]
 
+    /// What it takes of a volume's size, at most.
+    var byteCount: UInt64 {
+        let attributes = attributes.reduce(0) { $0 + $1.key.utf8.count + $1.value.count }
+        return switch content {
+        case .data(_, _, let count): count.addingReportingOverflow(UInt64(attributes)).partialValue
+        case .symbolicLink(let target): UInt64(target.count)
+        case .directory: UInt64(attributes)
+        case .hardLink, .fifo: 0
+        }
+    }
+
     public init(
         path: [FileName], content: Content, permissions: UInt32, modified: Timestamp,
         attributes: [String: [UInt8]] = [:]
@@ -106,10 +117,10 @@ public final class FileImport: @unchecked Sendable {
 
     /// Before anything is changed. Directories that come into being on the way are not counted.
     private func checkRoom(for entries: [ImportedEntry], _ transaction: any MetadataTransaction) throws(Errno) {
-        if fileSystem.configuration.inodeLimit != nil {
+        if fileSystem.configuration.limits.inodes != nil {
             try fileSystem.checkRoom(forInodes: UInt64(try Self.absent(entries, place, transaction)), transaction)
         }
-        if fileSystem.configuration.sizeLimit != nil {
+        if fileSystem.configuration.limits.bytes != nil {
             try fileSystem.checkRoom(forBytes: try Self.newBytes(entries, place, transaction), transaction)
         }
         if transaction.hasQuotas {
@@ -139,7 +150,8 @@ public final class FileImport: @unchecked Sendable {
         var finder = ParentFinder(place: place)
         var bytes: UInt64 = 0
         for entry in entries {
-            guard case .data(_, _, let count) = entry.content, let name = entry.path.last else { continue }
+            guard let name = entry.path.last else { continue }
+            let count = entry.byteCount
             var before: UInt64 = 0
             if let parent = try finder.existing(entry.path, transaction),
                 let id = try transaction.entry(name, in: parent)
@@ -201,8 +213,8 @@ public final class FileImport: @unchecked Sendable {
         let id = try insert(name, in: parent, kind, permissions, entry.modified, now, transaction)
         if case .symbolicLink(let target) = entry.content, var inode = try transaction.inode(id) {
             inode.size = UInt64(target.count)
+            inode.grow(by: try transaction.setLinkTarget(target, of: id))
             try transaction.update(inode)
-            try transaction.setLinkTarget(target, of: id)
         }
         if case .data(let object, let offset, let count) = entry.content {
             try fill(id, object, offset, count, entry, now, transaction)
@@ -294,11 +306,19 @@ public final class FileImport: @unchecked Sendable {
     private func setAttributes(
         _ attributes: [String: [UInt8]], of id: InodeID, _ transaction: any MetadataTransaction
     ) throws(Errno) {
-        guard !attributes.isEmpty else { return }
-        for (name, value) in attributes
-        where name.utf8.count <= FileSystem.maximumAttributeName && value.count <= FileSystem.maximumAttributeValue {
-            try transaction.setAttribute(Array(name.utf8), to: value, of: id)
+        guard !attributes.isEmpty, var inode = try transaction.inode(id) else { return }
+        for (name, value) in attributes {
+            let name = Array(name.utf8)
+            // What nobody could set on such a file is not taken from an archive either.
+            guard AttributeNamespace(of: name) == .user, AttributeNamespace.user.isOf(inode.kind),
+                value.count <= FileSystem.maximumAttributeValue
+            else { continue }
+            let sizes = try transaction.attributeSizes(of: id)
+            let old = try transaction.attribute(name, of: id)
+            guard FileSystem.fits(name, value, replacing: old, sizes) else { continue }
+            inode.grow(by: try transaction.setAttribute(name, to: value, of: id))
         }
+        try transaction.update(inode)
         try transaction.setSetting(SettingKey.hasAttributes, to: "1")
         fileSystem.hasAttributes.store(true, ordering: .relaxed)
     }
@@ -350,7 +370,7 @@ public final class FileImport: @unchecked Sendable {
                 let known = try transaction.foreignObject(extent.pack), known.source == object.source,
                 known.key == object.key
             else { return own }
-            if known == object {
+            if known.isSame(as: object) {
                 shared = (object, extent.pack)
                 if extent.packOffset == offset && extent.length == count { return .same }
             }

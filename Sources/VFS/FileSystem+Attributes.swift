@@ -44,10 +44,10 @@ extension FileSystem {
             if let accessed = change.accessed { inode.accessed = accessed }
             if let modified = change.modified { inode.modified = modified }
             inode.changed = now
-            try transaction.update(inode)
             if mayHaveAttributes && (isOwnerChange || change.size != nil) {
-                try self.dropCapabilities(inode, transaction)
+                try self.dropCapabilities(&inode, transaction)
             }
+            try transaction.update(inode)
             return inode
         }
         announce(caller.session, [change.size == nil ? .attributes(id) : .data(id)])
@@ -58,7 +58,9 @@ extension FileSystem {
         _ inode: inout Inode, to size: UInt64, _ caller: Caller, _ now: Timestamp,
         _ transaction: any MetadataTransaction
     ) throws(Errno) {
-        if size == 0 && inode.allocated > 0 && configuration.trash.isOn && configuration.trash.keepsTruncated {
+        if size == 0 && inode.size > 0 && configuration.trash.isOn && configuration.trash.keepsTruncated,
+            try transaction.firstExtent(of: inode.id, from: 0) != nil, try mayKeepContent(of: inode, transaction)
+        {
             try keepContent(of: inode, caller, now, transaction)
         }
         if size < inode.size {
@@ -70,12 +72,12 @@ extension FileSystem {
         if !caller.isSuperuser { inode.dropSetID() }
     }
 
-    /// A changed file or owner loses its file capabilities, as on local file systems.
-    func dropCapabilities(_ inode: Inode, _ transaction: any MetadataTransaction) throws(Errno) {
+    /// A changed file or owner loses its file capabilities, as on local file systems. The caller updates the record.
+    func dropCapabilities(_ inode: inout Inode, _ transaction: any MetadataTransaction) throws(Errno) {
         guard inode.kind == .regular, hasAttributes.load(ordering: .relaxed),
             try transaction.attribute(Self.capabilityAttribute, of: inode.id) != nil
         else { return }
-        try transaction.removeAttribute(Self.capabilityAttribute, of: inode.id)
+        inode.grow(by: try transaction.removeAttribute(Self.capabilityAttribute, of: inode.id))
     }
 
     static let capabilityAttribute = [UInt8]("security.capability".utf8)

@@ -32,7 +32,8 @@ extension FileSystem {
         try requireRoom()
         let now = configuration.now()
         let mayInherit = hasAttributes.load(ordering: .relaxed)
-        let inode = try makingRoom { () throws(Errno) in
+        let bytes = Self.bytes(of: new, mayInherit)
+        let inode = try makingRoom(bytes: bytes, inodes: 1) { () throws(Errno) in
             try beforeOthersReap { () throws(Errno) in
                 let inode = try make(name, parent, new, caller, mayInherit, now)
                 caller.session.retain(inode.id)
@@ -50,9 +51,13 @@ extension FileSystem {
             var directory = try transaction.liveDirectory(parent)
             guard try transaction.entry(name, in: parent) == nil else { throw .alreadyExists }
             if new.kind == .directory && directory.linkCount >= Self.maximumLinks { throw .tooManyLinks }
+            let plan = try Self.plan(new, in: directory, caller, mayInherit, now, transaction)
             try checkRoom(forInodes: 1, transaction)
-            try transaction.requireQuota([.init(bytes: 0, inodes: 1, place: parent)])
-            let inode = try insert(new, in: directory, caller, mayInherit, now, transaction)
+            try checkRoom(forBytes: plan.inode.allocated, transaction)
+            try transaction.requireQuota([
+                .init(bytes: Int64(clamping: plan.inode.allocated), inodes: 1, place: parent)
+            ])
+            let inode = try Self.insert(plan, transaction)
             try transaction.link(name, in: parent, to: inode.id)
             directory.touchEntries(now)
             if new.kind == .directory { directory.linkCount += 1 }
@@ -67,11 +72,14 @@ extension FileSystem {
         let mayInherit = hasAttributes.load(ordering: .relaxed)
         let new = NewInode(kind: .regular, permissions: permissions)
         try requireRoom()
-        let inode = try makingRoom { () throws(Errno) in
+        let bytes = Self.bytes(of: new, mayInherit)
+        let inode = try makingRoom(bytes: bytes, inodes: 1) { () throws(Errno) in
             try write(caller.session) { transaction throws(Errno) in
                 let directory = try transaction.liveDirectory(parent)
+                let plan = try Self.plan(new, in: directory, caller, mayInherit, now, transaction)
                 try checkRoom(forInodes: 1, transaction)
-                var inode = try insert(new, in: directory, caller, mayInherit, now, transaction)
+                try checkRoom(forBytes: plan.inode.allocated, transaction)
+                var inode = try Self.insert(plan, transaction)
                 inode.linkCount = 0
                 inode.parent = nil
                 try transaction.update(inode)
@@ -84,20 +92,32 @@ extension FileSystem {
         return inode
     }
 
-    private func insert(
+    /// What belongs to a new inode takes so much at most.
+    private static func bytes(of new: NewInode, _ mayInherit: Bool) -> UInt64 {
+        UInt64(new.target.count) + (mayInherit ? maximumAttributes : 0)
+    }
+
+    /// An inode that is to be made, with what belongs to it.
+    private struct Plan {
+        /// Without its number.
+        var inode: Inode
+        var target: [UInt8]
+        var attributes: [(name: [UInt8], value: [UInt8])] = []
+    }
+
+    private static func plan(
         _ new: NewInode, in directory: Inode, _ caller: Caller, _ mayInherit: Bool, _ now: Timestamp,
         _ transaction: any MetadataTransaction
-    ) throws(Errno) -> Inode {
+    ) throws(Errno) -> Plan {
         let inherited =
             mayInherit && new.kind != .symbolicLink
             ? try transaction.attribute(AccessControlList.defaultAttribute, of: directory.id) : nil
-        let id = try transaction.allocateInodeID()
         var permissions = new.permissions
-        var access: AccessControlList?
+        var attributes: [(name: [UInt8], value: [UInt8])] = []
         if let inherited, var list = AccessControlList(decoding: inherited) {
             // POSIX 1003.1e draft 17, 23.1.2: a default ACL replaces the umask.
             permissions = list.restrict(to: permissions)
-            if !list.isMinimal { access = list }
+            if !list.isMinimal { attributes.append((AccessControlList.accessAttribute, list.encoded())) }
         } else if new.kind != .symbolicLink {
             permissions &= ~caller.umask
         }
@@ -106,16 +126,22 @@ extension FileSystem {
             groupID = directory.groupID
             if new.kind == .directory { permissions |= 0o2000 }
         }
+        if let inherited, new.kind == .directory { attributes.append((AccessControlList.defaultAttribute, inherited)) }
+        let bytes = attributes.reduce(new.target.count) { $0 + $1.name.count + $1.value.count }
         let inode = Inode(
-            id: id, kind: new.kind, permissions: permissions & 0o7777, userID: caller.userID, groupID: groupID,
-            linkCount: new.kind == .directory ? 2 : 1, size: UInt64(new.target.count), time: now, device: new.device,
-            parent: directory.id)
+            id: directory.id, kind: new.kind, permissions: permissions & 0o7777, userID: caller.userID,
+            groupID: groupID, linkCount: new.kind == .directory ? 2 : 1, size: UInt64(new.target.count),
+            allocated: UInt64(bytes), time: now, device: new.device, parent: directory.id)
+        return Plan(inode: inode, target: new.target, attributes: attributes)
+    }
+
+    private static func insert(_ plan: Plan, _ transaction: any MetadataTransaction) throws(Errno) -> Inode {
+        var inode = plan.inode
+        inode.id = try transaction.allocateInodeID()
         try transaction.insert(inode)
-        if new.kind == .symbolicLink { try transaction.setLinkTarget(new.target, of: id) }
-        if let access { try transaction.setAttribute(AccessControlList.accessAttribute, to: access.encoded(), of: id) }
-        if let inherited, new.kind == .directory {
-            try transaction.setAttribute(AccessControlList.defaultAttribute, to: inherited, of: id)
-        }
+        // The record counts them already.
+        if inode.kind == .symbolicLink { _ = try transaction.setLinkTarget(plan.target, of: inode.id) }
+        for (name, value) in plan.attributes { _ = try transaction.setAttribute(name, to: value, of: inode.id) }
         return inode
     }
 
@@ -133,6 +159,7 @@ extension FileSystem {
             guard inode.linkCount < Self.maximumLinks else { throw .tooManyLinks }
             guard !inode.isInTrash else { throw .noEntry }
             let wasOrphan = inode.linkCount == 0
+            if !wasOrphan { try checkRoom(forLinks: 1, transaction) }
             if wasOrphan {
                 try transaction.requireQuota([
                     .init(bytes: Int64(clamping: inode.allocated), inodes: 1, place: parent)

@@ -34,4 +34,15 @@ extension FileSystem {
             return ranges
         }
     }
+
+    /// The mode of an inode for a place that does not get its access control list: the group's bits are those that the list
+    /// gives the group, where `stat` shows the most that anybody in the list has.
+    public func permissionsWithoutList(of inode: Inode, session: Session) -> UInt32 {
+        guard let bytes = try? attribute(AccessControlList.accessAttribute, of: inode.id, session: session),
+            let list = AccessControlList(decoding: bytes)
+        else { return inode.permissions }
+        return inode.permissions & (~0o070 | list.groupPermissions << 3)
+    }
+
+    public static var accessListAttribute: [UInt8] { AccessControlList.accessAttribute }
 }

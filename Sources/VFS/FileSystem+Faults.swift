@@ -17,6 +17,7 @@ extension FileSystem {
                     "the disk of metadata and staging is nearly full: what makes the volume larger is refused (ENOSPC); "
                         + "make room there, and it goes on by itself"))
         }
+        if let words = fullness { faults.append(VolumeFault(.limits, words)) }
         if let cause = packs.storeTrouble {
             faults.append(VolumeFault(.store, "the store takes no packs: \(cause)"))
         }

@@ -61,9 +61,10 @@ extension FileSystem {
 
     private func volumeStatistics(_ used: Usage) -> FileSystemStatistics {
         let room = packs.capacity() ?? (total: Self.unknownCapacity, free: Self.unknownCapacity)
-        let total = configuration.sizeLimit ?? max(room.total, used.bytes)
-        let free = configuration.sizeLimit.map { $0 > used.bytes ? min($0 - used.bytes, room.free) : 0 } ?? room.free
-        let inodes = configuration.inodeLimit ?? max(Self.unknownInodes, used.files)
+        let size = configuration.limits.bytes
+        let total = size ?? max(room.total, used.bytes)
+        let free = size.map { $0 > used.bytes ? min($0 - used.bytes, room.free) : 0 } ?? room.free
+        let inodes = configuration.limits.inodes ?? max(Self.unknownInodes, used.files)
         return FileSystemStatistics(
             totalBytes: total, freeBytes: free, totalInodes: inodes,
             freeInodes: inodes > used.files ? inodes - used.files : 0)

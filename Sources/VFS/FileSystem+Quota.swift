@@ -14,27 +14,45 @@ extension FileSystem {
 
     /// Answers ENOSPC when the volume's inode limit is reached.
     func checkRoom(forInodes count: UInt64, _ transaction: any MetadataTransaction) throws(Errno) {
-        guard let limit = configuration.inodeLimit else { return }
-        guard try counted(transaction).files + count <= limit else { throw .noSpace }
+        guard let limit = configuration.limits.inodes else { return }
+        let (sum, overflow) = try counted(transaction).files.addingReportingOverflow(count)
+        guard !overflow, sum <= limit else {
+            configuration.limits.refused(.inodes, count)
+            throw .noSpace
+        }
+    }
+
+    /// Answers ENOSPC when files have as many names beyond their first as the volume may have inodes: names take room, too,
+    /// and programs know no limit of them.
+    func checkRoom(forLinks count: UInt64, _ transaction: any MetadataTransaction) throws(Errno) {
+        guard let limit = configuration.limits.inodes else { return }
+        guard try transaction.linkUsage().addingReportingOverflow(count).partialValue <= limit else { throw .noSpace }
     }
 
     /// Answers ENOSPC when `bytes` more do not fit into the volume's size.
     func checkRoom(forBytes bytes: UInt64, _ transaction: any MetadataTransaction) throws(Errno) {
-        guard let limit = configuration.sizeLimit, bytes > 0 else { return }
-        guard try counted(transaction).bytes + bytes <= limit else { throw .noSpace }
+        guard bytes > 0, let limit = configuration.limits.bytes else { return }
+        let (sum, overflow) = try counted(transaction).bytes.addingReportingOverflow(bytes)
+        guard !overflow, sum <= limit else {
+            configuration.limits.refused(.bytes, bytes)
+            throw .noSpace
+        }
     }
 
-    /// Answers ENOSPC or EDQUOT when a file cannot grow by `bytes`. Without a name it counts for the volume alone.
+    /// Answers ENOSPC or EDQUOT when a file or directory cannot grow by `bytes`. Without a name it counts for the volume
+    /// alone.
     func checkGrowth(of inode: Inode, by bytes: UInt64, _ transaction: any MetadataTransaction) throws(Errno) {
         try checkRoom(forBytes: bytes, transaction)
-        guard transaction.hasQuotas, bytes > 0, inode.linkCount > 0, let place = inode.parent else { return }
+        guard transaction.hasQuotas, bytes > 0, inode.linkCount > 0,
+            let place = inode.isDirectory ? inode.id : inode.parent
+        else { return }
         try transaction.requireQuota([.init(bytes: Int64(clamping: bytes), inodes: 0, place: place)])
     }
 
     /// By how many bytes a file can grow; nil where nothing limits it.
     func room(for inode: Inode, _ transaction: any MetadataTransaction) throws(Errno) -> UInt64? {
         var rooms: [UInt64] = []
-        if let limit = configuration.sizeLimit {
+        if let limit = configuration.limits.bytes {
             let used = try counted(transaction).bytes
             rooms.append(limit - min(limit, used))
         }
@@ -49,7 +67,7 @@ extension FileSystem {
 
     /// Whether a write must know how much it adds.
     func hasLimits(_ transaction: any MetadataTransaction) -> Bool {
-        configuration.sizeLimit != nil || transaction.hasQuotas
+        configuration.limits.bytes != nil || transaction.hasQuotas
     }
 
     /// Bytes that `range` of a file would get beyond those it has.
@@ -61,18 +79,44 @@ extension FileSystem {
         return bytes > present ? bytes - present : 0
     }
 
-    /// Runs what may find no room. Where the trash counts it gives way, the oldest first.
-    func makingRoom<Result>(_ body: () throws(Errno) -> Result) throws(Errno) -> Result {
+    /// Runs what may find no room for so many bytes at most, and inodes. Where the trash counts it gives way, the oldest first.
+    func makingRoom<Result>(
+        bytes: UInt64, inodes: UInt64 = 0, _ body: () throws(Errno) -> Result
+    ) throws(Errno) -> Result {
         while true {
             do throws(Errno) {
                 return try body()
             } catch .noSpace {
-                guard configuration.trash.countsInLimits, try discardOldest(atMost: Self.discardBatch) > 0 else {
+                guard try trashGivesWay(bytes, inodes) else {
+                    noteFullness()
                     throw .noSpace
                 }
             }
         }
     }
+
+    /// Discards some of the oldest things in the trash, where what is not in it leaves room: else they would go for nothing.
+    private func trashGivesWay(_ bytes: UInt64, _ inodes: UInt64) throws(Errno) -> Bool {
+        guard configuration.trash.countsInLimits else { return false }
+        let (all, inTrash) = try read { transaction throws(Errno) in
+            (try transaction.usage(), try transaction.trashUsage())
+        }
+        let limits = configuration.limits
+        if bytes > 0, let limit = limits.bytes, inTrash.bytes > 0, limit - min(limit, all.bytes) < bytes,
+            all.bytes - min(all.bytes, inTrash.bytes) < limit
+        {
+            return try discardOldest(atMost: Self.discardBatch, bytes: max(Self.smallestRelief, limit / 64)) > 0
+        }
+        if inodes > 0, let limit = limits.inodes, inTrash.files > 0, limit - min(limit, all.files) < inodes,
+            all.files - min(all.files, inTrash.files) < limit
+        {
+            return try discardOldest(atMost: Self.discardBatch) > 0
+        }
+        return false
+    }
+
+    /// Bytes that give way at once: one request's, many times.
+    private static let smallestRelief: UInt64 = 1 << 20
 
     // MARK: What users ask
 

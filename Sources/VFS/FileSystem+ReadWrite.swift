@@ -79,7 +79,8 @@ extension FileSystem {
             let isOld =
                 mayTouch
                 && (inode.accessed <= inode.modified || inode.accessed <= inode.changed
-                    || now.nanoseconds - inode.accessed.nanoseconds > Self.accessTimeAge)
+                    || now.nanoseconds.subtractingReportingOverflow(inode.accessed.nanoseconds).partialValue
+                        > Self.accessTimeAge)
             if isOld { touched = try transaction.touch(id, accessed: now) }
             return (Int(end - offset), extents, inode.size)
         }
@@ -102,10 +103,14 @@ extension FileSystem {
         try requireRoom()
         // The kernel lets one append at a time into a file, of its own session only.
         guard appends && isShared else {
-            return try makingRoom { () throws(Errno) in try place(bytes, id, offset, appends, caller) }
+            return try makingRoom(bytes: UInt64(bytes.count)) { () throws(Errno) in
+                try place(bytes, id, offset, appends, caller)
+            }
         }
         return try appendLock.withLock(beforeWaiting: caller.session.willWait) { () throws(Errno) in
-            try makingRoom { () throws(Errno) in try place(bytes, id, offset, appends, caller) }
+            try makingRoom(bytes: UInt64(bytes.count)) { () throws(Errno) in
+                try place(bytes, id, offset, appends, caller)
+            }
         }
     }
 
@@ -194,8 +199,8 @@ extension FileSystem {
         try write(caller.session) { transaction throws(Errno) in
             guard var inode = try transaction.inode(id) else { throw .stale }
             self.touchData(&inode, now, caller)
+            try self.dropCapabilities(&inode, transaction)
             try transaction.update(inode)
-            try self.dropCapabilities(inode, transaction)
         }
     }
 
@@ -216,8 +221,8 @@ extension FileSystem {
             inode.grow(by: growth)
             inode.size = max(inode.size, range.upperBound)
             self.touchData(&inode, now, caller)
+            try self.dropCapabilities(&inode, transaction)
             try transaction.update(inode)
-            try self.dropCapabilities(inode, transaction)
         }
     }
 

@@ -245,7 +245,7 @@ extension FileSystem {
         _ record: TrashRecord, to parent: InodeID, as name: FileName, mayMerge: Bool, _ outcome: inout RestoreOutcome
     ) throws(Errno) -> InodeID {
         let now = configuration.now()
-        let (id, isBack) = try makingRoom { () throws(Errno) in
+        let (id, isBack) = try makingRoom(bytes: .max, inodes: 1) { () throws(Errno) in
             try maintain { transaction throws(Errno) in
                 if let taken = try transaction.entry(name, in: parent) {
                     guard mayMerge, try transaction.required(taken).isDirectory else { throw .alreadyExists }
@@ -282,7 +282,8 @@ extension FileSystem {
             inode.id = try transaction.allocateInodeID()
             inode.linkCount = 2
             try transaction.insert(inode)
-            try transaction.copyAttributes(of: record.inode, to: inode.id)
+            // They are what its record counts.
+            _ = try transaction.copyAttributes(of: record.inode, to: inode.id)
             directory.linkCount += 1
         } else {
             inode.linkCount = 1

@@ -22,7 +22,9 @@ extension FileSystem {
         guard !range.isEmpty else { throw .invalidArgument }
         guard range.upperBound <= Self.maximumFileSize else { throw .fileTooLarge }
         let now = configuration.now()
-        try makingRoom { () throws(Errno) in try allocateOnce(request, range, id, now, caller) }
+        try makingRoom(bytes: UInt64(range.count)) { () throws(Errno) in
+            try allocateOnce(request, range, id, now, caller)
+        }
         announce(caller.session, [.data(id)])
     }
 
@@ -42,8 +44,8 @@ extension FileSystem {
             }
             if request == .allocate || request == .zero { inode.size = max(inode.size, range.upperBound) }
             self.touchData(&inode, now, caller)
+            try self.dropCapabilities(&inode, transaction)
             try transaction.update(inode)
-            try self.dropCapabilities(inode, transaction)
         }
     }
 
@@ -83,7 +85,7 @@ extension FileSystem {
         caller: Caller
     ) throws(Errno) -> UInt64 {
         let now = configuration.now()
-        let length = try makingRoom { () throws(Errno) in
+        let length = try makingRoom(bytes: count) { () throws(Errno) in
             try copyOnce((source, sourceOffset), (target, targetOffset), count, now, caller)
         }
         guard length > 0 else { return 0 }
@@ -119,8 +121,8 @@ extension FileSystem {
             inode.grow(by: growth)
             inode.size = max(inode.size, range.upperBound)
             self.touchData(&inode, now, caller)
+            try self.dropCapabilities(&inode, transaction)
             try transaction.update(inode)
-            try self.dropCapabilities(inode, transaction)
             return length
         }
     }

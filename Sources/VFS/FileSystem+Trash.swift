@@ -42,6 +42,17 @@ extension FileSystem {
         }
     }
 
+    /// Whether the volume has room for what the copy of a file to be truncated has beside the data: where the trash counts,
+    /// nothing that makes room is refused, and the limits are not passed.
+    func mayKeepContent(of inode: Inode, _ transaction: any MetadataTransaction) throws(Errno) -> Bool {
+        guard configuration.trash.countsInLimits else { return true }
+        let used = try transaction.usage()
+        let attributes = try transaction.attributeSizes(of: inode.id).bytes
+        let hasBytes = configuration.limits.bytes.map { $0 - min($0, used.bytes) >= attributes } ?? true
+        let hasInode = configuration.limits.inodes.map { used.files < $0 } ?? true
+        return hasBytes && hasInode
+    }
+
     /// A file is about to be truncated to nothing: what it holds goes to the trash as an inode of its own.
     func keepContent(
         of inode: Inode, _ caller: Caller, _ now: Timestamp, _ transaction: any MetadataTransaction
@@ -59,8 +70,8 @@ extension FileSystem {
         // Two inodes name the bytes until the caller takes them from the first.
         packs.freeze(Set(extents.map(\.pack)))
         copy.grow(by: try transaction.replaceExtents(of: copy.id, in: 0..<inode.size, with: extents))
+        copy.grow(by: try transaction.copyAttributes(of: inode.id, to: copy.id))
         try transaction.update(copy)
-        try transaction.copyAttributes(of: inode.id, to: copy.id)
         try transaction.addToTrash(
             TrashRecord(
                 id: 0, inode: copy.id, parent: parent, name: name, deleted: now, userID: caller.userID,
@@ -152,9 +163,19 @@ extension FileSystem {
         )
     }
 
-    /// Answers how many went.
-    func discardOldest(atMost limit: Int) throws(Errno) -> Int {
-        let records = try read { transaction throws(Errno) in try transaction.trash(after: 0, limit: limit) }
+    /// Discards the oldest until so many things, or so many bytes, went. Answers how many things did.
+    func discardOldest(atMost limit: Int, bytes: UInt64 = .max) throws(Errno) -> Int {
+        let records = try read { transaction throws(Errno) in
+            let all = try transaction.trash(after: 0, limit: limit)
+            guard bytes < .max else { return all }
+            var found: UInt64 = 0
+            var count = 0
+            while count < all.count, found < bytes {
+                found += try transaction.required(all[count].inode).allocated
+                count += 1
+            }
+            return Array(all[..<count])
+        }
         return try discard(records).count
     }
 
@@ -187,10 +208,13 @@ extension FileSystem {
 }
 
 extension MetadataTransaction {
-    func copyAttributes(of source: InodeID, to target: InodeID) throws(Errno) {
+    /// Answers by how many bytes the target's allocation grew.
+    func copyAttributes(of source: InodeID, to target: InodeID) throws(Errno) -> Int64 {
+        var growth: Int64 = 0
         for name in try attributeNames(of: source) {
             guard let value = try attribute(name, of: source) else { continue }
-            try setAttribute(name, to: value, of: target)
+            growth += try setAttribute(name, to: value, of: target)
         }
+        return growth
     }
 }

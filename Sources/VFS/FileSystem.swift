@@ -7,10 +7,8 @@ import Synchronization
 
 /// What a volume allows.
 public struct FileSystemConfiguration: Sendable {
-    /// Bytes of file data at most, or nil.
-    public var sizeLimit: UInt64?
-    /// Inodes at most, or nil.
-    public var inodeLimit: UInt64?
+    /// Bytes and inodes at most.
+    public var limits: VolumeLimits
     /// What is kept of what is deleted.
     public var trash: TrashSettings
     /// The wall clock; a test hands in its own.
@@ -23,6 +21,8 @@ public struct FileSystemConfiguration: Sendable {
     public var durability: Durability
     /// Whether a volume that a fault of the disk made read-only takes changes again by itself once the cause is gone.
     public var resumes = false
+    /// Why the volume is somebody else's by now; nil while it is ours. Asked before each commit.
+    public var loss: @Sendable () -> String? = { nil }
     /// Takes faults, one line each: what the administrator of the volume must know.
     public var report: @Sendable (String) -> Void
     /// Counts and times commits, of one kind.
@@ -34,14 +34,13 @@ public struct FileSystemConfiguration: Sendable {
     public var space = SpacePolicy()
 
     public init(
-        sizeLimit: UInt64? = nil, inodeLimit: UInt64? = nil, trash: TrashSettings = .off,
+        limits: VolumeLimits = VolumeLimits(), trash: TrashSettings = .off,
         durability: Durability = .local,
         now: @escaping @Sendable () -> Timestamp = Timestamp.now,
         hasRoom: @escaping @Sendable () -> Bool = { true }, report: @escaping @Sendable (String) -> Void,
         commits: OperationMeter = OperationMeter(kinds: 1)
     ) {
-        self.sizeLimit = sizeLimit
-        self.inodeLimit = inodeLimit
+        self.limits = limits
         self.trash = trash
         self.durability = durability
         self.now = now
@@ -147,6 +146,7 @@ public final class FileSystem: @unchecked Sendable {
     func housekeep() {
         packs.sealIdleStreams()
         resume()
+        noteFullness()
         guard metadata.failure == nil, let collector else { return }
         let now = expiry.now(configuration.now(), configuration.steadyNanoseconds())
         while !collector.isOver(), discardExpired(now) {}
@@ -236,6 +236,12 @@ public final class FileSystem: @unchecked Sendable {
         }
     }
 
+    /// Another process writes to the volume: nothing is committed any more, and what was not is lost.
+    public func giveUp(_ reason: String) {
+        metadata.fail(reason)
+        noteFailure()
+    }
+
     /// Why the volume takes no changes, or nil where it does.
     public var readOnlyReason: String? { metadata.failure }
 
@@ -315,6 +321,7 @@ public final class FileSystem: @unchecked Sendable {
     public func letGo() { packs.letGo() }
 
     private func commit(_ mustBeDurable: Bool) -> Errno? {
+        if let reason = configuration.loss() { giveUp(reason) }
         if !configuration.hasRoom() { isDiskShort.store(true, ordering: .relaxed) }
         do throws(Errno) {
             try configuration.commits.measure(0) { () throws(Errno) in
@@ -348,7 +355,7 @@ public final class FileSystem: @unchecked Sendable {
     }
 
     /// What it may hold; nil where there is no limit.
-    public var limits: (inodes: UInt64?, bytes: UInt64?) { (configuration.inodeLimit, configuration.sizeLimit) }
+    public var limits: (inodes: UInt64?, bytes: UInt64?) { (configuration.limits.inodes, configuration.limits.bytes) }
 
     /// What the volume holds.
     public func usage() throws(Errno) -> Usage {

@@ -11,8 +11,7 @@ enum QuotaNeeds {
         // Directories that come into being on the way count once.
         var coming: Set<[FileName]> = []
         for entry in entries {
-            var bytes: Int64 = 0
-            if case .data(_, _, let count) = entry.content { bytes = Int64(clamping: count) }
+            let bytes = Int64(clamping: entry.byteCount)
             let path = place + entry.path
             let (directory, depth) = try deepest(path, transaction)
             if depth == path.count - 1, let known = try transaction.entry(path[depth], in: directory) {

@@ -14,7 +14,7 @@ public enum Invalidation: Sendable, Equatable {
 }
 
 /// One mounted FUSE connection: its ids, its rights, and what its kernel holds.
-// SAFETY: `lookups` is guarded by `monitor`; `willWait` is set before any request; the rest is constant.
+// SAFETY: `lookups` and `secret` are guarded by `monitor`; `willWait` is set before any request; the rest is constant.
 public final class Session: @unchecked Sendable {
     public let name: String
     public let identity: Identity
@@ -25,6 +25,7 @@ public final class Session: @unchecked Sendable {
     let invalidate: @Sendable ([Invalidation], () -> Void) -> Void
     private let monitor = Monitor()
     private var lookups = LookupTable()
+    private var secret: String?
     /// Called by a thread that answers a request and is about to wait for a store or a disk.
     public private(set) var willWait: @Sendable () -> Void = {}
 
@@ -41,6 +42,11 @@ public final class Session: @unchecked Sendable {
 
     /// Sets what a request does before it waits for something slow. Call it before the first request.
     public func whenWaiting(_ body: @escaping @Sendable () -> Void) { willWait = body }
+
+    /// What the session's root shows the first one who asks, to prove that the mount is this session's.
+    public func showOnce(_ secret: String) { monitor.withLock { self.secret = secret } }
+
+    func takeSecret() -> String? { monitor.withLock { secret.take() } }
 
     /// The kernel is about to be told of `id`.
     public func retain(_ id: InodeID) {

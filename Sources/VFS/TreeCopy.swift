@@ -129,11 +129,13 @@ struct TreeCopy {
         inode.id = try transaction.allocateInodeID()
         inode.linkCount = inode.isDirectory ? 2 : 1
         inode.parent = parent
-        inode.allocated = inode.kind == .regular ? 0 : inode.allocated
+        inode.allocated = UInt64(
+            original.attributes.reduce(original.target?.count ?? 0) { $0 + $1.name.count + $1.value.count })
         try transaction.insert(inode)
-        if let target = original.target { try transaction.setLinkTarget(target, of: inode.id) }
+        // The record counts them already.
+        if let target = original.target { _ = try transaction.setLinkTarget(target, of: inode.id) }
         for attribute in original.attributes {
-            try transaction.setAttribute(attribute.name, to: attribute.value, of: inode.id)
+            _ = try transaction.setAttribute(attribute.name, to: attribute.value, of: inode.id)
         }
         try transaction.link(original.name, in: parent, to: inode.id)
         return inode.id

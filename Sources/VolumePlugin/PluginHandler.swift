@@ -62,7 +62,7 @@ final class PluginHandler: ChannelInboundHandler, @unchecked Sendable {
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         guard let found = peer(context) else { return refuse(context, 500, "the caller cannot be identified") }
         found.flatMap { [pool, responder, userID, logger] peer -> EventLoopFuture<PluginResponse> in
-            guard peer?.userID == userID else {
+            guard peer.map({ $0.userID == userID && $0.isOurs }) ?? (userID == nil) else {
                 logger.warning("a stranger was turned away", metadata: ["uid": "\(peer?.userID ?? 0)"])
                 return bound.eventLoop.makeSucceededFuture(.refusal(403, "this socket serves its owner only"))
             }

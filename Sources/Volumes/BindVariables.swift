@@ -1,4 +1,5 @@
 import Control
+import FileModel
 import LinuxSystem
 
 /// A bind of a host path to a container path.
@@ -38,7 +39,7 @@ public struct BindVariables: Sendable {
     /// Each variable's new value with these binds added; nil stands for unset. Binds of ours that were there before go.
     /// One of somebody else for a path of ours is refused.
     public func adding(_ binds: [Bind], ours prefix: String) throws(SystemFailure) -> [String: String?] {
-        if let bad = binds.first(where: { $0.source.contains { ":,\\".contains($0) } }) {
+        if let bad = binds.first(where: { $0.source.utf8.contains { ":,\\".utf8.contains($0) } }) {
             throw SystemFailure(
                 "\(bad.source)", "holds a character that no bind can carry",
                 fix: "set BERTH_RUNTIME_DIR to another directory", status: .configuration)
@@ -55,7 +56,7 @@ public struct BindVariables: Sendable {
         // A shell splits them at blanks: then none rather than wrong ones.
         let words = binds.flatMap { ["--bind", "\($0.source):\($0.path)"] }
         result.updateValue(
-            words.contains { $0.contains(" ") } ? nil : words.joined(separator: " "), forKey: Self.charliecloud)
+            words.contains { $0.hasByte(" ") } ? nil : words.joined(separator: " "), forKey: Self.charliecloud)
         return result
     }
 
@@ -64,7 +65,7 @@ public struct BindVariables: Sendable {
         var result: [String: String?] = [Self.charliecloud: nil, Self.borrowed: nil]
         for name in [Self.apptainer, Self.singularity] {
             let rest = environment[name].map { value in
-                Self.words(value).filter { !$0.hasPrefix(prefix + "/") }.joined(separator: ",")
+                Self.words(value).filter { !$0.startsWithBytes(of: prefix + "/") }.joined(separator: ",")
             }
             result.updateValue(rest?.isEmpty == false ? rest : nil, forKey: name)
         }
@@ -106,8 +107,8 @@ public struct BindVariables: Sendable {
     /// Commas separate binds, and the options of an image bind: a part that is no path belongs to the one before.
     private static func words(_ value: String) -> [String] {
         var words: [String] = []
-        for part in value.split(separator: ",", omittingEmptySubsequences: true).map(String.init) {
-            if let last = words.last, last.contains(":"), !part.contains(":"), !part.hasPrefix("/") {
+        for part in value.words(at: ",").map(String.init) {
+            if let last = words.last, last.hasByte(":"), !part.hasByte(":"), !part.startsWithBytes(of: "/") {
                 words[words.count - 1] = "\(last),\(part)"
             } else {
                 words.append(part)
@@ -118,9 +119,9 @@ public struct BindVariables: Sendable {
 
     /// The container path of `SOURCE[:PATH[:OPTIONS]]`, without slashes at the end.
     private static func target(of word: String) -> String {
-        let parts = word.split(separator: ":", omittingEmptySubsequences: false)
+        let parts = word.parts(at: ":")
         var target = parts.count > 1 ? parts[1] : parts[0]
-        while target.count > 1, target.hasSuffix("/") { target = target.dropLast() }
+        while target.utf8.count > 1, target.endsWithBytes(of: "/") { target = target.droppingBytes(last: 1) }
         return String(target)
     }
 }

@@ -17,6 +17,9 @@ public struct BucketOptions: Equatable, Sendable, Codable {
     public var uploadLimit: UInt64?
     public var downloadLimit: UInt64?
 
+    /// Whether the bucket may be asked without encryption on the way; nil: only on this machine.
+    public var isInsecure: Bool?
+
     public init() {}
 
     /// False for a word that is not about buckets.
@@ -27,10 +30,8 @@ public struct BucketOptions: Equatable, Sendable, Codable {
             guard Self.isName(value) else { throw VolumeOptions.bad(key, value, "is not a region, such as eu-west-1") }
             region = value
         case "path-style":
-            guard value == "true" || value == "false" else {
-                throw VolumeOptions.bad(key, value, "is not one of true, false")
-            }
-            isPathStyle = value == "true"
+            isPathStyle = try VolumeOptions.truth(key, value)
+        case "insecure": isInsecure = try VolumeOptions.truth(key, value)
         case "profile":
             guard !value.isEmpty, value.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F && $0 != 0x5D }) else {
                 throw VolumeOptions.bad(key, value, "is not a profile's name")
@@ -53,6 +54,7 @@ public struct BucketOptions: Equatable, Sendable, Codable {
         words["endpoint"] = endpoint
         words["region"] = region
         words["path-style"] = isPathStyle.map { "\($0)" }
+        words["insecure"] = isInsecure.map { "\($0)" }
         words["profile"] = profile
         words["ca-file"] = certificates
         words["upload-limit"] = uploadLimit.map(String.init)
@@ -112,5 +114,17 @@ public struct BucketOptions: Equatable, Sendable, Codable {
 
     private static func isKeyLetter(_ letter: Character) -> Bool {
         letter.isASCII && (letter.isLetter || letter.isNumber || "._-".contains(letter))
+    }
+}
+
+extension VolumeOptions {
+    /// Refuses an endpoint without encryption on another machine, unless the user wants that.
+    func refuseOpenEndpoint() throws(SystemFailure) {
+        guard let bucket, bucket.isInsecure != true, let endpoint = bucket.endpoint,
+            LoopbackAddress.isOpen(endpoint: endpoint)
+        else { return }
+        throw SystemFailure(
+            "option endpoint=\(endpoint)", "has no encryption: who is on the way reads and changes what is stored",
+            fix: "write https://, or add insecure=true where that is meant", status: .usage)
     }
 }

@@ -114,8 +114,9 @@ public struct CachePlaces: Sendable {
     /// The volume's directories that are there.
     public var existing: [String] {
         written.compactMap(expand).map { "\($0)/\(volume)" }.filter { directory in
-            var status = stat()
-            return lstat(directory, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR && status.st_uid == geteuid()
+            // What somebody could lead elsewhere is not looked into, and above all not removed.
+            guard let status = try? TrustedPath.open(directory).status() else { return false }
+            return status.st_uid == geteuid()
         }
     }
 
@@ -147,50 +148,20 @@ public struct CachePlaces: Sendable {
 
     /// Refuses a place that is there and that others can write to.
     public func judge() throws(SystemFailure) {
-        for parent in written.compactMap(expand) where access(parent, F_OK) == 0 { try Self.judge(parent) }
+        for parent in written.compactMap(expand) where access(parent, F_OK) == 0 { try TrustedPath.judge(parent) }
     }
 
     private func make(_ parent: String) throws(SystemFailure) -> String {
         // Nobody has a directory right below / made by us, not even root.
         let top = "/" + (parent.split(separator: "/").first ?? "")
         guard access(top, F_OK) == 0 else { throw SystemFailure(top, "is not there", status: .noInput) }
-        if access(parent, F_OK) != 0 { try SecureDirectory.make(parent) }
-        try Self.judge(parent)
         let directory = "\(parent)/\(volume)"
-        var status = stat()
-        if lstat(directory, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
-            try Self.refuseOthers(directory, status)
-        }
+        // What others could write to may hold what they wrote: it is not closed and then believed.
+        if access(directory, F_OK) == 0 { try TrustedPath.judge(directory) }
         try SecureDirectory.make(directory)
         guard access(directory, R_OK | W_OK | X_OK) == 0 else {
             throw SystemFailure(directory, "cannot be written to", .current, status: .cannotCreate)
         }
         return directory
-    }
-
-    /// Who can write to a directory can put another in the place of ours; a sticky one, as /tmp, keeps each to his own.
-    private static func judge(_ directory: String) throws(SystemFailure) {
-        var status = stat()
-        guard stat(directory, &status) == 0 else {
-            throw SystemFailure(directory, "cannot be examined", .current, status: .noInput)
-        }
-        guard status.st_mode & S_IFMT == S_IFDIR else {
-            throw SystemFailure(directory, "is not a directory", status: .noInput)
-        }
-        if status.st_mode & S_ISVTX != 0, status.st_uid == 0 || status.st_uid == geteuid() { return }
-        guard status.st_uid == 0 || status.st_uid == geteuid() else {
-            throw SystemFailure(
-                "cache-dir \(directory)", "belongs to uid \(status.st_uid), not to you",
-                fix: "name a directory of yours", errno: .accessDenied, status: .noPermission)
-        }
-        try refuseOthers(directory, status)
-    }
-
-    private static func refuseOthers(_ directory: String, _ status: stat) throws(SystemFailure) {
-        guard status.st_mode & 0o022 != 0 else { return }
-        throw SystemFailure(
-            "cache-dir \(directory)", "can be written to by others",
-            fix: "run: chmod go-w \(directory), or name another directory", errno: .accessDenied,
-            status: .noPermission)
     }
 }

@@ -15,6 +15,9 @@ extension Doctor {
         if mount.options.contains("ro") {
             return Finding(check, .fail, "\(detail), which is read-only", fix: Self.elsewhere(what))
         }
+        if what != "cache", let trouble = LockReach(mount).trouble {
+            return Finding(check, .warn, "\(detail): \(trouble.cause)", fix: trouble.fix)
+        }
         switch type {
         case "nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "afs":
             return Finding(

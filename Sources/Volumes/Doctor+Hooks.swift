@@ -12,8 +12,8 @@ extension Doctor {
             guard let bytes = (try? AtomicFile.read(path)) ?? nil else {
                 return Finding(check, .warn, "are not registered: annotations name no volumes (no \(path))", fix: fix)
             }
-            let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
-            let words = lines.first { $0.contains("\"path\":") }?.split(separator: "\"")
+            let lines = String(decoding: bytes, as: UTF8.self).words(at: "\n")
+            let words = lines.first { $0.contains("\"path\":") }?.words(at: "\"")
             guard let program = words.flatMap({ $0.count > 3 ? String($0[3]) : nil }) else {
                 return Finding(check, .fail, "\(path) names no program", fix: fix)
             }

@@ -78,6 +78,28 @@ public struct EngineConfiguration: Sendable {
         return changes
     }
 
+    /// The socket that podman was told of by `berth setup`; nil where it was told of none.
+    public func registeredSocket() throws(SystemFailure) -> String? {
+        for path in try userFiles() + [ownFile] {
+            guard let text = try read(path), text.split(separator: "\n").contains(where: Self.isOurLine) else {
+                continue
+            }
+            return try PluginTable(in: text, path: path)?.entries[Self.pluginName]
+        }
+        return nil
+    }
+
+    /// Tells podman of this process's socket where it was told of one that nobody of this user answers: that of another
+    /// node, of a start before the last, or of a version that listened where everybody can. Returns what was changed.
+    public func follow() throws(SystemFailure) -> [ConfigurationChange] {
+        guard let registered = try registeredSocket(), registered != paths.pluginSocket,
+            (try? UnixSocket.connect(to: registered, timeout: .seconds(2))) == nil
+        else { return [] }
+        let changes = try changesToRegister()
+        for change in changes { try apply(change) }
+        return changes
+    }
+
     /// What takes the registration back and leaves every other byte.
     public func changesToUnregister() throws(SystemFailure) -> [ConfigurationChange] {
         var changes: [ConfigurationChange] = []

@@ -78,14 +78,15 @@ extension MountService {
             session: session, mountpoint: volume.podmanMountpoint, readOnly: false, identity: .oneToOne,
             origin: SessionOrigin(
                 runtime: .podman, namespace: namespaces.mountInode, environment: namespaces.environment))
+        let proof: SessionProof
         do throws(SystemFailure) {
-            _ = try supervisor.attach(
+            proof = try supervisor.attach(
                 attachment, device.rawValue, to: client, of: volume, timeout: Self.attachTimeout)
         } catch {
             try? hook.order(.giveUp)
             throw error
         }
-        try hook.order(.verify(session: session))
+        try hook.order(.verify(session: proof.session, secret: proof.secret))
         let last = try hook.event()
         guard case .verified = last.message else { throw hook.unexpected(last.message) }
         return volume.podmanMountpoint

@@ -151,7 +151,9 @@ public final class EngineSweep: @unchecked Sendable {
     /// Volumes with a file of one of these endings.
     private static func names(in directory: String, _ endings: [String]) -> [VolumeName] {
         ((try? FileTree.names(in: directory)) ?? []).compactMap { name in
-            endings.first { name.hasSuffix($0) }.flatMap { try? VolumeName(String(name.dropLast($0.count))) }
+            endings.first { name.endsWithBytes(of: $0) }.flatMap {
+                try? VolumeName(String(name.droppingBytes(last: $0.utf8.count)))
+            }
         }
     }
 

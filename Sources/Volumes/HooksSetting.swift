@@ -21,9 +21,9 @@ struct HooksSetting {
         }
         var found: (line: Int, directories: [String])?
         var isInside = false
-        for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+        for (number, line) in text.parts(at: "\n").enumerated() {
             let words = PluginTable.withoutComment(line)
-            if words.hasPrefix("[") {
+            if words.startsWithBytes(of: "[") {
                 isInside = words.filter { $0 != " " && $0 != "\t" } == Self.table
                 continue
             }
@@ -44,16 +44,16 @@ struct HooksSetting {
 
     /// `hooks_dir = ["a", "b"]` with either kind of quotes and no escapes.
     private static func value(_ words: Substring) -> [String]? {
-        let parts = words.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        let parts = words.parts(at: "=", atMost: 1)
         guard parts.count == 2, PluginTable.trimmed(parts[0]) == key else { return nil }
         let list = PluginTable.trimmed(parts[1])
-        guard list.hasPrefix("["), list.hasSuffix("]") else { return nil }
-        var items = list.dropFirst().dropLast().split(separator: ",", omittingEmptySubsequences: false)
+        guard list.startsWithBytes(of: "["), list.endsWithBytes(of: "]"), list.utf8.count > 1 else { return nil }
+        var items = list.droppingBytes(first: 1, last: 1).parts(at: ",")
             .map(PluginTable.trimmed)
         if items.last == "" { items.removeLast() }
         var directories: [String] = []
         for item in items {
-            guard let text = PluginTable.unquoted(item, mayBeBare: false), !text.contains("[") else { return nil }
+            guard let text = PluginTable.unquoted(item, mayBeBare: false), !text.hasByte("[") else { return nil }
             directories.append(text)
         }
         return directories
@@ -82,7 +82,7 @@ struct HooksSetting {
     }
 
     private func change(_ text: String, _ body: (Substring) -> String) -> String {
-        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        let lines = text.parts(at: "\n")
         return lines.enumerated().map { $0.offset == lineNumber ? body($0.element) : String($0.element) }
             .joined(separator: "\n")
     }

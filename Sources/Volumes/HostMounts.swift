@@ -86,7 +86,8 @@ extension MountService {
         let runtime = [registry.paths.mountpoints, registry.paths.hookMountpoints]
         return try MountInfo.all().reversed().compactMap { mount in
             guard let volume = Self.volume(of: mount), records.contains(where: { $0.name == volume }),
-                mount.superOptions.contains(owner), !runtime.contains(where: { mount.mountpoint.hasPrefix("\($0)/") })
+                mount.superOptions.contains(owner),
+                !runtime.contains(where: { mount.mountpoint.startsWithBytes(of: "\($0)/") })
             else { return nil }
             do throws(Errno) {
                 return sessions.contains(try SessionMarker.session(at: mount.mountpoint))

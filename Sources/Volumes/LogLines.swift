@@ -23,8 +23,10 @@ public struct LogLine: Encodable, Sendable, Equatable {
         }
         self.log = log
         self.text = text
-        let words = text.split(separator: " ", maxSplits: 2, omittingEmptySubsequences: false)
-        guard words.count == 3, words[0].count >= 20, words[0].first?.isNumber == true, words[0].contains("T") else {
+        let words = text.parts(at: " ", atMost: 2)
+        guard words.count == 3, words[0].count >= 20, words[0].utf8.first.map({ (0x30...0x39).contains($0) }) == true,
+            words[0].hasByte("T")
+        else {
             (time, level, message, fields) = ("", "", text, [:])
             return
         }
@@ -43,7 +45,7 @@ public struct LogLine: Encodable, Sendable, Equatable {
     }
 
     private init?(log: String, json: String) {
-        guard json.hasPrefix("{"),
+        guard json.startsWithBytes(of: "{"),
             var fields = try? JSONDecoder().decode([String: String].self, from: Data(json.utf8)),
             let time = fields.removeValue(forKey: "time"), let level = fields.removeValue(forKey: "level"),
             let message = fields.removeValue(forKey: "message")
@@ -61,9 +63,9 @@ public struct LogLine: Encodable, Sendable, Equatable {
     private static func fields(_ text: Substring) -> [String: String] {
         var result: [String: String] = [:]
         var key: String?
-        for word in text.split(separator: " ") {
-            let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            if parts.count == 2, !parts[0].isEmpty, parts[0].allSatisfy({ $0.isLowercase && $0.isASCII }) {
+        for word in text.words(at: " ") {
+            let parts = word.parts(at: "=", atMost: 1)
+            if parts.count == 2, !parts[0].utf8.isEmpty, parts[0].utf8.allSatisfy({ (0x61...0x7A).contains($0) }) {
                 key = String(parts[0])
                 result[String(parts[0])] = String(parts[1])
             } else if let key {
@@ -88,8 +90,8 @@ public struct LogLines: Sendable {
     /// The last lines of all logs together, the oldest first; of one log where it is named.
     public func last(_ count: Int, of log: String? = nil) throws(SystemFailure) -> [LogLine] {
         var lines: [(key: Timestamp, line: LogLine)] = []
-        let names = try FileTree.names(in: directory).filter { $0.hasSuffix(".log") }.sorted()
-            .map { String($0.dropLast(".log".count)) }.filter { log == nil || $0 == log }
+        let names = try FileTree.names(in: directory).filter { $0.endsWithBytes(of: ".log") }.sorted()
+            .map { String($0.droppingBytes(last: ".log".utf8.count)) }.filter { log == nil || $0 == log }
         if let log, names.isEmpty {
             throw SystemFailure("log \"\(log)\"", "does not exist in \(directory)", status: .noInput)
         }
@@ -117,6 +119,6 @@ public struct LogLines: Sendable {
             // A line that begins before the tail is half a line.
             return start == 0 ? found : Array(found.drop { $0 != 0x0A })
         }
-        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+        return String(decoding: bytes, as: UTF8.self).words(at: "\n").map(String.init)
     }
 }

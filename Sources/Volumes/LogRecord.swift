@@ -41,6 +41,10 @@ public enum LogField: String, CaseIterable, Sendable {
     case uid
     /// Of an OCI hook.
     case stage
+    /// The container that a hook is about, and its image.
+    case container
+    case name
+    case image
 }
 
 /// One line of a log, before it is written.
@@ -71,13 +75,14 @@ public struct LogRecord: Sendable {
 
     func text(time: String) -> String {
         let words = fields.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
-        return Self.onOneLine("\(time) \(level) \(program):\(words) [\(program)] \(message)")
+        return PrintableText.escaped("\(time) \(level) \(program):\(words) [\(program)] \(message)")
     }
 
     private func json(time: String) -> String {
         let head = [("time", time), ("level", level), ("program", program), ("message", message)]
         let pairs = head + fields.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
-        return "{" + pairs.map { "\(Self.quoted($0.0)):\(Self.quoted($0.1))" }.joined(separator: ",") + "}"
+        return PrintableText.escapedJSON(
+            "{" + pairs.map { "\(Self.quoted($0.0)):\(Self.quoted($0.1))" }.joined(separator: ",") + "}")
     }
 
     private static func quoted(_ text: String) -> String {
@@ -85,10 +90,6 @@ public struct LogRecord: Sendable {
         encoder.outputFormatting = [.withoutEscapingSlashes]
         guard let data = try? encoder.encode(text) else { return "\"\"" }
         return String(decoding: data, as: UTF8.self)
-    }
-
-    private static func onOneLine(_ text: String) -> String {
-        text.contains(where: \.isNewline) ? String(text.map { $0.isNewline ? " " : $0 }) : text
     }
 
     /// Local time with its zone.

@@ -95,8 +95,8 @@ public struct MountService: Sendable {
 
     /// The volume that a mount shows, or whose snapshot, or nil where it is none of ours.
     public static func volume(of mount: MountInfo) -> String? {
-        guard mount.fileSystem == "fuse.berth", mount.source.hasPrefix("berth:") else { return nil }
-        return mount.source.dropFirst("berth:".count).split(separator: "@").first.map(String.init)
+        guard mount.fileSystem == "fuse.berth", mount.source.startsWithBytes(of: "berth:") else { return nil }
+        return mount.source.droppingBytes(first: "berth:".utf8.count).words(at: "@").first.map(String.init)
     }
 
     func attach(
@@ -109,17 +109,9 @@ public struct MountService: Sendable {
             origin: SessionOrigin(
                 runtime: .host, namespace: ProcessTable.namespace("mnt", of: "self"), environment: environment),
             snapshot: snapshot?.description)
-        _ = try supervisor.attach(
+        let proof = try supervisor.attach(
             attachment, device.rawValue, to: client, of: volume, timeout: Self.attachTimeout)
-        let found: String
-        do {
-            found = try SessionMarker.session(at: target)
-        } catch {
-            throw SystemFailure(target, "does not show the volume after the mount", error, status: .unavailable)
-        }
-        guard found == session else {
-            throw SystemFailure(target, "shows another session after the mount", status: .unavailable)
-        }
+        try proof.check(target)
     }
 
     /// The directory without links, where it exists, is empty, and is the caller's own.
@@ -163,8 +155,8 @@ public struct MountService: Sendable {
     /// Without touching the path itself, which may be a dead mount: the parent's links are resolved.
     static func mountedPath(_ directory: String) -> String {
         var trimmed = Substring(directory)
-        while trimmed.count > 1, trimmed.hasSuffix("/") { trimmed = trimmed.dropLast() }
-        let parts = trimmed.split(separator: "/", omittingEmptySubsequences: false)
+        while trimmed.utf8.count > 1, trimmed.endsWithBytes(of: "/") { trimmed = trimmed.droppingBytes(last: 1) }
+        let parts = trimmed.parts(at: "/")
         let parent = parts.count > 1 ? parts.dropLast().joined(separator: "/") : "."
         guard let last = parts.last, let real = realpath(parent.isEmpty ? "/" : parent, nil) else { return directory }
         defer { free(real) }

@@ -19,10 +19,10 @@ struct PluginTable {
         var found: Int?
         var isInside = false
         var entries: [String: String] = [:]
-        for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+        for (number, line) in text.parts(at: "\n").enumerated() {
             let words = Self.withoutComment(line)
             if words.isEmpty { continue }
-            if words.hasPrefix("[") {
+            if words.startsWithBytes(of: "[") {
                 isInside = words.filter { $0 != " " && $0 != "\t" } == Self.header
                 if isInside && found != nil { throw Self.unclear(path, number) }
                 if isInside { found = number } else if words.contains(Self.key) { throw Self.unclear(path, number) }
@@ -49,15 +49,15 @@ struct PluginTable {
 
     /// The line less its comment and the space around it. A '#' in quotes is no comment.
     static func withoutComment(_ line: Substring) -> Substring {
-        var quote: Character?
+        var quote: UInt8?
         var end = line.endIndex
-        for index in line.indices {
-            let character = line[index]
+        for index in line.utf8.indices {
+            let byte = line.utf8[index]
             if let open = quote {
-                if character == open { quote = nil }
-            } else if character == "\"" || character == "'" {
-                quote = character
-            } else if character == "#" {
+                if byte == open { quote = nil }
+            } else if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "'") {
+                quote = byte
+            } else if byte == UInt8(ascii: "#") {
                 end = index
                 break
             }
@@ -74,7 +74,7 @@ struct PluginTable {
 
     /// `name = "value"`, with either in either kind of quotes and no escapes.
     private static func entry(_ line: Substring) -> (String, String)? {
-        let parts = line.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        let parts = line.parts(at: "=", atMost: 1)
         guard parts.count == 2, let name = unquoted(trimmed(parts[0]), mayBeBare: true),
             let value = unquoted(trimmed(parts[1]), mayBeBare: false)
         else { return nil }
@@ -82,9 +82,10 @@ struct PluginTable {
     }
 
     static func unquoted(_ text: Substring, mayBeBare: Bool) -> String? {
-        for quote in ["\"", "'"] where text.count >= 2 && text.hasPrefix(quote) && text.hasSuffix(quote) {
-            let inner = text.dropFirst().dropLast()
-            return inner.contains(quote) || inner.contains("\\") ? nil : String(inner)
+        for quote in ["\"", "'"]
+        where text.utf8.count >= 2 && text.startsWithBytes(of: quote) && text.endsWithBytes(of: quote) {
+            let inner = text.droppingBytes(first: 1, last: 1)
+            return inner.utf8.contains(where: { $0 == quote.utf8.first }) || inner.hasByte("\\") ? nil : String(inner)
         }
         let isBare =
             !text.isEmpty && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_" || $0 == "-") }

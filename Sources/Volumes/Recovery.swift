@@ -18,7 +18,16 @@ public struct Recovery: Codable, Equatable, Sendable {
     public var salvagedBytes: UInt64 = 0
     /// Snapshots, whose metadata no copy holds.
     public var lostSnapshots: [String] = []
+    /// Foreign sources that the metadata name and nobody here trusts, as `SourceEntry.display`: their files cannot be read.
+    public var closedSources: [String] = []
     public var problems: [String] = []
 
     public init() {}
+
+    /// What to tell people of sources that stay closed; nothing where there are none.
+    public static func lines(ofClosed sources: [String], volume: String) -> [String] {
+        sources.map {
+            "closed: files imported from \($0); if it is yours to read here: berth volume trust \(volume) '\($0)'"
+        }
+    }
 }

@@ -52,16 +52,15 @@ public struct ServerSupervisor: Sendable {
     }
 
     /// Hands a session to the volume's server, and to a new one where that one is just ending or being replaced.
-    /// Answers the connection to the one that has it.
+    /// Returns what its mount point must show.
     public func attach(
         _ attachment: Attachment, _ device: Int32, to client: ServerClient, of volume: VolumePaths, timeout: Duration
-    ) throws(SystemFailure) -> ServerClient {
+    ) throws(SystemFailure) -> SessionProof {
         let deadline = Deadline(after: timeout)
         var client = client
         while true {
             do {
-                try client.ask(.attach(attachment), passing: device, timeout: timeout)
-                return client
+                return try client.attach(attachment, device, timeout: timeout)
             } catch  where Self.isPassing(error) && !deadline.hasPassed {
                 usleep(20_000)
                 client = try self.client(for: volume)
@@ -87,10 +86,11 @@ public struct ServerSupervisor: Sendable {
     /// XDG_RUNTIME_DIR. It listens in the volume's directory, too, and says in the lock file where else.
     private func runningElsewhere(_ volume: VolumePaths) -> ServerClient? {
         if let client = try? ServerClient(socket: volume.innerSocket) { return client }
-        guard let bytes = (try? AtomicFile.read(volume.lock)) ?? nil else { return nil }
-        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
-        guard lines.count == 2, lines[0].hasPrefix("serving "), lines[1] != volume.controlSocket else { return nil }
-        return try? ServerClient(socket: lines[1])
+        // The line of a dead process, or of another machine's, names a place where anybody may listen by now.
+        guard let note = LockNote(at: volume.lock), note.state == .serving, let socket = note.socket,
+            socket != volume.controlSocket, note.isOfLivingProcess(on: .current())
+        else { return nil }
+        return try? ServerClient(socket: socket)
     }
 
     /// The program that engines start as a hook.

@@ -1,3 +1,4 @@
+import FileModel
 import LinuxSystem
 
 /// The name of a snapshot: it becomes a file's name, and follows an '@'.
@@ -21,7 +22,7 @@ public struct VolumeReference: Hashable, Sendable, CustomStringConvertible {
     public let snapshot: SnapshotName?
 
     public init(_ text: String) throws(SystemFailure) {
-        let parts = text.split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        let parts = text.parts(at: "@", atMost: 1).map(String.init)
         volume = try VolumeName(parts[0])
         snapshot = try parts.count > 1 ? SnapshotName(parts[1]) : nil
     }

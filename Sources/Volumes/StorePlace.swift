@@ -1,3 +1,4 @@
+import FileModel
 import LinuxSystem
 
 /// Where a volume's packs are.
@@ -19,7 +20,9 @@ extension VolumeRecord {
     /// Below a store that was named, each volume has its own place.
     public func place(_ paths: VolumePaths) -> StorePlace {
         guard let store = options.store else { return .directory(paths.defaultStore) }
-        if VolumeOptions.isBucket(store) { return .bucket(store.hasSuffix("/") ? store + name : "\(store)/\(name)") }
+        if VolumeOptions.isBucket(store) {
+            return .bucket(store.endsWithBytes(of: "/") ? store + name : "\(store)/\(name)")
+        }
         return .directory("\(store.dropFirst("file://".utf8.count))/\(name)")
     }
 

@@ -1,9 +1,11 @@
+import FileModel
 import LinuxSystem
 
 /// What a user sets in `<configuration>/berth.conf`: lines `key = value`, and comments after '#'.
 ///
 ///     session-idle = 30s     how long a volume stays mounted after its last container (s, m or h)
 ///     server-idle = 10s      how long its server goes on after its last mount
+///     annotation-tokens = images   which annotations need the volume's token: always, images or off (decision 0070)
 ///     log-format = json      of the logs: text or json
 ///     metrics-listen = 127.0.0.1:9567   where Prometheus may ask, beside the socket
 ///     cache-dir = LIST       as the option of a volume, for those that have none of their own
@@ -21,6 +23,7 @@ public struct UserSettings: Equatable, Sendable {
     public var sessionIdle = defaultSessionIdle
     public var serverIdle = defaultServerIdle
     public var logFormat: LogFormat?
+    public var annotationTokens = AnnotationTokens.images
     public var metricsListen: LoopbackAddress?
     public var cacheDirectory: String?
     public var cacheSize: UInt64?
@@ -35,7 +38,7 @@ public struct UserSettings: Equatable, Sendable {
     }
 
     public init(text: String, path: String) throws(SystemFailure) {
-        for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+        for (number, line) in text.parts(at: "\n").enumerated() {
             let words = line.prefix { $0 != "#" }.split { $0.isWhitespace }
             if words.isEmpty { continue }
             let subject = "\(path), line \(number + 1)"
@@ -52,6 +55,7 @@ public struct UserSettings: Equatable, Sendable {
             case "session-idle": sessionIdle = try Self.duration(value, subject)
             case "server-idle": serverIdle = try Self.duration(value, subject)
             case "log-format": logFormat = try Self.logFormat(value, subject)
+            case "annotation-tokens": annotationTokens = try Self.tokens(value, subject)
             case "metrics-listen": metricsListen = try LoopbackAddress(String(value), subject: subject)
             case "cache-dir": cacheDirectory = try CachePlaces.checked(String(value))
             case "cache-size": cacheSize = try VolumeOptions.cacheBytes(String(value), key: key)
@@ -61,7 +65,7 @@ public struct UserSettings: Equatable, Sendable {
                 throw SystemFailure(
                     subject, "\"\(key)\" is unknown",
                     fix:
-                        "the keys are session-idle, server-idle, log-format, metrics-listen, \(Self.cacheKeys.joined(separator: ", "))",
+                        "the keys are session-idle, server-idle, log-format, annotation-tokens, metrics-listen, \(Self.cacheKeys.joined(separator: ", "))",
                     status: .configuration)
             }
         } catch {
@@ -77,6 +81,13 @@ public struct UserSettings: Equatable, Sendable {
         return format
     }
 
+    private static func tokens(_ text: Substring, _ subject: String) throws(SystemFailure) -> AnnotationTokens {
+        guard let tokens = AnnotationTokens(rawValue: String(text)) else {
+            throw SystemFailure(subject, "\"\(text)\" is not always, images or off", status: .configuration)
+        }
+        return tokens
+    }
+
     /// What `berth setup` can set.
     public static let cacheKeys = ["cache-dir", "cache-size", "cache-total", "free-space"]
 
@@ -85,7 +96,7 @@ public struct UserSettings: Equatable, Sendable {
     {
         var left = values
         var lines: [String] = []
-        for line in text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init) {
+        for line in text.parts(at: "\n").map(String.init) {
             let key = line.prefix { $0 != "#" }.split { $0.isWhitespace }.first.map(String.init) ?? ""
             guard let value = values[key] else {
                 lines.append(line)

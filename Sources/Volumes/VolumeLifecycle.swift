@@ -23,10 +23,10 @@ extension MountService {
 
     /// Brings a volume back from its store, where no volume of that name is here.
     public func recover(
-        _ name: VolumeName, _ options: VolumeOptions, now: String
+        _ name: VolumeName, _ options: VolumeOptions, trusted: [SourceEntry], now: String
     ) throws(SystemFailure) -> Recovery {
         var answer = ""
-        try registry.adopt(name, options, now: now) { record throws(SystemFailure) in
+        try registry.adopt(name, options, trusted: trusted, now: now) { record throws(SystemFailure) in
             answer = try supervisor.askStore(["recover", record])
         }
         do {

@@ -18,6 +18,8 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
 
     /// `file:///absolute/path` or `s3://bucket/prefix`; nil: below the user's data directory.
     public var store: String?
+    /// Whether others may write where the store's directory lies: they could then replace what is in it. Nil: not.
+    public var isStoreShared: Bool?
     /// How a bucket is asked; nil where the store is a directory.
     public var bucket: BucketOptions?
     /// The container path the volume belongs at.
@@ -25,9 +27,9 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public var compression: Compression = .zstd
     /// What fsync and close wait for; nil: the disk.
     public var durability: Durability?
-    /// Bytes of file data at most.
+    /// Bytes at most: of file data, extended attributes and targets of links.
     public var size: UInt64?
-    /// Files and directories at most.
+    /// Files and directories at most; nil: see `inodeLimit`.
     public var inodes: UInt64?
     /// Where copies of packs are kept, each volume's in a directory of its own: places as `CachePlaces` reads them, after
     /// colons, the first that can be used; nil: the user's setting.
@@ -45,6 +47,20 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
 
     public var showsSnapshots: Bool { snapshotDirectory ?? true }
 
+    /// Files and directories that a volume with a size holds at most where nobody said how many: tens of millions, and
+    /// one for each KiB of a larger one. They take room outside of it (decision 0076).
+    static let usualInodes: UInt64 = 20_000_000
+    static let usualBytesPerInode: UInt64 = 1024
+
+    /// Files and directories at most; nil: no limit.
+    public var inodeLimit: UInt64? {
+        inodes ?? size.map { max(Self.usualInodes, $0 / Self.usualBytesPerInode) }
+    }
+
+    /// Whether the trash counts for `size` and `inodes`. Where there are such limits it does unless told otherwise: they
+    /// would not bound the volume.
+    public var countsTrash: Bool { trash?.isCounted ?? (size != nil || inodes != nil) }
+
     public init() {}
 
     /// The words in the order in which messages list them.
@@ -54,7 +70,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         "trash=TIME[s|m|h|d|w]|0", "trash-quota=on|off", "trash-truncate=on|off", "snapshot-dir=on|off",
         "endpoint=URL", "region=NAME", "path-style=true|false", "profile=NAME", "ca-file=/FILE",
         "upload-limit=BYTES[K|M|G]", "download-limit=BYTES[K|M|G]", "durability=local|store",
-        "metadata-copy=TIME[s|m|h]|off",
+        "metadata-copy=TIME[s|m|h]|off", "insecure=true|false", "store-shared=true|false",
     ]
 
     /// Reads `key=value` words. An unknown word is refused with the known ones.
@@ -64,7 +80,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     }
 
     mutating func apply(_ word: String) throws(SystemFailure) {
-        let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        let parts = word.parts(at: "=", atMost: 1).map(String.init)
         guard parts.count == 2 else { throw Self.unknown(word) }
         try set(parts[0], parts[1])
     }
@@ -82,7 +98,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
                     )
                 }
             case "o":
-                for word in value.split(separator: ",").map(String.init) where !word.hasPrefix("timeout=") {
+                for word in value.words(at: ",").map(String.init) where !word.startsWithBytes(of: "timeout=") {
                     try apply(word)
                 }
             default:
@@ -95,6 +111,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     private mutating func set(_ key: String, _ value: String) throws(SystemFailure) {
         switch key {
         case "store": store = try Self.storeURL(value)
+        case "store-shared": isStoreShared = try Self.truth(key, value)
         case "path": path = try Self.containerPath(value)
         case "compression":
             guard let found = Compression(rawValue: value) else {
@@ -130,14 +147,37 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         }
     }
 
+    /// What a volume takes over from the record in its store, which somebody else may have written: nothing that names a place
+    /// of the machine, a host or keys, nor how much of the machine it takes.
+    static let adoptable = [
+        "path", "compression", "durability", "size", "inodes", "metadata-copy", "snapshot-dir", "trash", "trash-quota",
+        "trash-truncate",
+    ]
+
+    /// Takes over what may be, as if it had been asked for. Answers the words that were no options.
+    public mutating func adopt(_ found: VolumeOptions) -> [String] {
+        var refused: [String] = []
+        let words = found.words
+        for key in Self.adoptable {
+            guard let value = words[key] else { continue }
+            do throws(SystemFailure) {
+                try set(key, value)
+            } catch {
+                refused.append("\(key) of the volume's record in the store is not usable, and is left out")
+            }
+        }
+        return refused
+    }
+
     /// What can be changed later, and how: an empty value takes an option back.
     public static let changeable = [
-        "cache-dir", "cache-size", "free-space", "trash", "trash-quota", "trash-truncate", "snapshot-dir",
+        "size", "inodes", "cache-dir", "cache-size", "free-space", "trash", "trash-quota", "trash-truncate",
+        "snapshot-dir", "insecure", "store-shared",
     ]
 
     /// Changes an option of a volume that is there, as `key=value`.
     mutating func change(_ word: String) throws(SystemFailure) {
-        let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        let parts = word.parts(at: "=", atMost: 1).map(String.init)
         guard parts.count == 2, Self.changeable.contains(parts[0]) else {
             throw SystemFailure(
                 "option \"\(word)\"", "is not one that can be changed",
@@ -145,10 +185,14 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         }
         if !parts[1].isEmpty { return try set(parts[0], parts[1]) }
         switch parts[0] {
+        case "size": size = nil
+        case "inodes": inodes = nil
         case "cache-dir": cacheDirectory = nil
         case "cache-size": cacheSize = nil
         case "free-space": freeSpace = nil
         case "snapshot-dir": snapshotDirectory = nil
+        case "insecure": bucket?.isInsecure = nil
+        case "store-shared": isStoreShared = nil
         default: trash?.reset(parts[0])
         }
     }
@@ -161,11 +205,13 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         return bytes
     }
 
-    static func isBucket(_ store: String) -> Bool { store.hasPrefix(BucketOptions.scheme) }
+    static func isBucket(_ store: String) -> Bool { store.startsWithBytes(of: BucketOptions.scheme) }
 
     /// Words for a bucket need one.
     private func checkBucket() throws(SystemFailure) {
-        guard let word = bucket?.words.keys.min(), store.map(Self.isBucket) != true else { return }
+        guard let word = bucket?.words.keys.min(), store.map(Self.isBucket) != true else {
+            return try refuseOpenEndpoint()
+        }
         throw SystemFailure(
             "option \(word)", "is for a bucket, and the store is a directory", fix: "add store=s3://bucket/prefix",
             status: .usage)
@@ -174,11 +220,11 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     private static func storeURL(_ value: String) throws(SystemFailure) -> String {
         if isBucket(value) { return try BucketOptions.checked(store: value) }
         let scheme = "file://"
-        guard value.hasPrefix(scheme + "/") else {
+        guard value.startsWithBytes(of: scheme + "/") else {
             throw bad("store", value, "is not a file:///absolute/path or s3://bucket/prefix URL")
         }
-        let path = value.dropFirst(scheme.utf8.count)
-        guard path.count > 1, PathBytes.isClean(path) else {
+        let path = value.droppingBytes(first: scheme.utf8.count)
+        guard path.utf8.count > 1, PathBytes.isClean(path) else {
             throw bad("store", value, "must name a directory below / without \"..\", empty parts or control characters")
         }
         return value
@@ -196,7 +242,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public static func bytes(_ value: String, key: String = "size") throws(SystemFailure) -> UInt64 {
         let digits = value.prefix { $0.isASCII && $0.isNumber }
         var unit = value.dropFirst(digits.count)
-        if unit.hasSuffix("iB") { unit = unit.dropLast(2) }
+        if unit.endsWithBytes(of: "iB") { unit = unit.dropLast(2) }
         let factors: [Substring: UInt64] = ["": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
         guard let number = UInt64(digits), number > 0, let factor = factors[Substring(unit.uppercased())] else {
             throw bad(key, value, "is not a size, such as 500M or 2T")
@@ -217,6 +263,11 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         return count
     }
 
+    static func truth(_ key: String, _ value: String) throws(SystemFailure) -> Bool {
+        guard value == "true" || value == "false" else { throw bad(key, value, "is not one of true, false") }
+        return value == "true"
+    }
+
     static func bad(_ key: String, _ value: String, _ cause: String) -> SystemFailure {
         SystemFailure("option \(key)=\(value)", cause, status: .usage)
     }
@@ -230,6 +281,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     public var words: [String: String] {
         var words = ["compression": compression.rawValue]
         words["store"] = store
+        words["store-shared"] = isStoreShared.map { "\($0)" }
         words["path"] = path
         words["size"] = size.map(String.init)
         words["inodes"] = inodes.map(String.init)

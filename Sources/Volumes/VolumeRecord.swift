@@ -14,8 +14,9 @@ public struct VolumeRecord: Equatable, Sendable, Codable {
     public var bases: [VolumeBase]?
     /// Files were imported from a bucket: the server must reach the network wherever the packs are. Nil: not.
     public var reachesBuckets: Bool?
-    /// URLs of foreign sources that the volume's user named himself, by `berth import` or `--trust-source`. Nil in records
-    /// of versions that kept none: all sources that the metadata name are adopted then.
+    /// Foreign sources that the volume's user named himself, by `berth import` or `--trust-source`, as `SourceEntry` has them.
+    /// No other that the metadata name is opened. Nil in records of versions that kept none: all that the metadata name are
+    /// adopted then.
     public var sources: [String]?
 
     public init(name: VolumeName, createdAt: String, options: VolumeOptions) {
@@ -23,6 +24,7 @@ public struct VolumeRecord: Equatable, Sendable, Codable {
         self.name = name.description
         self.createdAt = createdAt
         self.options = options
+        sources = []
     }
 }
 

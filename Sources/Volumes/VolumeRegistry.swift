@@ -39,9 +39,10 @@ public struct VolumeRegistry: Sendable {
     }
 
     /// Makes a volume of a store that has one. `fill` brings back what belongs beside the record, whose path it gets, and
-    /// may write the record anew.
+    /// may write the record anew. `trusted` are the foreign sources that may be opened.
     func adopt(
-        _ name: VolumeName, _ options: VolumeOptions, now: String, fill: (String) throws(SystemFailure) -> Void
+        _ name: VolumeName, _ options: VolumeOptions, trusted: [SourceEntry], now: String,
+        fill: (String) throws(SystemFailure) -> Void
     ) throws(SystemFailure) {
         guard try find(name) == nil else {
             throw SystemFailure(
@@ -49,7 +50,9 @@ public struct VolumeRegistry: Sendable {
                 fix: "mend it with `berth volume check --repair \(name)`, or remove it first, with --keep-data",
                 errno: .alreadyExists, status: .cannotCreate)
         }
-        try make(VolumeRecord(name: name, createdAt: now, options: options), prepare: fill)
+        var record = VolumeRecord(name: name, createdAt: now, options: options)
+        _ = record.add(trusted)
+        try make(record, prepare: fill)
     }
 
     /// Makes the volume's place in its store. `path` is that of the record.
@@ -58,7 +61,11 @@ public struct VolumeRegistry: Sendable {
     ) throws(SystemFailure) {
         switch record.place(paths.volume(record.name)) {
         case .bucket: try prepareBucket(path)
-        case .directory(let directory): if record.options.store != nil { try makeStore(directory) }
+        case .directory(let directory):
+            guard record.options.store != nil else { return }
+            try StoreTrust.judge(
+                directory, isShared: record.options.isStoreShared == true, volume: record.name)
+            try makeStore(directory)
         }
     }
 
@@ -97,6 +104,8 @@ public struct VolumeRegistry: Sendable {
     public func find(_ name: VolumeName) throws(SystemFailure) -> VolumeRecord? {
         let path = paths.volume(name.description).record
         guard let bytes = try AtomicFile.read(path) else { return nil }
+        // A record says what is opened and removed.
+        try TrustedPath.judge(paths.volumes)
         let record: VolumeRecord
         do {
             record = try JSONDecoder().decode(VolumeRecord.self, from: Data(bytes))
@@ -159,15 +168,16 @@ public struct VolumeRegistry: Sendable {
     /// sure that nobody uses it, and has cleared its bucket.
     public func remove(_ record: VolumeRecord, caches: [String], keepData: Bool = false) throws(SystemFailure) {
         let volume = paths.volume(record.name)
+        // First: where it cannot be removed, the volume stays.
+        if record.options.store != nil, !keepData, case .directory(let path) = record.place(volume) {
+            try StoreTrust.remove(path, isShared: record.options.isStoreShared == true)
+        }
         let doomed = "\(paths.volumes)/.old-\(record.name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
         guard rename(volume.directory, doomed) == 0 else {
             throw SystemFailure(volume.directory, "cannot be removed", .current)
         }
         FileTree.remove(doomed)
         for cache in caches { FileTree.remove(cache) }
-        if record.options.store != nil, !keepData, case .directory(let path) = record.place(volume) {
-            FileTree.remove(path)
-        }
         unlink(volume.startLock)
     }
 

@@ -1,4 +1,5 @@
 import Control
+import FileModel
 import LinuxSystem
 
 /// A volume, and where a program or a container is to see it.
@@ -9,7 +10,7 @@ public struct PlacedVolume: Equatable, Sendable {
     public var readOnly: Bool
 
     /// The volume, without a snapshot's name.
-    public var volume: String { name.split(separator: "@").first.map(String.init) ?? name }
+    public var volume: String { name.words(at: "@").first.map(String.init) ?? name }
 }
 
 extension PathMap {

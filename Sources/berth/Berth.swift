@@ -17,7 +17,8 @@ struct Berth: ParsableCommand {
             DoctorCommand.self, LogCommand.self, StatsCommand.self, WarmCommand.self, EvictCommand.self,
             CacheCommand.self,
             SyncCommand.self, SnapshotCommand.self, CloneCommand.self, CollectCommand.self, TrashCommand.self,
-            QuotaCommand.self, UsageCommand.self, ImportCommand.self, ExportCommand.self, Preparation.self,
+            QuotaCommand.self, UsageCommand.self, ImportCommand.self, ExportCommand.self, AnnotateCommand.self,
+            Preparation.self,
         ])
 }
 

@@ -23,7 +23,7 @@ struct EnvCommand: ParsableCommand {
     @Flag(help: "Print what takes it back, and unmount. With --volume: only these.")
     var unset = false
 
-    @Option(help: "Whose words to print: sh, csh or fish.")
+    @Option(help: "Whose words to print: sh, csh, fish, or plain, a line each without quotes.")
     var shell: ShellDialect = .sh
 
     func run() throws {
@@ -47,7 +47,7 @@ struct EnvCommand: ParsableCommand {
                 for name in mounted { try? site.mounts.unplace(name) }
                 throw error
             }
-            print(shell.lines(values))
+            try Output.write(shell.lines(values) + "\n")
         }
     }
 
@@ -63,7 +63,7 @@ struct EnvCommand: ParsableCommand {
         for name in names {
             do throws(SystemFailure) { try site.mounts.unplace(name) } catch { failure = error }
         }
-        print(lines)
+        try Output.write(lines + "\n")
         if let failure { throw failure }
     }
 }
@@ -73,27 +73,36 @@ enum ShellDialect: String, ExpressibleByArgument, CaseIterable {
     case sh
     case csh
     case fish
+    /// `export NAME=VALUE`, for Slurm's TaskProlog and for modules: no quotes, and no way to write a line break.
+    case plain
 
-    /// One line a variable, sorted.
+    /// One line a variable, sorted. A value with a line break is more than one to sh and to fish, within quotes.
     func lines(_ variables: [String: String?]) -> String {
         variables.sorted { $0.key < $1.key }.map { name, value -> String in
             guard let value else {
                 switch self {
                 case .sh: return "unset \(name);"
+                case .plain: return "unset \(name)"
                 case .csh: return "unsetenv \(name);"
                 case .fish: return "set -e \(name);"
                 }
             }
             switch self {
             case .sh: return "export \(name)=\(Self.quoted(value, ["'": "'\\''"]));"
-            // Its history is not quoted by quotes.
-            case .csh: return "setenv \(name) \(Self.quoted(value, ["'": "'\\''", "!": "\\!"]));"
+            // Its history is not quoted by quotes, nor is a line's end.
+            case .csh: return "setenv \(name) \(Self.quoted(value, ["'": "'\\''", "!": "\\!", "\n": "\\\n"]));"
             case .fish: return "set -gx \(name) \(Self.quoted(value, ["'": "\\'", "\\": "\\\\"]));"
+            case .plain:
+                guard value.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+                    return "print berth: \(name) holds a control character, and is left as it was"
+                }
+                return "export \(name)=\(value)"
             }
         }.joined(separator: "\n")
     }
 
-    private static func quoted(_ value: String, _ escapes: [Character: String]) -> String {
-        "'" + value.map { escapes[$0] ?? String($0) }.joined() + "'"
+    /// By scalars: a letter that combines with a quote before it does not make it another sign to a shell.
+    private static func quoted(_ value: String, _ escapes: [Unicode.Scalar: String]) -> String {
+        "'" + value.unicodeScalars.map { escapes[$0] ?? String($0) }.joined() + "'"
     }
 }

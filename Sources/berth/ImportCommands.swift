@@ -39,37 +39,32 @@ struct ImportCommand: ParsableCommand {
     @Flag(help: "Of a bucket: its name is in the path.")
     var pathStyle = false
 
+    @Flag(help: "Of a bucket: an http:// endpoint of another machine will do.")
+    var insecure = false
+
     func run() throws {
         try berth.run { site throws(SystemFailure) in
             let place = try DataPlace(place)
             let record = try site.registry.record(place.name)
             let words = [
                 ("endpoint", endpoint), ("region", region), ("profile", profile), ("ca-file", caFile),
-                ("path-style", pathStyle ? "true" : nil),
+                ("path-style", pathStyle ? "true" : nil), ("insecure", insecure ? "true" : nil),
             ].compactMap { key, value in value.map { (key: key, value: $0) } }
             let from = try ImportSource(source, words: words, ofVolume: record.options.bucket)
-            if from.isBucket { try Self.allowNetwork(record, site) }
+            // Why a server that is in use may not reach a directory that it was not started for.
+            let obstacle = try site.mounts.trust(place.name, [try from.entry()])
             let client = try DataPlace.client(place.name, site)
             let order = ImportOrder(
                 source: from.url, options: try from.encodedOptions(), place: place.bytes,
                 isArchive: tar || from.looksLikeArchive)
-            try Transfer(client, "\(place.name)", output: 1).follow(
-                try client.ask(.importData(order), timeout: .seconds(60)))
+            do throws(SystemFailure) {
+                try Transfer(client, "\(place.name)", output: 1).follow(
+                    try client.ask(.importData(order), timeout: .seconds(60)))
+            } catch {
+                if let obstacle, error.cause.contains("\(Errno.accessDenied)") { throw obstacle }
+                throw error
+            }
         }
-    }
-
-    /// The server of a volume in a directory reaches the network only where it was started for that.
-    private static func allowNetwork(_ record: VolumeRecord, _ site: Site) throws(SystemFailure) {
-        let paths = site.paths.volume(record.name)
-        guard case .directory = record.place(paths), record.reachesBuckets != true else { return }
-        try site.registry.noteBuckets(record)
-        guard let client = try site.mounts.supervisor.running(paths) else { return }
-        guard try client.status().sessions.isEmpty else {
-            throw SystemFailure(
-                "volume \"\(record.name)\"", "is mounted, and its server was started without the network",
-                fix: "unmount it once; from then on its servers reach buckets", errno: .busy, status: .temporaryFailure)
-        }
-        try site.mounts.stopServer(paths)
     }
 }
 
@@ -79,7 +74,8 @@ struct ExportCommand: ParsableCommand {
         abstract: "Write a volume's files, or a part of them, to a directory or a tar archive.",
         discussion: """
             TARGET is a directory, FILE.tar, or "-" for an archive on standard output. A directory is made; files in it
-            that have the same size and time are left alone, so that an export that was cut short goes on.
+            that have the same size and time are left alone, so that an export that was cut short goes on. Modes are the
+            volume's without set-user-id and set-group-id bits, and in a directory less your umask.
             Exit status 65: something was left out.
             """)
 
@@ -88,6 +84,9 @@ struct ExportCommand: ParsableCommand {
 
     @Argument(help: "Where it goes.")
     var target: String
+
+    @Flag(help: "Give files the modes that they have in the volume, with set-user-id bits, whatever your umask is.")
+    var keepModes = false
 
     func run() throws {
         try berth.run { site throws(SystemFailure) in
@@ -98,49 +97,68 @@ struct ExportCommand: ParsableCommand {
                     "an archive", "is not for a terminal", fix: "send it to a file or a pipe", status: .usage)
             }
             let client = try DataPlace.client(place.name, site)
-            let order = ExportOrder(place: place.bytes, isArchive: isArchive)
+            let mask = Umask.read()
+            let order = ExportOrder(
+                place: place.bytes, isArchive: isArchive, umask: mask, keepsModes: keepModes ? true : nil)
+            let label = "\(place.name)"
+            guard isArchive, target != "-" else {
+                let output = try open()
+                guard !isArchive else {
+                    return try Self.send(order, label, to: output.rawValue, client, progress: 2)
+                }
+                let reply = try ExportDirectory.ask(client, order, output)
+                return try Transfer(client, label, output: 1).follow(reply)
+            }
             // An archive has its name once it is whole.
-            let partial = isArchive && target != "-" ? target + ".part" : nil
-            let descriptor = try open(partial)
-            let reply =
-                try isArchive
-                ? client.ask(.exportData(order), passing: descriptor.rawValue, timeout: .seconds(60))
-                : ExportDirectory.ask(client, order, descriptor)
+            let archive = try OutputFile(target)
             var leftOut: SystemFailure?
             do throws(SystemFailure) {
-                try Transfer(client, "\(place.name)", output: target == "-" ? 2 : 1).follow(reply)
+                try Self.send(order, label, to: archive.number, client, progress: 1)
             } catch {
                 // What was left out is said; the archive is whole.
-                guard error.status == .dataError else {
-                    if let partial { unlink(partial) }
-                    throw error
-                }
+                guard error.status == .dataError else { throw error }
                 leftOut = error
             }
-            if let partial, rename(partial, target) != 0 {
-                throw SystemFailure(target, "cannot be made", .current, status: .cannotCreate)
-            }
+            try archive.finish(mode: mode_t(0o666 & ~mask))
             if let leftOut { throw leftOut }
         }
     }
 
-    private func open(_ partial: String?) throws(SystemFailure) -> FileDescriptor {
+    private static func send(
+        _ order: ExportOrder, _ label: String, to target: Int32, _ client: ServerClient, progress: Int32
+    ) throws(SystemFailure) {
+        let reply = try client.ask(.exportData(order), passing: target, timeout: .seconds(60))
+        try Transfer(client, label, output: progress).follow(reply)
+    }
+
+    private func open() throws(SystemFailure) -> FileDescriptor {
         if target == "-" {
             return try explaining("standard output", "cannot be used") { () throws(Errno) in
                 try FileDescriptor.copy(of: 1)
             }
         }
-        if let partial {
-            return try explaining(partial, "cannot be made") { () throws(Errno) in
-                try FileDescriptor.open(partial, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o666)
-            }
-        }
         guard mkdir(target, 0o777) == 0 || errno == EEXIST else {
             throw SystemFailure(target, "cannot be made", .current, status: .cannotCreate)
         }
-        return try explaining(target, "cannot be opened") { () throws(Errno) in
-            try FileDescriptor.open(target, O_RDONLY | O_DIRECTORY)
+        let directory = try explaining(target, "cannot be opened", fix: "a link there must be yours") {
+            () throws(Errno) in try GuardedOpen.followingOwnLinks(target, O_RDONLY | O_DIRECTORY)
         }
+        guard Self.isChosen(directory.rawValue) else {
+            throw SystemFailure(
+                target,
+                "belongs to another user, who may have put it there: everybody can write to the directory above",
+                fix: "name one of yours", errno: .accessDenied, status: .noPermission)
+        }
+        return directory
+    }
+
+    /// False for a directory of somebody else in one such as /tmp. Elsewhere whoever owns the directory above has let it be.
+    private static func isChosen(_ directory: Int32) -> Bool {
+        guard let own = try? GuardedOpen.status(directory) else { return false }
+        if own.st_uid == geteuid() || own.st_uid == 0 { return true }
+        var above = stat()
+        guard fstatat(directory, "..", &above, 0) == 0 else { return true }
+        return above.st_mode & S_IWOTH == 0
     }
 }
 

@@ -41,10 +41,16 @@ extension VolumeCommand {
         @Argument(help: "The dump; - for standard input.")
         var file: String
 
+        @Option(
+            help: "A source of imported files that the dump names, and that may be opened. May be given more than once."
+        )
+        var trustSource: [String] = []
+
         func run() throws {
             try berth.run { site throws(SystemFailure) in
                 let record = try site.registry.record(try VolumeName(name))
-                throw try site.mounts.supervisor.become("berthfs", ["load", record.name, file])
+                throw try site.mounts.supervisor.become(
+                    "berthfs", ["load", record.name, file] + trustSource.flatMap { ["--trust-source", $0] })
             }
         }
     }
@@ -55,7 +61,8 @@ extension VolumeCommand {
             discussion: """
                 The URL is the store's with the volume's name at its end, as `berth volume inspect` shows it. The newest copy of \
                 the metadata in the store is taken; what was written after it is found in the packs, as far as they tell, and \
-                put into lost+found. The machine that had the volume makes no copies any more.
+                put into lost+found. The machine that had the volume makes no copies any more. Whoever can write to the store \
+                writes its metadata: sources of imported files that it names stay closed until you trust them.
                 """)
 
         @Argument(help: "s3://BUCKET/PREFIX/NAME or file:///DIRECTORY/NAME.")
@@ -64,6 +71,12 @@ extension VolumeCommand {
         @Option(name: .shortAndLong, help: "An option of the store, such as endpoint=URL. May be given more than once.")
         var option: [String] = []
 
+        @Option(
+            help:
+                "A source of imported files that the volume names, and that may be opened. May be given more than once."
+        )
+        var trustSource: [String] = []
+
         @Flag(help: "Print what was found as JSON.")
         var json = false
 
@@ -71,7 +84,8 @@ extension VolumeCommand {
             try berth.run { site throws(SystemFailure) in
                 let (store, name) = try Self.split(url)
                 let options = try VolumeOptions(words: ["store=\(store)"] + option)
-                let recovery = try site.mounts.recover(name, options, now: Output.timestamp())
+                let trusted = try trustSource.map { text throws(SystemFailure) in try SourceEntry(text: text) }
+                let recovery = try site.mounts.recover(name, options, trusted: trusted, now: Output.timestamp())
                 if json { return try Output.json(recovery) }
                 for line in recovery.lines(name.description) { print(line) }
             }
@@ -87,6 +101,50 @@ extension VolumeCommand {
                     fix: "write s3://bucket/prefix/NAME or file:///directory/NAME", status: .usage)
             }
             return (String(trimmed[..<slash]), try VolumeName(String(trimmed[trimmed.index(after: slash)...])))
+        }
+    }
+}
+
+extension VolumeCommand {
+    struct Trust: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Open sources of imported files to a volume that came from elsewhere; without any, list them.",
+            discussion: """
+                The metadata of a volume that was recovered or loaded may name any directory and any bucket. Their files are \
+                unreadable until you say that these are meant: what you trust is read with your rights, and with your keys.
+                """)
+
+        @Argument(help: "The volume.")
+        var name: String
+
+        @Argument(help: "file:///DIR or s3://BUCKET?…, as the list shows it.")
+        var sources: [String] = []
+
+        @Flag(help: "Print as JSON.")
+        var json = false
+
+        private struct View: Encodable {
+            var trusted: [String]
+            /// Nil where no server runs that could tell.
+            var closed: [String]?
+        }
+
+        func run() throws {
+            try berth.run { site throws(SystemFailure) in
+                let name = try VolumeName(name)
+                let entries = try sources.map { text throws(SystemFailure) in try SourceEntry(text: text) }
+                if !entries.isEmpty, let obstacle = try site.mounts.trust(name, entries) {
+                    ProcessEnvironment.complain("berth: \(obstacle.message)")
+                }
+                let paths = site.paths.volume(name.description)
+                // It alone has the metadata.
+                let status = try site.mounts.supervisor.client(for: paths).status()
+                let view = View(
+                    trusted: (try site.registry.record(name).sources ?? []).sorted(), closed: status.closedSources)
+                if json { return try Output.json(view) }
+                for source in view.trusted { print("trusted  \(source)") }
+                for source in view.closed ?? [] { print("closed   \(source)") }
+            }
         }
     }
 }
@@ -123,6 +181,7 @@ extension Recovery {
             lines.append(
                 "lost: the snapshots \(lostSnapshots.joined(separator: ", ")); what only they held leaves the store")
         }
+        lines += Self.lines(ofClosed: closedSources, volume: name)
         lines += problems.map { "damage: \($0)" }
         if lostPacks == 0 && lostSnapshots.isEmpty && problems.isEmpty {
             lines.append("nothing that the copy names is missing")

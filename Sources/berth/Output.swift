@@ -3,13 +3,19 @@ import FoundationEssentials
 import Glibc
 import LinuxSystem
 
+/// Prints a line for people, in place of Swift's own `print` everywhere in this module: names in it come from anywhere, and
+/// neither a terminal nor a reader of lines may take a part of them for anything else.
+func print(_ line: String, terminator: String = "\n") {
+    Swift.print(PrintableText.escaped(line), terminator: terminator)
+}
+
 /// What commands print.
 enum Output {
     /// Prints a value as JSON, keys sorted, for scripts.
-    static func json(_ value: some Encodable) throws(SystemFailure) { print(try encoded(value, .prettyPrinted)) }
+    static func json(_ value: some Encodable) throws(SystemFailure) { Swift.print(try encoded(value, .prettyPrinted)) }
 
     /// As `json`, on one line: for lists that are printed as they come.
-    static func jsonLine(_ value: some Encodable) throws(SystemFailure) { print(try encoded(value)) }
+    static func jsonLine(_ value: some Encodable) throws(SystemFailure) { Swift.print(try encoded(value)) }
 
     static func encoded(
         _ value: some Encodable, _ form: JSONEncoder.OutputFormatting = []
@@ -17,17 +23,18 @@ enum Output {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, form]
         do {
-            return String(decoding: try encoder.encode(value), as: UTF8.self)
+            return PrintableText.escapedJSON(String(decoding: try encoder.encode(value), as: UTF8.self))
         } catch {
             throw SystemFailure("the answer", "cannot be written as JSON: \(error)", status: .software)
         }
     }
 
     /// Prints rows in columns as wide as they need to be.
-    static func table(_ rows: [[String]]) { print(columns(rows), terminator: "") }
+    static func table(_ rows: [[String]]) { Swift.print(columns(rows), terminator: "") }
 
     /// Rows in columns as wide as they need to be, each with its newline.
     static func columns(_ rows: [[String]]) -> String {
+        let rows = rows.map { $0.map { PrintableText.escaped($0) } }
         let count = rows.map(\.count).max() ?? 0
         let widths = (0..<count).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
         return rows.map { row in
@@ -60,12 +67,7 @@ enum Output {
     }
 
     /// A path for people, on one line whatever its bytes are.
-    static func name(_ bytes: [UInt8]) -> String {
-        String(
-            String(decoding: bytes, as: UTF8.self).map {
-                $0.isNewline || $0.asciiValue.map { $0 < 32 } == true ? "?" : $0
-            })
-    }
+    static func name(_ bytes: [UInt8]) -> String { PrintableText.escaped(bytes) }
 
     /// RFC 3339, UTC.
     static func timestamp() -> String { Timestamp.now().description }

@@ -1,3 +1,4 @@
+import FileModel
 import Glibc
 import LinuxSystem
 
@@ -39,7 +40,7 @@ struct ProgressOutput {
     func secondsLeft(after share: Double) -> Int { share > 0 ? Int(seconds / share - seconds) : 0 }
 
     /// Puts a text in the terminal's line.
-    func draw(_ text: String) { write("\r\(text)\u{1B}[K") }
+    func draw(_ text: String) { write("\r\(PrintableText.escaped(text))\u{1B}[K") }
 
     /// Leaves the terminal's line as it is.
     func endLine() { write("\n") }

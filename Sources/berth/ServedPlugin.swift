@@ -43,14 +43,16 @@ struct ServedPlugin {
         site.registry.sweep()
         let driver = PluginDriver(site.mounts, logger: logger)
         driver.adopt()
-        server = try PluginServer(listener.socket, driver: driver, userID: geteuid(), logger: logger)
+        server = try PluginServer(
+            listener.socket, driver: driver, userID: geteuid(), host: HostView.own(), logger: logger)
         metrics = try Self.metrics(site, loopback, logger)
         let supervisor = site.mounts.supervisor
         hooks = RequestListener(
-            hookSocket, path: site.paths.supervisorSocket,
+            hookSocket, path: site.paths.supervisorSocket, host: nil,
             note: { logger.debug("\($0)", metadata: ["cause": "\($1)"]) },
-            answer: { request, _ in Self.answer(request, supervisor) })
+            answer: { request, _, _ in Self.answer(request, supervisor) })
         hooks.start()
+        try Self.tellPodman(site, logger)
         Self.startSweep(site, driver, settings, logger)
         logger.info(
             "serving the volume plugin", metadata: ["socket": "\(site.paths.pluginSocket)", "pid": "\(getpid())"])
@@ -65,6 +67,15 @@ struct ServedPlugin {
         switch origin {
         case .own: unlink(site.paths.pluginSocket)
         case .serviceManagers: break
+        }
+    }
+
+    /// Another socket than `berth setup` found is of no use to podman.
+    private static func tellPodman(_ site: Site, _ logger: Logger) throws(SystemFailure) {
+        for change in try site.engineConfiguration().follow() {
+            logger.info(
+                "podman is told of this socket",
+                metadata: ["socket": "\(site.paths.pluginSocket)", "cause": "\(change.path)"])
         }
     }
 

@@ -45,6 +45,7 @@ struct SetupCommand: ParsableCommand {
         }
         changes += try set(site)
         changes += try apply(try site.engineConfiguration().changesToRegister(), site)
+        changes += clearSharedPlace()
         if changes == 0 { print("nothing to change: this account is set up") }
         let findings = try site.doctor().findings().filter {
             $0.verdict != .pass && !$0.isAboutPlugin
@@ -95,6 +96,25 @@ struct SetupCommand: ParsableCommand {
             print(
                 "kept: \(volumes.map(\.name).joined(separator: ", ")) in \(site.paths.volumes); remove with: berth volume rm NAME"
             )
+        }
+    }
+
+    /// Earlier versions kept sockets in /tmp where there was no runtime directory.
+    private func clearSharedPlace() -> Int {
+        switch SharedPlace(userID: geteuid()).state {
+        case .absent: return 0
+        case .ofStranger(let name):
+            print("warning: \(SharedPlace(userID: geteuid()).path) belongs to \(name); Berth looks at nothing in it")
+            return 0
+        case .inUse:
+            print(
+                "next: something of an earlier version runs in \(SharedPlace(userID: geteuid()).path); end it with: berth stop --all"
+            )
+            return 0
+        case .leftOver:
+            tell("remove \(SharedPlace(userID: geteuid()).path), where others could stand in the way")
+            if !dryRun { SharedPlace(userID: geteuid()).remove() }
+            return 1
         }
     }
 

@@ -68,7 +68,7 @@ struct SnapshotCommand: ParsableCommand {
         }
 
         private static func timeName() -> String {
-            Output.timestamp().filter { $0 != "-" && $0 != ":" && $0 != "Z" }.split(separator: "T")
+            Output.timestamp().filter { $0 != "-" && $0 != ":" && $0 != "Z" }.words(at: "T")
                 .joined(separator: "-")
         }
     }
@@ -140,7 +140,7 @@ struct SnapshotCommand: ParsableCommand {
 
         func run() throws {
             try berth.run { site throws(SystemFailure) in
-                let parts = place.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+                let parts = place.parts(at: ":", atMost: 1).map(String.init)
                 let (volume, snapshot) = try both(parts[0])
                 var path = ""
                 if parts.count > 1 { path = try Self.path(parts[1]) }

@@ -32,12 +32,17 @@ struct StatusCommand: ParsableCommand {
         var irreplaceable: String?
         /// What keeps the volume from working now.
         var faults: [VolumeFault]
+        /// Sources of imported files that the metadata name and the user has not.
+        var closedSources: [String]
         var sessions: [SessionView]
+        /// Containers that have the volume by an annotation, and not by a word of `podman volume`.
+        var annotated: [LeasedContainer]
     }
 
     func run() throws {
         try berth.run { site throws(SystemFailure) in
             let census = MountCensus.take()
+            let leases = Leases(site.paths)
             var volumes: [Entry] = []
             for record in try site.registry.list().records {
                 let status = (try? site.mounts.status(of: site.paths.volume(record.name))) ?? nil
@@ -45,7 +50,9 @@ struct StatusCommand: ParsableCommand {
                     Entry(
                         name: record.name, server: status?.processID, serverVersion: status?.version,
                         keeper: status?.keeperID, irreplaceable: status?.irreplaceable, faults: status?.faults ?? [],
-                        sessions: status.map { site.mounts.sessions($0, census) } ?? []))
+                        closedSources: status?.closedSources ?? [],
+                        sessions: status.map { site.mounts.sessions($0, census) } ?? [],
+                        annotated: try leases.containers(with: VolumeName(record.name))))
             }
             let view = View(
                 plugin: PluginProcess.running(site.paths), pluginVersion: PluginProcess.version(site.paths),
@@ -56,7 +63,11 @@ struct StatusCommand: ParsableCommand {
             for volume in volumes {
                 print("volume   \(volume.name)  \(Self.line(volume))")
                 for fault in volume.faults { print("fault    \(volume.name)  \(fault.part.rawValue): \(fault.text)") }
+                for line in Recovery.lines(ofClosed: volume.closedSources, volume: volume.name) {
+                    print("note     \(volume.name)  \(line)")
+                }
                 for session in volume.sessions { print("           \(session.line)") }
+                for container in volume.annotated { print("           by annotation: container \(container.line)") }
             }
         }
     }

@@ -10,7 +10,7 @@ struct VolumeCommand: ParsableCommand {
         commandName: "volume", abstract: "Make, list, show, change, check, copy, bring back and remove volumes.",
         subcommands: [
             Create.self, List.self, Inspect.self, Change.self, Remove.self, Check.self, Dump.self, Load.self,
-            Recover.self,
+            Recover.self, Trust.self,
         ])
 
     struct Create: ParsableCommand {
@@ -192,6 +192,8 @@ struct VolumeView: Encodable {
     var readOnlyReason: String?
     /// Nil where no server runs, or an older one.
     var faults: [VolumeFault]?
+    /// Sources of imported files that the metadata name and you have not.
+    var closedSources: [String]?
 
     init(_ record: VolumeRecord, _ site: Site, status: ServerStatus? = nil) {
         let volume = site.paths.volume(record.name)
@@ -211,6 +213,7 @@ struct VolumeView: Encodable {
         bytes = status?.bytes
         readOnlyReason = status?.readOnlyReason
         faults = status?.faults
+        closedSources = status?.closedSources
     }
 
     var rows: [[String]] {
@@ -225,6 +228,7 @@ struct VolumeView: Encodable {
         rows += sessions.map { ["mounted at", $0.mountpoint + ($0.readOnly ? " (read-only)" : "")] }
         let faults = faults ?? []
         if let readOnlyReason, faults.isEmpty { rows.append(["takes no changes", readOnlyReason]) }
+        rows += (closedSources ?? []).map { ["closed source", "\($0); see `berth volume trust`"] }
         rows += faults.map { ["fault of \($0.part.rawValue)", $0.text] }
         return rows
     }

@@ -12,7 +12,7 @@ struct DataPlace {
     let path: String
 
     init(_ text: String) throws(SystemFailure) {
-        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        let parts = text.parts(at: ":", atMost: 1).map(String.init)
         name = try VolumeName(parts[0])
         guard let path = Self.inner(parts.count > 1 ? parts[1] : "/") else {
             throw SystemFailure(

@@ -108,11 +108,12 @@ final class ArchiveSink: ExportSink {
     private func header(
         _ path: [FileName], _ inode: Inode, _ kind: TarWriter.Header.Kind, size: UInt64
     ) -> TarWriter.Header {
+        let rights = reader.rights(inode)
         var header = TarWriter.Header(
-            name: Self.name(path), kind: kind, permissions: inode.permissions & 0o7777, userID: inode.userID,
-            groupID: inode.groupID, size: size, modified: inode.modified)
+            name: Self.name(path), kind: kind, permissions: reader.modes.inArchive(rights.permissions, inode.kind),
+            userID: inode.userID, groupID: inode.groupID, size: size, modified: inode.modified)
         guard kind == .file || kind == .directory else { return header }
-        header.records = reader.attributes(inode).map {
+        header.records = rights.attributes.map {
             ("SCHILY.xattr." + String(decoding: $0.name, as: UTF8.self), $0.value)
         }
         return header

@@ -21,7 +21,9 @@ struct Bucket {
         let options = record.options.bucket ?? BucketOptions()
         let paths = SitePaths(environment: ProcessEnvironment.current()).volume(record.name)
         subject = "volume \"\(record.name)\""
-        let connection = try BucketConnection(record.storeURL(paths), options, subject: "store")
+        let connection = try BucketConnection(
+            record.storeURL(paths), options, subject: "store",
+            insecureBy: "berth volume set \(record.name) insecure=true")
         let finder = connection.finder
         store = try S3Store(
             connection.location, certificates: connection.certificates, witness: Self.marker,

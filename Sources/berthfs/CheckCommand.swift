@@ -41,8 +41,10 @@ struct CheckCommand: ParsableCommand {
         var clones = 0
         /// Raw bytes whose checksums were verified; 0 without --data.
         var provedBytes: UInt64 = 0
-        /// Imported, and not copied. With --data each was looked for.
+        /// Imported, and not copied. With --data each was looked for, but for those of closed sources.
         var foreignObjects = 0
+        /// Sources of imported files that the metadata name and the volume's user has not: they stay closed.
+        var closedSources: [String] = []
         /// Objects in the store that nothing names: a crash left them between a put and its commit. Harmless.
         var leftoverObjects = 0
         /// What --repair did, one line each.
@@ -88,11 +90,11 @@ struct CheckCommand: ParsableCommand {
     ) throws(SystemFailure) -> [String] {
         let lock: VolumeLock
         do throws(SystemFailure) {
-            lock = try VolumeLock(paths)
+            lock = try VolumeLock.take(paths)
         } catch {
             guard error.errno == .busy else { throw error }
             if let lines = try Mending.ask(paths, site) { return lines }
-            lock = try VolumeLock(paths)
+            lock = try VolumeLock.take(paths)
         }
         let lines = try VolumeRepair(record, paths).run()
         _ = consume lock
@@ -122,7 +124,9 @@ struct CheckCommand: ParsableCommand {
         for pack in metadata.packs where pack.record.state != .doomed {
             report.provedBytes += checker.check(pack.record, rawEnd: pack.rawEnd, data: data, &problems)
         }
-        if data { try Self.check(metadata.foreignObjects, &problems) }
+        let trust = SourceTrust(record)
+        report.closedSources = trust.closed(of: Set(metadata.foreignObjects.map(\.source)).sorted { $0.id < $1.id })
+        if data { try Self.check(metadata.foreignObjects, record, trust, &problems) }
         report.foreignObjects = metadata.foreignObjects.count
         do {
             report.leftoverObjects = try checker.leftovers(beside: Set(metadata.packs.map(\.record.id))).count
@@ -142,12 +146,13 @@ struct CheckCommand: ParsableCommand {
 
     /// Makes sure that each imported object is still what it was.
     private static func check(
-        _ objects: [(object: ForeignObject, source: ForeignSource)], _ problems: inout Problems
+        _ objects: [(object: ForeignObject, source: ForeignSource)], _ record: VolumeRecord, _ trust: SourceTrust,
+        _ problems: inout Problems
     ) throws(SystemFailure) {
         // No server, and so in no filter.
-        let opener = ForeignStores(reach: .network)
+        let opener = ForeignStores(reach: .network, trust: trust, record: record)
         var stores: [Int64: any ForeignStore] = [:]
-        for (object, source) in objects {
+        for (object, source) in objects where trust.allows(source) {
             let store: any ForeignStore
             if let known = stores[source.id] { store = known } else { store = try opener.open(source) }
             stores[source.id] = store
@@ -170,8 +175,11 @@ struct CheckCommand: ParsableCommand {
             }
             return
         }
-        for line in report.repairs { Swift.print("mended: \(line)") }
-        for line in report.problems { Swift.print("damage: \(line)") }
+        for line in report.repairs { Swift.print("mended: \(PrintableText.escaped(line))") }
+        for line in report.problems { Swift.print("damage: \(PrintableText.escaped(line))") }
+        for line in Recovery.lines(ofClosed: report.closedSources, volume: report.volume) {
+            Swift.print(PrintableText.escaped(line))
+        }
         let foreign = report.foreignObjects > 0 ? ", \(report.foreignObjects) imported objects" : ""
         let proved = data ? ", \(report.provedBytes) bytes proved against their checksums" : ""
         let kept =

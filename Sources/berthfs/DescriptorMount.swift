@@ -27,8 +27,8 @@ struct DescriptorMount {
     /// Nil where `path` names no descriptor. `home` goes before $HOME.
     init?(path: String, name: String, readOnly: Bool, home: String?, program: String) {
         let prefixes = ["/dev/fd/", "/proc/self/fd/"]
-        guard let prefix = prefixes.first(where: { path.hasPrefix($0) }),
-            let number = Int32(path.dropFirst(prefix.count)), number >= 0
+        guard let prefix = prefixes.first(where: { path.startsWithBytes(of: $0) }),
+            let number = Int32(path.droppingBytes(first: prefix.utf8.count)), number >= 0
         else { return nil }
         var environment = ProcessEnvironment.current()
         environment["HOME"] = home ?? environment["HOME"]
@@ -108,7 +108,7 @@ struct DescriptorMount {
             // A new connection each time: the server may have been replaced, and be silent for a moment.
             guard let client = try service.supervisor.running(volume) else { return }
             do {
-                guard try client.status().sessions.contains(where: { $0.session == session }) else { return }
+                guard try client.isServing(session) else { return }
                 silence = 0
             } catch {
                 silence += 1

@@ -10,6 +10,7 @@ import VFS
 ///
 /// Invariants
 /// - Nothing outside the directory is touched: each name is made in an open directory, and links are not followed.
+/// - What is made is closed to others until it is whole; only then it gets its mode.
 final class DirectorySink: ExportSink {
     private let tree: any ExportTree
     private let reader: ExportReader
@@ -37,8 +38,10 @@ final class DirectorySink: ExportSink {
             }
             return .refused("something else of that name is there")
         }
-        // Until it is left: what is made in it needs that.
-        fchmod(descriptor, mode_t(inode.permissions & 0o7777 | 0o700))
+        if !isNew, let status = try? GuardedOpen.status(descriptor) {
+            // Until it is left: what is made in it needs that, and nobody else may take part.
+            fchmod(descriptor, status.st_mode & 0o1755 | 0o700)
+        }
         open.append(descriptor)
         return isNew ? .made : .same
     }
@@ -56,7 +59,11 @@ final class DirectorySink: ExportSink {
         switch try reaching(path, { () throws(Errno) in try tree.create(name) }) {
         case .made(let made): file = made
         case .exists(let entry):
-            if entry.kind == S_IFREG, entry.size == inode.size, isSameTime(entry, inode) { return .same }
+            if isOwn(entry, S_IFREG), entry.size == inode.size, isSameTime(entry, inode),
+                reader.modes.keepsAll || entry.mode & ExportModes.setIDs == 0
+            {
+                return .same
+            }
             // Not over it: it may have other names.
             guard entry.kind != S_IFDIR else { return .refused("a directory of that name is there") }
             try reaching(path, or: "cannot be replaced") { () throws(Errno) in try tree.remove(name) }
@@ -112,7 +119,7 @@ final class DirectorySink: ExportSink {
         guard let name = path.last else { return .same }
         if let entry = try reaching(path, { () throws(Errno) in try tree.status(name) }) {
             guard entry.kind != S_IFDIR else { return .refused("a directory of that name is there") }
-            if entry.kind == S_IFLNK, isSameTime(entry, inode) { return .same }
+            if isOwn(entry, S_IFLNK), isSameTime(entry, inode) { return .same }
             try? tree.remove(name)
         }
         try reaching(path) { () throws(Errno) in
@@ -125,7 +132,7 @@ final class DirectorySink: ExportSink {
         guard let name = path.last else { return .same }
         guard inode.kind == .fifo else { return .refused("it is a device") }
         if let entry = try reaching(path, { () throws(Errno) in try tree.status(name) }) {
-            return entry.kind == S_IFIFO ? .same : .refused("something else of that name is there")
+            return isOwn(entry, S_IFIFO) ? .same : .refused("something else of that name is there")
         }
         if let made = try reaching(path, { () throws(Errno) in try tree.fifo(name) }) { finish(made.rawValue, inode) }
         return .made
@@ -145,6 +152,9 @@ final class DirectorySink: ExportSink {
         }
     }
 
+    /// What another user put there is not what an earlier export left, however alike it is.
+    private func isOwn(_ entry: ExportTreeEntry, _ kind: mode_t) -> Bool { entry.kind == kind && entry.isOwn }
+
     private func isSameTime(_ entry: ExportTreeEntry, _ inode: Inode) -> Bool {
         entry.seconds == inode.modified.seconds && entry.nanoseconds == inode.modified.nanosecondsOfSecond
     }
@@ -157,12 +167,13 @@ final class DirectorySink: ExportSink {
 
     /// Attributes, mode, and last the times. Where the target's file system has none of them, it goes without.
     private func finish(_ descriptor: Int32, _ inode: Inode) {
-        for (name, value) in reader.attributes(inode) {
+        let rights = reader.rights(inode)
+        for (name, value) in rights.attributes {
             _ = name.withCString { name in
                 value.withUnsafeBytes { fsetxattr(descriptor, name, $0.baseAddress, $0.count, 0) }
             }
         }
-        fchmod(descriptor, mode_t(inode.permissions & 0o7777))
+        fchmod(descriptor, mode_t(reader.modes.onHost(rights.permissions, inode.kind)))
         var times = Self.times(inode)
         futimens(descriptor, &times)
     }

@@ -67,7 +67,15 @@ private struct DumpTarget: ~Copyable {
 
     private static func open(_ output: String?, _ resume: Bool) throws(Errno) -> FileDescriptor {
         guard let output else { return try FileDescriptor.copy(of: STDOUT_FILENO) }
-        return try FileDescriptor.open(output, O_RDWR | O_CREAT | (resume ? 0 : O_EXCL))
+        // With O_EXCL no link is followed. What is there already must be a file of ours.
+        if resume {
+            do throws(Errno) {
+                return try OutputFile.reopen(output, O_RDWR)
+            } catch {
+                guard error == .noEntry else { throw error }
+            }
+        }
+        return try FileDescriptor.open(output, O_RDWR | O_CREAT | O_EXCL)
     }
 
     mutating func take(_ bytes: [UInt8]) throws(SystemFailure) {

@@ -36,7 +36,8 @@ struct ExportJob: Sendable {
         let session = Session(name: "export", identity: .oneToOne, isReadOnly: true, invalidate: { _, _ in })
         fileSystem.attach(session)
         defer { fileSystem.detach(session) }
-        let reader = ExportReader(volume: volume, top: place, fileSystem: fileSystem, session: session)
+        let reader = ExportReader(
+            volume: volume, top: place, fileSystem: fileSystem, session: session, modes: ExportModes(order))
         let sink: any ExportSink =
             order.isArchive ? ArchiveSink(target, reader) : DirectorySink(try target.tree(), reader)
         let top = try reader.explaining(place) { () throws(Errno) in try fileSystem.find(place) }
@@ -141,6 +142,7 @@ struct ExportReader {
     let top: [FileName]
     let fileSystem: FileSystem
     let session: Session
+    let modes: ExportModes
 
     static func text(_ path: [FileName]) -> String { path.map(\.description).joined(separator: "/") }
 
@@ -183,12 +185,46 @@ struct ExportReader {
         }
     }
 
-    /// The user's extended attributes.
-    func attributes(_ inode: Inode) -> [(name: [UInt8], value: [UInt8])] {
+    /// The inode's mode on the host, as a directory or archive gets it, and the user's extended attributes. No other
+    /// attributes leave the volume: `security.*` and `trusted.*` give rights, and an access control list names ids that are
+    /// other people on the host.
+    func rights(_ inode: Inode) -> (permissions: UInt32, attributes: [(name: [UInt8], value: [UInt8])]) {
         let names = (try? fileSystem.attributeNames(of: inode.id)) ?? []
-        return names.filter { $0.starts(with: Array("user.".utf8)) }.compactMap { name in
-            (try? fileSystem.attribute(name, of: inode.id, session: session)).map { (name, $0) }
+        let permissions =
+            names.contains(FileSystem.accessListAttribute)
+            ? fileSystem.permissionsWithoutList(of: inode, session: session) : inode.permissions
+        let attributes = names.filter { $0.starts(with: Array("user.".utf8)) }.compactMap { name in
+            (try? fileSystem.attribute(name, of: inode.id, session: session)).map { (name: name, value: $0) }
         }
+        return (permissions, attributes)
+    }
+}
+
+/// Which bits of a mode an export gives to the caller's files. The volume's set-id bits may be a container's root's work:
+/// on the host they would give away the caller's own rights.
+struct ExportModes: Sendable {
+    private static let sticky: UInt32 = 0o1000
+    static let setIDs: UInt32 = 0o6000
+
+    let keepsAll: Bool
+    /// What is taken from files and directories of the host.
+    private let umask: UInt32
+
+    /// A client that says nothing of its umask gets files for itself alone.
+    init(_ order: ExportOrder) {
+        keepsAll = order.keepsModes ?? false
+        umask = order.umask ?? 0o077
+    }
+
+    /// For a file or directory that is made on the host.
+    func onHost(_ permissions: UInt32, _ kind: FileKind) -> UInt32 {
+        keepsAll ? permissions & 0o7777 : inArchive(permissions, kind) & ~(umask & 0o777)
+    }
+
+    /// For an archive, which whoever unpacks it has a umask for. A directory's sticky bit only takes rights away.
+    func inArchive(_ permissions: UInt32, _ kind: FileKind) -> UInt32 {
+        keepsAll
+            ? permissions & 0o7777 : permissions & (kind == .directory ? 0o777 | Self.sticky : 0o777)
     }
 }
 

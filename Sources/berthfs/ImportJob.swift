@@ -54,6 +54,8 @@ struct ImportJob: Sendable {
 
     private func origin(_ work: FileImport) throws(SystemFailure) -> Origin {
         let (url, key) = try parts()
+        let named = ForeignSource(url: url, options: order.options)
+        guard stores.trust.allows(named) else { throw stores.trust.refusal(named) }
         let source = try recorded(url, work)
         let store = try stores.open(source)
         do {

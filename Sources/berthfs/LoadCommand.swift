@@ -18,12 +18,17 @@ struct LoadCommand: ParsableCommand {
     @Argument(help: "The dump; - for standard input.")
     var file: String
 
+    @Option(help: "A source that the dump names and that may be opened. May be given more than once.")
+    var trustSource: [String] = []
+
     func run() throws {
         try berthfs.run { () throws(SystemFailure) in
             let site = SitePaths(environment: ProcessEnvironment.current())
-            let record = try VolumeRegistry(paths: site).record(try VolumeName(name))
+            let registry = VolumeRegistry(paths: site)
+            let record = try registry.record(try VolumeName(name))
+            let trusted = try trustSource.map { text throws(SystemFailure) in try SourceEntry(text: text) }
             let paths = site.volume(record.name)
-            let lock = try VolumeLock(paths)
+            let lock = try VolumeLock.take(paths)
             guard access(paths.database, F_OK) != 0 else {
                 throw SystemFailure(
                     "volume \"\(name)\"", "has metadata already", fix: "load into a volume that was never mounted",
@@ -32,6 +37,9 @@ struct LoadCommand: ParsableCommand {
             let target = "\(paths.directory)/load.db"
             try load(to: target)
             let lost = try OpenVolume.passOver(target, snapshots: paths.snapshots)
+            // Before there are metadata: a dump is somebody's word, the list the user's.
+            try registry.replaceSources(try VolumeName(name), trusted)
+            let sources = try VolumeRecord.sources(in: target)
             guard rename(target, paths.database) == 0 else {
                 throw SystemFailure(paths.database, "cannot be made", .current)
             }
@@ -42,6 +50,8 @@ struct LoadCommand: ParsableCommand {
             if !lost.isEmpty {
                 print("\(name): without its snapshots, which no dump has: \(lost.joined(separator: ", "))")
             }
+            let closed = SourceTrust(try registry.record(try VolumeName(name))).closed(of: sources)
+            for line in Recovery.lines(ofClosed: closed, volume: name) { print(line) }
             print("\(name): loaded; prove it with: berth volume check \(name)")
         }
     }

@@ -30,7 +30,7 @@ struct MetadataLook: ~Copyable {
     ) throws(SystemFailure) -> MetadataLook {
         let refusal: SystemFailure
         do throws(SystemFailure) {
-            return MetadataLook(path: paths.database, volumeLock: try VolumeLock(paths), copyLock: nil)
+            return MetadataLook(path: paths.database, volumeLock: try VolumeLock.take(paths), copyLock: nil)
         } catch {
             guard error.errno == .busy else { throw error }
             refusal = error

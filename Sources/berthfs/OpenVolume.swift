@@ -23,14 +23,16 @@ struct OpenVolume {
     let configuration: FileSystemConfiguration
     /// What the server must get at.
     let reach: SystemCallFilter.Reach
+    let trust: SourceTrust
 
     /// With a legacy, what an earlier server had not committed is done again.
     init(
         _ record: VolumeRecord, _ paths: VolumePaths, _ caches: CacheSite, _ chosen: ChosenCache,
-        legacy: Legacy? = nil, logger: Logger
+        legacy: Legacy? = nil, lease: NodeLease? = nil, logger: Logger
     ) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
+        try SecureDirectory.make(directory)
         // Programs wait while a session is taken over, and the store was looked at when it began.
         store = try Self.store(
             record, paths, isKnown: legacy?.isTakenOver ?? false, logger: logger, meter: meter.store)
@@ -39,8 +41,15 @@ struct OpenVolume {
         try Self.rescue(legacy, paths)
         metadata = try Self.metadata(paths, legacy?.redo)
         legacy?.settle()
-        reach = try Self.reach(record, paths, metadata)
-        let opener = ForeignStores(reach: reach, meter: meter.store).opener
+        let sources = try Self.sources(record, metadata)
+        let listed = try caches.registry.adoptSources(record, sources)
+        reach = listed.reach(paths)
+        trust = SourceTrust(listed, known: sources)
+        for closed in trust.closed {
+            logger.notice(
+                "a source of imported files stays closed", metadata: ["volume": "\(record.name)", "cause": "\(closed)"])
+        }
+        let opener = ForeignStores(reach: reach, trust: trust, record: record, meter: meter.store).opener
         do throws(Errno) {
             packs = try PackStore(
                 PackStoreConfiguration(
@@ -48,6 +57,7 @@ struct OpenVolume {
                     cacheLimit: Int(clamping: share.bytes), cacheFloor: Int(clamping: share.free),
                     compression: record.packCompression, epoch: try metadata.nextEpoch(),
                     baseEpoch: record.bases?.map(\.lastEpoch).max() ?? 0, bufferMemory: legacy?.buffers,
+                    copySeal: Self.copySeal(paths),
                     meter: meter.packs, foreignOpener: opener,
                     reportCache: { logger.warning("cache", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }),
                 store: store)
@@ -58,13 +68,14 @@ struct OpenVolume {
         }
         keeper = CacheKeeper(record.name, caches, packs, quarter: chosen.quarter)
         var configuration = FileSystemConfiguration(
-            sizeLimit: record.options.size, inodeLimit: record.options.inodes, trash: record.trashSettings(),
+            limits: record.limits(), trash: record.trashSettings(),
             durability: record.options.durability == .store ? .store(seconds: Self.storeSeconds) : .local,
             hasRoom: { Self.hasRoom(directory) },
             report: { logger.error("fault", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) },
             commits: meter.commits)
         configuration.snapshotDirectory = paths.snapshots
         configuration.resumes = true
+        if let lease { configuration.loss = { lease.loss() } }
         self.configuration = configuration
         do {
             fileSystem = try FileSystem(
@@ -85,7 +96,7 @@ struct OpenVolume {
         var layers: [LayeredStore.Base] = []
         for base in bases {
             let store = try ownStore(
-                VolumeRecord(name: try VolumeName(base.volume), createdAt: "", options: base.options),
+                VolumeRecord(name: try VolumeName(base.volume), createdAt: "", options: record.opened(base)),
                 paths.sibling(base.volume), isKnown, logger, meter)
             layers.append(LayeredStore.Base(store: store, lastEpoch: base.lastEpoch))
         }
@@ -96,7 +107,12 @@ struct OpenVolume {
         _ record: VolumeRecord, _ paths: VolumePaths, _ isKnown: Bool, _ logger: Logger?, _ meter: StoreMeter
     ) throws(SystemFailure) -> any ObjectStore {
         switch record.place(paths) {
-        case .directory(let root): return try directoryStore(root, isKnown, meter)
+        case .directory(let root):
+            if !isKnown {
+                try StoreTrust.judge(
+                    root, isShared: record.options.isStoreShared == true, volume: record.name)
+            }
+            return try directoryStore(root, isKnown, meter)
         case .bucket:
             let bucket = try Bucket(record, meter: meter)
             return isKnown ? bucket.store : try bucket.open(logger: logger)
@@ -137,20 +153,14 @@ struct OpenVolume {
         }
     }
 
-    /// A volume whose metadata came from elsewhere may have imported from buckets; its next server gets keys, too.
-    private static func reach(
-        _ record: VolumeRecord, _ paths: VolumePaths, _ metadata: SQLiteMetadataStore
-    ) throws(SystemFailure) -> SystemCallFilter.Reach {
-        guard record.reach(paths) == .files else { return .network }
-        let sources: [ForeignSource]
+    private static func sources(
+        _ record: VolumeRecord, _ metadata: SQLiteMetadataStore
+    ) throws(SystemFailure) -> [ForeignSource] {
         do {
-            sources = try metadata.transaction { transaction throws(Errno) in try transaction.sources() }
+            return try metadata.transaction { transaction throws(Errno) in try transaction.sources() }
         } catch {
             throw SystemFailure("volume \"\(record.name)\"", "its metadata cannot be read", error, status: .dataError)
         }
-        guard sources.contains(where: { !$0.url.hasPrefix(ForeignStores.fileScheme) }) else { return .files }
-        try VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current())).noteBuckets(record)
-        return .network
     }
 
     static func metadata(_ paths: VolumePaths, _ redo: RedoLog? = nil) throws(SystemFailure) -> SQLiteMetadataStore {
@@ -159,6 +169,15 @@ struct OpenVolume {
         } catch {
             throw SystemFailure("volume \"\(paths.name)\"", error.description, status: .dataError)
         }
+    }
+
+    /// The volume's key for its copies; a new one where it has none, or none that can be kept: copies are proved anew then.
+    private static func copySeal(_ paths: VolumePaths) -> CopySeal {
+        let found = (try? AtomicFile.read(paths.copyKey, limit: CopySeal.keyBytes)) ?? nil
+        if let seal = found.flatMap({ CopySeal(bytes: $0) }) { return seal }
+        let seal = CopySeal.random()
+        try? AtomicFile.replace(paths.copyKey, seal.bytes)
+        return seal
     }
 
     /// What fsync and close wait for the store at most, where they do.

@@ -61,7 +61,8 @@ struct RecoverCommand: ParsableCommand {
                 fix: "let one machine recover it", status: .temporaryFailure)
         }
         try settle(place, store, generation, &recovery)
-        try place.adoptOptions(found.record)
+        recovery.closedSources = SourceTrust(place.record).closed(of: try VolumeRecord.sources(in: database))
+        recovery.problems += try place.adoptOptions(found.record)
         return recovery
     }
 
@@ -177,13 +178,29 @@ struct VolumePlace {
         return try OpenVolume.store(record, paths, logger: nil)
     }
 
-    /// Gives the record what the volume was made with, but for what depends on the machine.
-    func adoptOptions(_ original: [UInt8]) throws(SystemFailure) {
-        var adopted = try Self.decode(original, "the copy")
-        adopted.name = record.name
-        adopted.options.store = record.options.store
-        adopted.options.bucket = record.options.bucket
-        adopted.options.cacheDirectory = record.options.cacheDirectory
+    /// Gives the record what the volume was made with, as far as a record that somebody else may have written can say it.
+    /// Answers what was left out for being of no use.
+    func adoptOptions(_ original: [UInt8]) throws(SystemFailure) -> [String] {
+        let found = try Self.decode(original, "the copy")
+        var adopted = record
+        let refused = adopted.options.adopt(found.options)
+        if found.createdAt.utf8.count == record.createdAt.utf8.count, found.createdAt.utf8.allSatisfy(Self.isTime) {
+            adopted.createdAt = found.createdAt
+        }
+        adopted.bases = try found.bases?.map { base throws(SystemFailure) in
+            // A clone's packs are in the store of its original, which is the one that was named.
+            var options = VolumeOptions()
+            options.store = record.options.store
+            options.bucket = record.options.bucket
+            return VolumeBase(
+                volume: try VolumeName(base.volume).description, lastEpoch: base.lastEpoch, options: options)
+        }
         try AtomicFile.replace(path, try VolumeRegistry.encode(adopted))
+        return refused
+    }
+
+    /// A letter of RFC 3339 in UTC.
+    private static func isTime(_ byte: UInt8) -> Bool {
+        (0x30...0x39).contains(byte) || [0x2D, 0x3A, 0x54, 0x5A].contains(byte)
     }
 }

@@ -101,13 +101,14 @@ struct ServeCommand: ParsableCommand {
         do throws(SystemFailure) {
             let caches = CacheSite(VolumeRegistry(paths: site), environment: environment)
             let cache = try ChosenCache(record, caches, settings)
+            let host = HostView.own()
             let domain = ServerDomain(
                 record: record, paths: paths, site: site, cache: cache.directory, environment: environment)
             let landlock = try domain.enter()
             return try serve(
                 Prepared(
-                    record: record, paths: paths, caches: caches, cache: cache, landlock: landlock, legacy: legacy,
-                    settings: settings, logger: logger),
+                    record: record, paths: paths, caches: caches, cache: cache, landlock: landlock, host: host,
+                    legacy: legacy, settings: settings, logger: logger),
                 socket, inner.take())
         } catch {
             // One that is to be tried again keeps its socket: clients wait.
@@ -125,11 +126,14 @@ struct ServeCommand: ParsableCommand {
         return socket
     }
 
-    private static func lock(_ paths: VolumePaths, _ legacy: Legacy) throws(SystemFailure) -> VolumeLock {
+    private static func lock(
+        _ paths: VolumePaths, _ legacy: Legacy, _ logger: Logger
+    ) throws(SystemFailure) -> VolumeLock {
+        let report = { @Sendable (words: String) in logger.warning("\(words)") }
         if let inherited = legacy.link.take("lock") {
-            return VolumeLock(paths, inherited: inherited.takeDescriptor())
+            return try VolumeLock.inherit(paths, inherited.takeDescriptor(), report: report)
         }
-        let lock = try VolumeLock(paths)
+        let lock = try VolumeLock.take(paths, report: report)
         legacy.link.keep("lock", lock.number)
         return lock
     }
@@ -141,6 +145,8 @@ struct ServeCommand: ParsableCommand {
         let caches: CacheSite
         let cache: ChosenCache
         let landlock: Int
+        /// What clients show who are in no container.
+        let host: HostView?
         let legacy: Legacy
         let settings: UserSettings
         let logger: Logger
@@ -151,14 +157,16 @@ struct ServeCommand: ParsableCommand {
     ) throws(SystemFailure) -> ServedVolume {
         let (record, paths, caches) = (prepared.record, prepared.paths, prepared.caches)
         let (legacy, logger) = (prepared.legacy, prepared.logger)
-        let lock = try Self.lock(paths, legacy)
+        let lock = try Self.lock(paths, legacy, logger)
         let isMended = Mending(record, paths, logger: logger).runIfAsked()
-        let volume = try OpenVolume(record, paths, caches, prepared.cache, legacy: legacy, logger: logger)
+        let volume = try OpenVolume(
+            record, paths, caches, prepared.cache, legacy: legacy, lease: lock.lease, logger: logger)
         let copier = try MetadataCopier(record, volume, paths, logger: logger)
         let confinement = Confinement(
             landlock: prepared.landlock, reachesNetwork: volume.reach == .network,
             isMemoryOpen: ProcessPrivileges.isMemoryOpen)
         let fileSystem = volume.fileSystem
+        lock.lease.whenLost { fileSystem.giveUp($0) }
         let name = try VolumeName(record.name)
         let snapshots = SnapshotService(record.name, paths, volume, showsDirectory: record.options.showsSnapshots)
         let server = Server(
@@ -167,19 +175,25 @@ struct ServeCommand: ParsableCommand {
             snapshots: snapshots,
             transfers: Transfers(
                 volume: record.name, fileSystem: fileSystem,
-                stores: ForeignStores(reach: volume.reach, meter: volume.meter.store),
+                stores: ForeignStores(
+                    reach: volume.reach, trust: volume.trust, record: record, meter: volume.meter.store),
                 makesFiles: prepared.landlock == 0),
+            trust: volume.trust,
             census: StatisticsCensus(volume: record.name, opened: volume, startTime: StatisticsCensus.now()),
             legacy: legacy, confinement: confinement, linger: prepared.settings.serverIdle, logger: logger,
             reload: { () throws(SystemFailure) in
                 let record = try caches.registry.record(name)
                 record.apply(to: fileSystem.trashSettings)
+                volume.trust.reload(record)
+                record.apply(to: fileSystem.volumeLimits)
                 snapshots.directory.show(record.options.showsSnapshots)
             })
         Signals.onTermination { server.stop() }
-        let listener = Self.listener(socket, paths.controlSocket, server, legacy, logger)
+        let listener = Self.listener(socket, paths.controlSocket, prepared.host, server, legacy, logger)
         var inner: ControlListener?
-        if let innerSocket { inner = Self.listener(innerSocket, paths.innerSocket, server, legacy, logger) }
+        if let innerSocket {
+            inner = Self.listener(innerSocket, paths.innerSocket, prepared.host, server, legacy, logger)
+        }
         let listeners = [listener, inner].compactMap { $0 }
         server.stayWhile { listeners.contains { $0.hasClients } }
         do throws(SandboxFailure) {
@@ -234,12 +248,13 @@ struct ServeCommand: ParsableCommand {
     }
 
     private static func listener(
-        _ socket: consuming FileDescriptor, _ path: String, _ server: Server, _ legacy: Legacy, _ logger: Logger
+        _ socket: consuming FileDescriptor, _ path: String, _ host: HostView?, _ server: Server, _ legacy: Legacy,
+        _ logger: Logger
     ) -> ControlListener {
         ControlListener(
-            socket, path: path, note: { logger.debug("\($0)", metadata: ["cause": "\($1)"]) },
+            socket, path: path, host: host, note: { logger.debug("\($0)", metadata: ["cause": "\($1)"]) },
             renew: { legacy.link.listen(at: $0) },
-            answer: { server.answer($0, passed: $1) })
+            answer: { server.answer($0, from: $1, passed: $2) })
     }
 
     /// Settings that cannot be read are an error of `start`, which is logged.
@@ -272,6 +287,7 @@ struct ServedVolume: ~Copyable {
     borrowing func serveToEnd(storeSeconds: Double) throws(SystemFailure) {
         if server.waitForEnd() { leave() }
         lock.noteClosing()
+        defer { lock.noteClosed() }
         volume.keeper.stop()
         for listener in listeners { listener.close() }
         // A request that waits for a store that is away would hold up the end of its session.

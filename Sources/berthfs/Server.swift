@@ -55,12 +55,14 @@ final class Server: @unchecked Sendable {
     /// Takes over what changed in the volume's record.
     private let reload: @Sendable () throws(SystemFailure) -> Void
     private let transfers: Transfers
+    private let trust: SourceTrust
     /// The volume's own.
     private let paths: VolumePaths
 
     init(
         _ paths: VolumePaths, fileSystem: FileSystem, warmer: Warmer, snapshots: SnapshotService,
-        transfers: Transfers, census: StatisticsCensus, legacy: Legacy, confinement: Confinement, linger: Duration,
+        transfers: Transfers, trust: SourceTrust, census: StatisticsCensus, legacy: Legacy, confinement: Confinement,
+        linger: Duration,
         logger: Logger,
         reload: @escaping @Sendable () throws(SystemFailure) -> Void
     ) {
@@ -72,6 +74,7 @@ final class Server: @unchecked Sendable {
         self.reload = reload
         space = SpaceService(volume: paths.name, fileSystem: fileSystem)
         self.transfers = transfers
+        self.trust = trust
         self.paths = paths
         self.linger = linger
         volume = paths.name
@@ -180,10 +183,15 @@ final class Server: @unchecked Sendable {
         }
     }
 
-    func answer(_ request: ServerRequest, passed: consuming FileDescriptor?) -> ServerReply {
+    func answer(
+        _ request: ServerRequest, from origin: RequestOrigin, passed: consuming FileDescriptor?
+    ) -> ServerReply {
         do throws(SystemFailure) {
+            try refuseContainer(request, origin)
             switch request {
-            case .attach(let attachment): try attach(attachment, passed)
+            case .introduce: if let shown = passed.take() { origin.show(shown) }
+            case .isServed(let session): try requireServed(session)
+            case .attach(let attachment): return try attach(attachment, passed)
             case .detach(let session): detach(session)
             case .status: return .status(status())
             case .sync:
@@ -220,15 +228,39 @@ final class Server: @unchecked Sendable {
         }
     }
 
-    private func attach(_ attachment: Attachment, _ passed: consuming FileDescriptor?) throws(SystemFailure) {
+    private func attach(
+        _ attachment: Attachment, _ passed: consuming FileDescriptor?
+    ) throws(SystemFailure) -> ServerReply {
         guard let device = passed.take() else {
             throw SystemFailure("attach", "came without a descriptor", status: .dataError)
         }
         let served = try make(attachment, device, takingOver: nil)
+        let secret = SessionMarker.newSession()
+        if attachment.wantsProof == true { served.connection.showOnce(secret) }
         try start(served)
         // From here on a server that follows can take it over.
         legacy.keep(served.connection, attachment)
         logger.info("session started", metadata: metadata(attachment))
+        return attachment.wantsProof == true ? .proof(secret) : .done
+    }
+
+    /// What a container asks that it must not. What it may end is a mount that Apptainer made for one container.
+    private func refuseContainer(_ request: ServerRequest, _ origin: RequestOrigin) throws(SystemFailure) {
+        guard !origin.isHost else { return }
+        var isAllowed = request.isForContainers
+        if case .detach(let name) = request {
+            isAllowed = monitor.withLock { sessions[name].map { $0.attachment.origin?.runtime == .apptainer } ?? true }
+        }
+        guard !isAllowed else { return }
+        throw SystemFailure(
+            "volume \"\(volume)\"", "takes no such request from inside a container or another user namespace",
+            fix: "run the command outside", errno: .notPermitted, status: .noPermission)
+    }
+
+    private func requireServed(_ session: String) throws(SystemFailure) {
+        guard isServed(session) else {
+            throw SystemFailure("session \(session)", "is not served", errno: .noEntry, status: .unavailable)
+        }
     }
 
     private func make(
@@ -343,7 +375,8 @@ final class Server: @unchecked Sendable {
     private func attachments() -> [Attachment] { monitor.withLock { sessions.values.map(\.attachment) } }
 
     private func copyMetadata(_ name: String) throws(SystemFailure) {
-        guard name.hasSuffix(".db"), name != "meta.db", !name.hasPrefix("."), !name.contains("/") else {
+        guard name.endsWithBytes(of: ".db"), name != "meta.db", !name.startsWithBytes(of: "."), !name.hasByte("/")
+        else {
             throw SystemFailure(name, "is no name for a copy of the metadata", status: .usage)
         }
         let path = "\(paths.directory)/\(name)"
@@ -368,7 +401,7 @@ final class Server: @unchecked Sendable {
             sessions: list.sorted { $0.mountpoint < $1.mountpoint }, readOnlyReason: fileSystem.readOnlyReason,
             faults: fileSystem.faults, files: usage?.files ?? 0, bytes: usage?.bytes ?? 0, keeperID: legacy.keeperID,
             handover: legacy.keeperID.map { _ in Handover.format }, irreplaceable: irreplaceable,
-            confinement: confinement)
+            closedSources: trust.closed, sourcesAtStart: trust.atStart, confinement: confinement)
     }
 
     private var irreplaceable: String? {

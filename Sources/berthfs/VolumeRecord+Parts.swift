@@ -11,6 +11,11 @@ extension VolumeRecord {
         }
     }
 
+    /// What it may hold.
+    func limits() -> VolumeLimits { VolumeLimits(bytes: options.size, inodes: options.inodeLimit) }
+
+    func apply(to limits: VolumeLimits) { limits.set(bytes: options.size, inodes: options.inodeLimit) }
+
     /// What is kept of what is deleted.
     func trashSettings() -> TrashSettings {
         let settings = TrashSettings()
@@ -22,6 +27,6 @@ extension VolumeRecord {
         let trash = options.trash ?? TrashOptions()
         settings.set(
             retentionNanoseconds: Int64(trash.seconds ?? TrashOptions.defaultSeconds) * 1_000_000_000,
-            countsInLimits: trash.isCounted ?? false, keepsTruncated: trash.keepsTruncated ?? false)
+            countsInLimits: options.countsTrash, keepsTruncated: trash.keepsTruncated ?? false)
     }
 }

@@ -80,6 +80,11 @@ struct VolumeRepair {
     /// Works beside the database's place: a volume that is opened after this was cut short must not seem to have few files.
     private func rebuild(_ before: [String]) throws(SystemFailure) -> [String] {
         let store = try OpenVolume.store(record, paths, logger: nil)
+        if record.sources == nil {
+            // What a store says is adopted by no record, however old.
+            let registry = VolumeRegistry(paths: SitePaths(environment: ProcessEnvironment.current()))
+            try registry.replaceSources(try VolumeName(record.name), [])
+        }
         let place = "\(paths.directory)/rebuilt.db"
         for suffix in ["", "-wal", "-shm"] { unlink(place + suffix) }
         var lines = before

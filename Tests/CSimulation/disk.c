@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -275,6 +276,43 @@ EXPORT int open64(const char *path, int flags, ...) {
     return open_file(path, flags, mode);
 }
 
+// The path of a name in an open directory; `path` itself where that says where it is.
+static const char *path_at(int directory, const char *path, char *whole, size_t size) {
+    if (directory == AT_FDCWD || path[0] == '/' || !is_simulated()) return path;
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", directory);
+    ssize_t length = syscall(SYS_readlinkat, AT_FDCWD, link, whole, size - 1);
+    if (length < 0) abort();
+    whole[length] = 0;
+    // "." is the directory itself: a simulated one has one name.
+    if (strcmp(path, ".") == 0) return whole;
+    if (strcmp(whole, "/") == 0) length = 0;
+    snprintf(whole + length, size - (size_t)length, "/%s", path);
+    return whole;
+}
+
+static int open_at(int directory, const char *path, int flags, mode_t mode) {
+    char whole[PATH_MAX];
+    const char *place = path_at(directory, path, whole, sizeof whole);
+    return below(place) ? open_file(place, flags, mode) : (int)syscall(SYS_openat, directory, path, flags, mode);
+}
+
+EXPORT int openat(int directory, const char *path, int flags, ...) {
+    va_list list;
+    va_start(list, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(list, mode_t) : 0;
+    va_end(list);
+    return open_at(directory, path, flags, mode);
+}
+
+EXPORT int openat64(int directory, const char *path, int flags, ...) {
+    va_list list;
+    va_start(list, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(list, mode_t) : 0;
+    va_end(list);
+    return open_at(directory, path, flags, mode);
+}
+
 EXPORT int close(int number) {
     if (number >= 0 && number < DESCRIPTORS && is_simulated()) descriptors[number].is_simulated = 0;
     return (int)syscall(SYS_close, number);
@@ -453,4 +491,26 @@ EXPORT int unlink(const char *path) {
 EXPORT int mkdir(const char *path, mode_t mode) {
     if (below(path) && syscall(SYS_faccessat, AT_FDCWD, path, F_OK) != 0 && begin_name("mkdir", path, 1) != 0) return -1;
     return (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+}
+
+EXPORT int renameat(int from, const char *old, int to, const char *new) {
+    char whole[PATH_MAX];
+    if (begin_name("rename", path_at(from, old, whole, sizeof whole), 0) != 0) return -1;
+    return (int)syscall(SYS_renameat2, from, old, to, new, 0);
+}
+
+EXPORT int unlinkat(int directory, const char *path, int flags) {
+    char whole[PATH_MAX];
+    const char *place = path_at(directory, path, whole, sizeof whole);
+    if (below(place) && syscall(SYS_faccessat, directory, path, F_OK) == 0
+        && begin_name(flags & AT_REMOVEDIR ? "rmdir" : "unlink", place, flags & AT_REMOVEDIR) != 0)
+        return -1;
+    return (int)syscall(SYS_unlinkat, directory, path, flags);
+}
+
+EXPORT int mkdirat(int directory, const char *path, mode_t mode) {
+    char whole[PATH_MAX];
+    const char *place = path_at(directory, path, whole, sizeof whole);
+    if (below(place) && syscall(SYS_faccessat, directory, path, F_OK) != 0 && begin_name("mkdir", place, 1) != 0) return -1;
+    return (int)syscall(SYS_mkdirat, directory, path, mode);
 }

@@ -124,8 +124,14 @@ struct HookTests {
             berth volume create data -o path=/data >/dev/null
             for i in $(seq 12); do $RUN --annotation berth.volume=data $IMAGE true; done
             berth log -n 1000 hook --json > log
-            cat > config <<'END'
-            {"ociVersion":"1.0.2","mounts":[{"destination":"/proc","type":"proc","source":"proc"}],"annotations":{"berth.volume":"data"}}
+            # A container as podman hands it over, and some hundred others in its storage.
+            podman create --name c --network none --annotation berth.volume=data $IMAGE true > id; id=$(cat id)
+            S=$(podman info --format '{{.Store.GraphRoot}} {{.Store.GraphDriverName}}'); D=${S#* }; S=${S% *}
+            list=$(ls $S/$D-containers/*containers.json | head -1); L=$(grep -o '"layer":"[0-9a-f]*"' $list | cut -d'"' -f4)
+            case $D in overlay) root=$S/overlay/$L/merged ;; vfs) root=$S/vfs/dir/$L ;; esac
+            cp $list one; { for i in $(seq 300); do sed "s/^.//;s/.$/,/;s/$id/$(printf %064d $i)/g;s/$L/$(printf %064d $i)/g" one; done; sed 's/^.//' one; } | tr -d '\n' | sed 's/^/[/' > $list
+            cat > config <<END
+            {"ociVersion":"1.0.2","root":{"path":"$root"},"mounts":[{"destination":"/proc","type":"proc","source":"proc"}],"annotations":{"berth.volume":"data"}}
             END
             cat > measure <<'END'
             for i in $(seq 21); do
@@ -139,7 +145,7 @@ struct HookTests {
             for kind in mounted unmounted; do
                 for round in 1 2 3; do podman unshare bash measure $kind; done | sort -n | head -1
             done
-            rm -f $XDG_RUNTIME_DIR/berth/leases/*
+            rm -f $XDG_RUNTIME_DIR/berth/leases/*; cp one $list
             """)
         let medians = text.split(separator: "\n").compactMap { Int($0) }
         print(

@@ -15,6 +15,20 @@ struct TimestampTests {
         }
     }
 
+    @Test("the earliest and the latest time, and what is beyond them, are times like others")
+    func extremes() {
+        // Windows' zero date is before what the count can hold: the earliest it can.
+        for seconds in [Int64.min, -11_644_473_600, -9_223_372_037, -9_223_372_036, -1, 0, 9_223_372_036, .max] {
+            for rest in [Int64(0), 1, 999_999_999] {
+                let time = Timestamp(seconds: seconds, nanoseconds: rest)
+                #expect((0..<1_000_000_000).contains(time.nanosecondsOfSecond))
+                #expect(time.seconds &* 1_000_000_000 &+ time.nanosecondsOfSecond == time.nanoseconds)
+                #expect(!time.preciseDescription.isEmpty && !"\(time)".isEmpty)
+            }
+        }
+        #expect(Timestamp(seconds: -11_644_473_600, nanoseconds: 0).nanoseconds == .min)
+    }
+
     @Test("zones and fractions of RFC 3339 and of strftime are understood")
     func zones() {
         let noon = Timestamp(seconds: 1_709_208_000, nanoseconds: 0)

@@ -11,7 +11,10 @@ enum ConfigurationTarget {
         _ = configuration.annotations("berth.volume")
         _ = try? VolumeAnnotation(configuration)
         let bind = RuntimeConfiguration.Bind(source: "/a\"\\", destination: "/b", isReadOnly: true)
-        guard let changed = try? configuration.adding([bind], annotation: ("berth.lease", "x\"y")) else { return nil }
+        guard
+            let changed = try? configuration.changed(
+                adding: [bind], annotations: [.init(key: "berth.lease", value: "x\"y")])
+        else { return nil }
         // What another reader takes for JSON must still be JSON, every byte of it kept, and the annotation in it.
         let decoder = JSONDecoder()
         guard (try? decoder.decode(Anything.self, from: Data(bytes))) != nil else { return nil }

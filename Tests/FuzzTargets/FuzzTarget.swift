@@ -11,6 +11,8 @@ public struct FuzzTarget: Sendable {
         FuzzTarget(name: "plugin", run: PluginTarget.run),
         FuzzTarget(name: "configuration", run: ConfigurationTarget.run),
         FuzzTarget(name: "control", run: ControlTarget.run),
+        FuzzTarget(name: "control-server", run: ControlPeerTargets.server),
+        FuzzTarget(name: "control-client", run: ControlPeerTargets.client),
         FuzzTarget(name: "listing", run: TextTargets.listing),
         FuzzTarget(name: "credentials", run: TextTargets.credentials),
         FuzzTarget(name: "paths", run: TextTargets.paths),

@@ -1,5 +1,6 @@
 import FileModel
 import Glibc
+import TestSupport
 import Testing
 
 @testable import LinuxSystem
@@ -13,7 +14,7 @@ struct SiteTests {
         let paths = SitePaths(
             environment: [
                 "HOME": "/h", "XDG_CONFIG_HOME": "/c/", "XDG_DATA_HOME": "relative", "XDG_RUNTIME_DIR": "/r",
-            ], userID: 1000)
+            ], userID: 1000, isOwn: { $0 == "/r" })
         #expect(paths.configuration == "/c/berth")
         #expect(paths.containersConfiguration == "/c/containers/containers.conf")
         #expect(paths.data == "/h/.local/share/berth")
@@ -22,11 +23,72 @@ struct SiteTests {
         #expect(paths.volume("x").controlSocket == "/r/berth/servers/x.sock")
     }
 
-    @Test("without XDG_RUNTIME_DIR and /run/user the runtime directory is /tmp/berth-UID; BERTH_RUNTIME_DIR beats all")
+    @Test("the runtime directory is the user's own on this node, and never one that others can make")
     func runtime() {
-        #expect(SitePaths(environment: ["HOME": "/h"], userID: 4_000_000).runtime == "/tmp/berth-4000000")
-        let chosen = SitePaths(environment: ["BERTH_RUNTIME_DIR": "/b", "XDG_RUNTIME_DIR": "/r"], userID: 1)
-        #expect(chosen.runtime == "/b")
+        func runtime(_ environment: [String: String], own: [String] = []) -> String {
+            SitePaths(
+                environment: environment, userID: 7,
+                node: {
+                    NodeIdentity(host: "gpu-017.cluster.example.org", boot: "0123abcd-4567-89ef-0123-456789abcdef")
+                },
+                isOwn: { own.contains($0) }
+            ).runtime
+        }
+        let ofNode = "/h/.local/state/berth/run/gpu-017-0123abcd4567"
+        #expect(runtime(["HOME": "/h"]) == ofNode)
+        #expect(runtime(["HOME": "/h"], own: ["/tmp", "/run/user/7"]) == "/run/user/7/berth")
+        #expect(runtime(["HOME": "/h", "XDG_RUNTIME_DIR": "/r"], own: ["/r", "/run/user/7"]) == "/r/berth")
+        #expect(runtime(["HOME": "/h", "XDG_RUNTIME_DIR": "/r"], own: ["/run/user/7"]) == "/run/user/7/berth")
+        #expect(runtime(["HOME": "/h", "XDG_RUNTIME_DIR": "/tmp/planted"]) == ofNode)
+        #expect(
+            runtime(["HOME": "/h", "XDG_RUNTIME_DIR": "/tmp/podman-run-7"], own: ["/tmp/podman-run-7"]) == ofNode,
+            "nobody but podman looks there")
+        #expect(runtime(["HOME": "/h", "XDG_STATE_HOME": "/s"]) == "/s/berth/run/gpu-017-0123abcd4567")
+        #expect(runtime(["HOME": "/h", "BERTH_RUNTIME_DIR": "/b", "XDG_RUNTIME_DIR": "/r"], own: ["/r"]) == "/b")
+    }
+
+    @Test("a host's name that is hostile or empty makes a plain directory's name")
+    func nodeNames() {
+        func name(_ host: String) -> String { NodeIdentity(host: host, boot: "ab-cd").directoryName }
+        #expect(name("../../etc") == "node-abcd")
+        #expect(name("") == "node-abcd")
+        #expect(name("a/b c\u{301}") == "abc-abcd")
+        #expect(name(String(repeating: "n", count: 200)) == String(repeating: "n", count: 16) + "-abcd")
+        let node = NodeIdentity(host: "n1", boot: "ab-cd")
+        #expect(node.isEarlierStart("n1-0123"))
+        #expect(!node.isEarlierStart("n1-abcd"), "it is this start's")
+        #expect(
+            !node.isEarlierStart("n1-login-0123") && !node.isEarlierStart("n12-0123") && !node.isEarlierStart("n1-"))
+    }
+
+    @Test("what earlier starts of this host left in the home directory goes, other hosts' stays")
+    func nodeSweep() throws {
+        let directory = TemporaryDirectory()
+        let node = NodeIdentity(host: "n1", boot: "ffff")
+        let own = "\(directory.path)/n1-ffff"
+        for name in ["n1-ffff", "n1-0000", "n2-0000", "n3-0000", "n4-0000"] {
+            for part in ["servers", "mnt", "host", "hook"] {
+                try SecureDirectory.make("\(directory.path)/\(name)/\(part)")
+            }
+            #expect(FileManagerless.touch("\(directory.path)/\(name)/servers/v.sock"))
+        }
+        // Long unused; in the second something may still be mounted.
+        #expect(mkdir("\(directory.path)/n4-0000/mnt/v", 0o700) == 0)
+        for name in ["n3-0000", "n4-0000"] {
+            var old = [timeval(tv_sec: 1, tv_usec: 0), timeval(tv_sec: 1, tv_usec: 0)]
+            #expect(utimes("\(directory.path)/\(name)", &old) == 0)
+        }
+        RuntimeDirectory.sweep(beside: own, node: node)
+        #expect(try FileTree.names(in: directory.path).sorted() == ["n1-ffff", "n2-0000", "n4-0000"])
+        #expect(FileManagerless.exists("\(own)/servers/v.sock"))
+    }
+
+    private enum FileManagerless {
+        static func touch(_ path: String) -> Bool {
+            let number = open(path, O_WRONLY | O_CREAT, 0o600)
+            return number >= 0 && close(number) == 0
+        }
+        static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
     }
 
     @Test("socket variables meant for another process are ignored, and a descriptor that is no such socket is refused")
@@ -88,7 +150,7 @@ struct SiteTests {
     @Test("a failure's message is one line: thing, cause, fix")
     func message() {
         let failure = SystemFailure("volume \"x\"", "cannot\nbe opened", Errno(ENOENT), fix: "make it")
-        #expect(failure.message == "volume \"x\": cannot be opened: No such file or directory; make it")
+        #expect(failure.message == "volume \"x\": cannot\\nbe opened: No such file or directory; make it")
         #expect(failure.status == .noInput)
     }
 }

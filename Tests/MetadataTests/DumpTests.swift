@@ -40,8 +40,10 @@ struct DumpTests {
                     with: [Extent(fileOffset: 0, length: 10, pack: pack, packOffset: UInt64(number % 100) * 10)])
                 guard var inode = try transaction.inode(id) else { throw .stale }
                 inode.allocated = UInt64(growth)
+                if number % 7 == 0 {
+                    inode.allocated += UInt64(try transaction.setAttribute(Array("user.a".utf8), to: name, of: id))
+                }
                 try transaction.update(inode)
-                if number % 7 == 0 { try transaction.setAttribute(Array("user.a".utf8), to: name, of: id) }
             }
         }
         try store.close()

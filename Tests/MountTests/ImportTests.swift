@@ -144,20 +144,20 @@ struct ImportTests {
         try end()
     }
 
-    @Test("a mounted volume in a directory says what to do before it imports from a bucket, and nothing is killed")
+    @Test("a mounted volume in a directory gets another server for its first bucket, and its mounts go on")
     func network() throws {
         try giveKeys()
         try site.shell.run("echo x > src/x; berth mount v m >/dev/null; echo y > m/y")
         try upload(prefix)
         let command = "berth import v s3://berth/\(prefix) --endpoint \(try S3Server.shared().endpoint)"
-        let refused = try site.shell.attempt(command)
+        // Keys that the next server could not have: said before anything is changed.
+        let refused = try site.shell.attempt("AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=y \(command)")
         #expect(refused.end == .exited(75) && refused.errors.contains("unmount it once"), "\(refused)")
-        #expect(try site.shell.attempt(command).errors.contains("unmount it and mount it again"))
+        #expect(try site.shell.run("exec 5< m/y; \(command) >out; cat m/x; cat <&5; cat m/y") == "x\ny\ny")
         #expect(
             try site.shell.run(
-                "cat m/y; berth umount m; berth stop --all --force > out; \(command) > out; berth mount v m >/dev/null; cat m/x m/y"
-            )
-                == "y\nx\ny")
+                "berth umount m; berth stop --all --force > out; berth mount v m >/dev/null; cat m/x m/y")
+                == "x\ny")
         let wrong = try site.shell.attempt(
             "berth import v s3://no-such-bucket --endpoint \(try S3Server.shared().endpoint)")
         #expect(wrong.end != .exited(0) && wrong.errors.contains("no-such-bucket"), "\(wrong)")
@@ -169,7 +169,7 @@ struct ImportTests {
         let text = try site.shell.run(
             """
             mkdir -p src/d; for i in $(seq 50); do echo $i > src/d/$i; done; berth import v src > out
-            berth volume dump v > dump 2>out; berth stop --all --force >out; berth volume create w >out; berth volume load w - < dump >out 2>&1
+            berth volume dump v > dump 2>out; berth stop --all --force >out; berth volume create w >out; berth volume load w - --trust-source file://$PWD/src < dump >out 2>&1
             berth mount w m >/dev/null; diff -r src m && echo same; berth umount m; berth stop --all --force >out
             berth volume check w --data | grep -o '50 imported objects'; berth volume rm w
             """)

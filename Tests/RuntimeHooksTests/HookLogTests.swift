@@ -20,6 +20,6 @@ struct HookLogTests {
         let lines = try LogLines(paths).last(10, of: "hook")
         #expect(lines.count == 3 && lines.allSatisfy { $0.message == "it failed" && $0.level == "error" })
         #expect(lines.allSatisfy { $0.fields["stage"] == "precreate" })
-        #expect(lines.map { $0.fields["cause"] } == ["a b", "a\nb", "a b"])
+        #expect(lines.map { $0.fields["cause"] } == ["a\\nb", "a\nb", "a\\nb"])
     }
 }

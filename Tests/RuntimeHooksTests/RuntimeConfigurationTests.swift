@@ -10,7 +10,8 @@ struct RuntimeConfigurationTests {
         #"{"destination":"/data","type":"bind","source":"/run/a \"b\"","options":["bind","rprivate","nosuid","nodev","ro"]}"#
 
     private func edit(_ text: String) throws -> String {
-        let edited = try RuntimeConfiguration(Array(text.utf8)).adding([bind], annotation: ("k", "v"))
+        let edited = try RuntimeConfiguration(Array(text.utf8)).changed(
+            adding: [bind], annotations: [.init(key: "k", value: "v")])
         #expect(JSONText(edited) != nil, "\(text)")
         return String(decoding: edited, as: UTF8.self)
     }
@@ -45,7 +46,7 @@ struct RuntimeConfigurationTests {
                     .utf8))
         #expect(configuration.annotation("berth.volume") == "data")
         #expect(configuration.annotation("n") == nil)
-        #expect(configuration.annotations("berth.volume") == ["data", "x"])
+        #expect(configuration.annotations("berth.volume")?.map(\.value) == ["data", "x"])
         #expect(configuration.destinations == ["/a"])
     }
 
@@ -81,7 +82,7 @@ struct RuntimeConfigurationTests {
                 var changed = text
                 changed[index] = byte
                 guard let configuration = try? RuntimeConfiguration(changed),
-                    let edited = try? configuration.adding([bind], annotation: ("k", "v"))
+                    let edited = try? configuration.changed(adding: [bind], annotations: [.init(key: "k", value: "v")])
                 else { continue }
                 #expect(JSONText(edited) != nil, "byte \(index) as \(byte)")
             }

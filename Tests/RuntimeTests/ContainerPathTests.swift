@@ -17,7 +17,9 @@ struct ContainerPathTests {
             ("/a/../b", "\"..\""), ("/..", "\"..\""), ("/a:b", "\":\""), ("/a,b", "\",\""), ("/a\\b", "\"\\\""),
             ("/a\nb", "control character"), ("/a\0b", "control character"), ("/a//b", "empty part"),
             ("/./a", "empty part"), ("/proc/x", "kernel's"), ("/dev", "kernel's"),
-            ("/" + String(repeating: "n", count: 256), "255 bytes"),
+            ("/" + String(repeating: "n", count: 256), "255 bytes"), ("/x\u{0600}/../etc", "\"..\""),
+            ("/\u{0301}/../etc", "\"..\""),
+            ("/a:\u{0301}b", "\":\""), ("/a/.\u{0301}/../b", "\"..\""), ("/a/\u{0301}/./b", "\".\""),
         ])
     func refused(path: String, cause: String) throws {
         let failure = #expect(throws: SystemFailure.self) { try ContainerPath(path) }
@@ -41,6 +43,9 @@ struct ContainerPathTests {
         #expect(whole.name == "a" && whole.path?.description == "/x" && whole.readOnly)
         #expect(throws: SystemFailure.self) { try VolumeRequest("a:/x:/y") }
         #expect(throws: SystemFailure.self) { try VolumeRequest("a:x") }
+        // A letter that combines with the separator: not one word with a strange name.
+        #expect(throws: SystemFailure.self) { try VolumeRequest("a:\u{0301}/x") }
+        #expect(try VolumeRequest("a:/\u{0301}x:ro").path?.description == "/\u{0301}x")
     }
 
     @Test("a task for berth-hook is read back as it was written")
@@ -72,7 +77,9 @@ struct ContainerPathTests {
         #expect(removed == ["SINGULARITY_BIND": "/x:/y:ro,/z"])
     }
 
-    @Test("a runtime directory that a bind cannot carry is refused", arguments: ["/r:x", "/r,x", "/r\\x"])
+    @Test(
+        "a runtime directory that a bind cannot carry is refused",
+        arguments: ["/r:x", "/r,x", "/r\\x", "/r:\u{0301}x", "/r,\u{0301}x"])
     func unusable(prefix: String) throws {
         let failure = #expect(throws: SystemFailure.self) {
             let bind = Bind(source: "\(prefix)/a", path: try ContainerPath("/data"), readOnly: false)

@@ -79,4 +79,33 @@ struct PathCommandTests {
             "berth volume create a; berth path set a /x; berth volume rm a; berth volume create a; berth path ls")
         #expect(text.hasSuffix("berth path set NAME /PATH"))
     }
+
+    @Test("a quote with a letter that combines with it ends no value in a shell")
+    func quoting() throws {
+        let site = try UserSite()
+        let text = try site.shell.run(
+            """
+            berth volume create a -o path=/data >/dev/null
+            export APPTAINER_BIND=$'/x:/y\\'\\u0301; touch PWNED; \\''; before=$APPTAINER_BIND
+            eval "$(berth env)"; [ "${APPTAINER_BIND%,*}" = "$before" ] && echo same
+            ls PWNED 2>/dev/null || echo none; berth env --unset >/dev/null
+            """)
+        #expect(text == "same\nnone")
+    }
+
+    @Test("names of files, logs and errors cannot steer a terminal or forge a line")
+    func terminal() throws {
+        let site = try UserSite()
+        let text = try site.shell.run(
+            """
+            berth volume create a >/dev/null; berth mount a m >/dev/null
+            f=$'m/\\e]0;x\\a\\nfake\\u202e\\xff'; echo x > "$f"; rm "$f"
+            berth trash ls a > out; berth trash ls a --json > json; berth umount m >/dev/null
+            echo "$(grep -c $'\\e' out) $(grep -c '^fake' out) $(grep -cF '\\x1b]0;x\\x07\\nfake\\u202e\\xff' out) $(grep -c $'\\e' json)"
+            printf '2026-01-01T00:00:00Z info x: [x] \\e[2J\\u009b31m\\n' > "$HOME/.local/share/berth/logs/serve.log"
+            berth log serve | grep -cF '\\x1b[2J\\u009b31m'; berth log serve --json | grep -c $'\\e' || true
+            berth volume create $'b\\e[31m\\nx' 2>&1 | grep -cF 'volume name "b\\x1b[31m\\nx"'
+            """)
+        #expect(text == "0 0 1 0\n1\n0\n1")
+    }
 }

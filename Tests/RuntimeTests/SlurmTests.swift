@@ -190,4 +190,21 @@ struct SlurmTests {
         #expect(try host.run(mounted).isEmpty)
         #expect(try host.run("ls -d /run/user/\(user.userID)/berth/slurm '\(place)' 2>/dev/null || true").isEmpty)
     }
+
+    @Test("a line break in a value or in a message is no line of its own for Slurm")
+    func lineBreaks() throws {
+        let host = try SlurmHost()
+        let task = "SLURM_JOB_ID=78 SLURM_PROCID=0 BERTH_VOLUMES=left:/left"
+        let text = try host.run(
+            """
+            berth volume create left >/dev/null
+            \(task) APPTAINER_BIND=$'/x\nexport EVIL=\\'y' \(try SlurmHost.hooks())/TaskProlog > out
+            grep -c 'EVIL=' out || true; grep -c 'APPTAINER_BIND holds a control character' out
+            grep -vcE '^(export [A-Z_]+=|unset [A-Z_]+$|print )' out || true
+            \(task) \(try SlurmHost.hooks())/TaskEpilog
+            SLURM_JOB_ID=$'79\rx' BERTH_VOLUMES=$'no\nexport EVIL=1' \(try SlurmHost.hooks())/TaskProlog > out || true
+            grep -c '^export EVIL=' out || true; grep -c '^print berth: job 79 x: ' out
+            """)
+        #expect(text == "0\n1\n0\n0\n1")
+    }
 }

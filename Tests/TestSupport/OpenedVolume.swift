@@ -26,10 +26,11 @@ public final class OpenedVolume {
     /// Opens or makes the volume in `directory`. `epoch` grows with each opening. A clone has packs up to `baseEpoch` in
     /// the store of `base`. Room comes back when the test asks for it. `legacy` is what a process that died left.
     public init(
-        _ directory: String, epoch: UInt32 = 1, sizeLimit: UInt64? = nil, store: (any ObjectStore)? = nil,
+        _ directory: String, epoch: UInt32 = 1, sizeLimit: UInt64? = nil, limits: VolumeLimits? = nil,
+        store: (any ObjectStore)? = nil,
         durability: Durability = .local, base: String? = nil, baseEpoch: UInt32 = 0,
         space: SpacePolicy? = nil, trash: TrashSettings = .off, legacy: VolumeLegacy? = nil,
-        hasRoom: @escaping @Sendable () -> Bool = { true },
+        hasRoom: @escaping @Sendable () -> Bool = { true }, loss: @escaping @Sendable () -> String? = { nil },
         now: @escaping @Sendable () -> Timestamp = Timestamp.now
     ) throws {
         self.directory = directory
@@ -56,10 +57,12 @@ public final class OpenedVolume {
                 }),
             store: store ?? layered)
         var configuration = FileSystemConfiguration(
-            sizeLimit: sizeLimit, trash: trash, durability: durability, now: now, hasRoom: hasRoom, report: { _ in })
+            limits: limits ?? VolumeLimits(bytes: sizeLimit), trash: trash, durability: durability, now: now,
+            hasRoom: hasRoom, report: { _ in })
         // A test that moves the clock means time that passes.
         configuration.steadyNanoseconds = { now().nanoseconds }
         configuration.snapshotDirectory = "\(directory)/snapshots"
+        configuration.loss = loss
         configuration.space.isAutomatic = false
         configuration.space = space ?? configuration.space
         self.configuration = configuration

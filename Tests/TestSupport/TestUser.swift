@@ -34,14 +34,18 @@ public final class UserSite: Sendable {
     public let shell: Shell
 
     /// As the ordinary test user, or as the user that runs the tests.
-    public init(ordinary: Bool = true) throws {
-        let user = try TestUser.shared()
+    public convenience init(ordinary: Bool = true) throws {
+        try self.init(as: ordinary ? try TestUser.shared().name : nil)
+    }
+
+    /// As an account that is there; nil: as the user that runs the tests.
+    public init(as name: String?) throws {
         let programs = try Programs.shared()
         directory = try Shell.root.run("mktemp -d /tmp/bt.XXXXXX")
         home = "\(directory)/h"
         runtime = "\(directory)/r"
-        let name = ordinary ? user.name : nil
-        let owner = ordinary && geteuid() == 0 ? "chown \(user.name): '\(directory)'; " : ""
+        let owner =
+            name.flatMap { geteuid() == 0 ? $0 : nil }.map { [directory] in "chown \($0): '\(directory)'; " } ?? ""
         try Shell.root.run("\(owner)chmod 0755 '\(directory)'")
         var shell = Shell(
             user: name,

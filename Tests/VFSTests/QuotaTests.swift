@@ -29,7 +29,7 @@ struct QuotaTests {
     /// What a walk finds of a directory. A file with several names counts where the volume says it does.
     private func walked(_ volume: OpenedVolume, _ path: String) throws -> Usage {
         let own = try volume.id(path)
-        var usage = Usage(files: 1, bytes: 0)
+        var usage = Usage(files: 1, bytes: try volume.fileSystem.attributes(of: own).allocated)
         var seen: Set<InodeID> = []
         for (name, listed) in try volume.list(path) {
             let inner = path.isEmpty ? name : "\(path)/\(name)"

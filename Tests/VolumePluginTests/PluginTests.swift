@@ -50,7 +50,7 @@ final class PluginTests {
     init() throws {
         server = try PluginServer(
             try UnixSocket.listen(at: directory.path + "/s"), driver: FakeDriver(), userID: geteuid(),
-            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
+            host: HostView.own(), logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
     }
 
     deinit { server.stop() }

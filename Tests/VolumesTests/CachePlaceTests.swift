@@ -39,16 +39,23 @@ struct CachePlaceTests {
     func others() throws {
         let base = directory.path
         for (mode, what) in [(0o775, "the place"), (0o777, "the place"), (0o702, "the place")] {
-            try Shell.root.run("rm -rf '\(base)/d'; mkdir '\(base)/d'; chmod \(String(mode, radix: 8)) '\(base)/d'")
+            try Shell.root.run(
+                "rm -rf '\(base)/d'; mkdir '\(base)/d'; chgrp 54321 '\(base)/d' 2>/dev/null; chmod \(String(mode, radix: 8)) '\(base)/d'"
+            )
             let failure = #expect(throws: SystemFailure.self, "\(what)") {
                 try places("\(base)/d:\(base)/e").choose()
             }
             #expect(failure?.status == .noPermission)
-            #expect(failure?.message.contains("\(base)/d: can be written to by others; run: chmod go-w") == true)
+            #expect(
+                failure?.message.contains(
+                    "\(base)/d: can be written to by others, and \(base)/d/v lies below it; run: chmod go-w \(base)/d")
+                    == true)
             #expect(throws: SystemFailure.self) { try places("\(base)/d").judge() }
         }
         // The volume's own directory in it, and a place of another user.
-        try Shell.root.run("chmod 755 '\(base)/d'; mkdir '\(base)/d/v'; chmod 770 '\(base)/d/v'")
+        try Shell.root.run(
+            "chmod 755 '\(base)/d'; mkdir '\(base)/d/v'; chgrp 54321 '\(base)/d/v' 2>/dev/null; chmod 770 '\(base)/d/v'"
+        )
         #expect(throws: SystemFailure.self) { try places("\(base)/d").choose() }
         try Shell.root.run("chmod 1777 '\(base)/d'; chmod 750 '\(base)/d/v'")
         #expect(try places("\(base)/d").choose() == "\(base)/d/v", "as /tmp is")
@@ -128,7 +135,10 @@ struct CachePlaceTests {
         try options.change("cache-size=")
         try options.change("free-space=")
         #expect(options == (try VolumeOptions(words: ["size=1G"])))
-        for word in ["size=2G", "cache-size", "store=file:///x", "x=1", "cache-size=1M", "free-space=-1"] {
+        for word in [
+            "size=x", "inodes=0", "compression=none", "cache-size", "store=file:///x", "x=1", "cache-size=1M",
+            "free-space=-1",
+        ] {
             #expect(throws: SystemFailure.self) { try options.change(word) }
         }
     }

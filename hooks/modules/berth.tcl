@@ -25,9 +25,9 @@ if {![info exists directory]} {
 proc variables {text} {
     set result {}
     foreach line [split $text \n] {
-        if {[regexp {^export ([A-Z_]+)='(.*)';$} $line -> name value]} {
-            lappend result [list $name [string map [list '\\'' '] $value]]
-        } elseif {[regexp {^unset ([A-Z_]+);$} $line -> name]} {
+        if {[regexp {^export ([A-Z_]+)=(.*)$} $line -> name value]} {
+            lappend result [list $name $value]
+        } elseif {[regexp {^unset ([A-Z_]+)$} $line -> name]} {
             lappend result [list $name]
         }
     }
@@ -39,14 +39,14 @@ if {[module-info mode load]} {
     if {[catch {exec $directory/berth path ls --json} paths]} { puts stderr $paths; break }
     if {[catch {exec $directory/berth serve --detach} text]} { puts stderr $text; break }
     if {[string first "\{" $paths] >= 0} {
-        if {[catch {exec $directory/berth env} text]} { puts stderr $text; break }
+        if {[catch {exec $directory/berth env --shell plain} text]} { puts stderr $text; break }
         foreach pair [variables $text] {
             if {[llength $pair] == 2} { setenv [lindex $pair 0] [lindex $pair 1] } else { unsetenv [lindex $pair 0] }
         }
     }
 } elseif {[module-info mode unload]} {
     # A mount in use stays, and is named; the variables go in any case.
-    catch {exec $directory/berth env --unset 2>@stderr} text
+    catch {exec $directory/berth env --unset --shell plain 2>@stderr} text
     foreach pair [variables $text] {
         # Commands are undone here: setenv unsets, and unsetenv with a value sets it.
         if {[llength $pair] == 2} { unsetenv [lindex $pair 0] [lindex $pair 1] } else { setenv [lindex $pair 0] "" }
