@@ -107,6 +107,18 @@ public struct Attachment: Codable, Sendable, Equatable {
     }
 }
 
+extension Attachment {
+    /// Longest path that the kernel takes.
+    private static let longestPath = 4096
+
+    /// Whether it is what a client of ours could say: a container may ask to attach, too.
+    public var isSound: Bool {
+        session.utf8.count == 32 && session.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+            && mountpoint.utf8.count <= Self.longestPath && identity.users.isSound && identity.groups.isSound
+            && (origin?.job?.utf8.count ?? 0) <= 64 && (snapshot?.utf8.count ?? 0) <= 255
+    }
+}
+
 /// The proof, readable from inside any namespace, that a path is a given session's root.
 public enum SessionMarker {
     public static let attribute = "berth.session"

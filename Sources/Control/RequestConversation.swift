@@ -9,8 +9,8 @@ public struct RequestConversation<Request: Decodable & Sendable, Reply: Encodabl
 
     /// A client of the host that says nothing for this long is let go.
     private static var idleTimeout: Duration { .seconds(60) }
-    /// One that may be in a container: a few of them must not take all places for long.
-    private static var strangersTimeout: Duration { .seconds(10) }
+    /// One that may be in a container has so long in all: a few of them must not take all places for long.
+    private static var strangersTime: Duration { .seconds(30) }
     private static var replyTimeout: Duration { .seconds(5) }
 
     private let host: HostView?
@@ -27,9 +27,11 @@ public struct RequestConversation<Request: Decodable & Sendable, Reply: Encodabl
     /// Goes on until the client hangs up, is silent for too long, or says what is not understood.
     public func hold(_ channel: FrameChannel) {
         let origin = RequestOrigin(host: host)
+        let started = ContinuousClock.now
         do throws(SystemFailure) {
             while true {
-                let patience = origin.isHost ? Self.idleTimeout : Self.strangersTimeout
+                let left = Self.strangersTime - started.duration(to: .now)
+                let patience = origin.isHost || host == nil ? Self.idleTimeout : max(left, .zero)
                 guard var frame = try channel.receive(Request.self, timeout: patience) else { return }
                 let passed = frame.takeDescriptor()
                 try channel.send(answer(frame.message, origin, passed), timeout: Self.replyTimeout)

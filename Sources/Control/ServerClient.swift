@@ -63,19 +63,29 @@ public struct ServerClient: Sendable {
 
     /// The connection, once the server knows where we are; at once where the request needs no such thing.
     private func introduced(for request: ServerRequest, _ timeout: Duration) throws(SystemFailure) -> FrameChannel {
-        let channel = line.state.withLock { $0.isIntroduced || request.isForContainers ? nil : $0.channel }
-        if let channel {
+        guard line.state.withLock({ !$0.isIntroduced && !request.isForContainers }) else {
+            return line.state.withLock { $0.channel }
+        }
+        do throws(SystemFailure) {
+            try introduce(timeout)
+        } catch  where error.isHangUp {
+            // One that was just replaced, whose next one asks; or one of a version that does not ask.
+            try reconnect(timeout)
             do throws(SystemFailure) {
-                let view = try HostView.descriptors()
-                _ = try exchange(channel, .introduce, view.first.rawValue, timeout)
-                _ = try exchange(channel, .introduce, view.second.rawValue, timeout)
-                line.state.withLock { $0.isIntroduced = true }
+                try introduce(timeout)
             } catch  where error.isHangUp {
-                // A server of a version that does not ask, or one that was just replaced: it is asked without.
                 try reconnect(timeout, isIntroduced: true)
             }
         }
         return line.state.withLock { $0.channel }
+    }
+
+    private func introduce(_ timeout: Duration) throws(SystemFailure) {
+        let channel = line.state.withLock { $0.channel }
+        let view = try HostView.descriptors()
+        _ = try exchange(channel, .introduce, view.first.rawValue, timeout)
+        _ = try exchange(channel, .introduce, view.second.rawValue, timeout)
+        line.state.withLock { $0.isIntroduced = true }
     }
 
     private func reconnect(_ timeout: Duration, isIntroduced: Bool = false) throws(SystemFailure) {

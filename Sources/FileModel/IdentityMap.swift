@@ -24,6 +24,17 @@ public struct IdentityMap: Equatable, Sendable, Codable {
         self.ranges = ranges
     }
 
+    /// As many as a user namespace has lines at most (user_namespaces(7)).
+    private static let rangeLimit = 340
+
+    /// Whether no range leads past the largest id: what comes over a socket may be anything.
+    public var isSound: Bool {
+        ranges.count <= Self.rangeLimit
+            && ranges.allSatisfy {
+                UInt64(max($0.session, $0.volume)) + UInt64($0.count) <= UInt64(UInt32.max) + 1
+            }
+    }
+
     /// Ids stand for themselves: a mount made by real root, and podman's own namespace.
     public static let oneToOne = IdentityMap(ranges: [])
 

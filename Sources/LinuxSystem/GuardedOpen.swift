@@ -37,7 +37,7 @@ public enum GuardedOpen {
         var links = 0
         while let name = pending.popLast() {
             if name == [0x2E] { continue }
-            let found = try part(here.rawValue, name, place | O_NOFOLLOW)
+            let found = try look(here.rawValue, name)
             let status = try Self.status(found.rawValue)
             if status.st_mode & S_IFMT == S_IFLNK {
                 links += 1
@@ -52,6 +52,16 @@ public enum GuardedOpen {
             }
         }
         return try part(here.rawValue, [0x2E], flags)
+    }
+
+    /// A directory first: an automounter mounts it then, and for O_PATH alone it does not.
+    private static func look(_ directory: Int32, _ name: [UInt8]) throws(Errno) -> FileDescriptor {
+        do throws(Errno) {
+            return try part(directory, name, place | O_DIRECTORY | O_NOFOLLOW)
+        } catch {
+            guard error == .notDirectory || error == Errno(ELOOP) else { throw error }
+            return try part(directory, name, place | O_NOFOLLOW)
+        }
     }
 
     /// Where a link leads that was opened with O_PATH.

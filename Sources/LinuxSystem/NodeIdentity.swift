@@ -8,19 +8,35 @@ public struct NodeIdentity: Equatable, Sendable {
     /// `boot_id` of random(4): no two starts of any machines have the same. Empty where it cannot be read.
     public var boot: String
 
+    /// The machine, whatever it is called and however often it was started (machine-id(5)); empty where it has none.
+    public var machine = ""
+
     public init(host: String, boot: String) {
         self.host = host
         self.boot = boot
     }
 
-    public static func current() -> NodeIdentity {
+    /// Two notes are of one node if host and boot are.
+    public static func == (left: NodeIdentity, right: NodeIdentity) -> Bool {
+        left.host == right.host && left.boot == right.boot
+    }
+
+    /// As it was when this process first asked: a server that has given up the rest of the file system cannot look again.
+    public static func current() -> NodeIdentity { own }
+
+    private static let own = read()
+
+    private static func read() -> NodeIdentity {
         var name = [CChar](repeating: 0, count: 256)
         let hasName = gethostname(&name, name.count - 1) == 0
         let bytes = name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
         let boot = (try? AtomicFile.read("/proc/sys/kernel/random/boot_id")) ?? nil
-        return NodeIdentity(
+        var node = NodeIdentity(
             host: hasName ? String(decoding: bytes, as: UTF8.self) : "",
             boot: String(decoding: (boot ?? []).prefix { $0 > 0x20 }, as: UTF8.self))
+        let machine = (try? AtomicFile.read("/etc/machine-id")) ?? nil
+        node.machine = String(decoding: (machine ?? []).prefix { $0 > 0x20 }, as: UTF8.self)
+        return node
     }
 
     /// A directory's name for what belongs to this node until it is started again: short, because paths of sockets are.
@@ -28,12 +44,8 @@ public struct NodeIdentity: Equatable, Sendable {
         "\(hostPart)-\(String(decoding: boot.utf8.filter(Self.isHexadecimal).prefix(12), as: UTF8.self))"
     }
 
-    /// Whether a directory of this kind belongs to an earlier start of this host.
-    public func isEarlierStart(_ name: String) -> Bool {
-        name != directoryName && name.utf8.count > hostPart.utf8.count + 1
-            && name.utf8.starts(with: "\(hostPart)-".utf8)
-            && name.utf8.dropFirst(hostPart.utf8.count + 1).allSatisfy(Self.isHexadecimal)
-    }
+    /// What a directory of this node says of whose it is: names that fit into a path are those of several hosts.
+    public var mark: String { "\(host)\n\(machine)\n" }
 
     /// Of the name up to its first dot what fits, for people.
     private var hostPart: String {

@@ -36,9 +36,16 @@ public enum RuntimeDirectory {
             && status.st_mode & 0o022 == 0
     }
 
-    /// Takes away what earlier starts of this host left beside `directory`, whose mounts ended with their kernel, and what
-    /// another host has not used for a month where nothing can be mounted in it.
+    /// The file in a node's directory that says whose it is.
+    private static let markName = "node"
+
+    /// Notes whose the directory is, and takes away what earlier starts of this very machine left beside it, whose mounts
+    /// ended with their kernel, and what no machine has used for a month where nothing can be mounted in it.
     static func sweep(beside directory: String, node: NodeIdentity) {
+        let mark = "\(directory)/\(markName)"
+        if ((try? AtomicFile.read(mark)) ?? nil) != Array(node.mark.utf8) {
+            try? AtomicFile.replace(mark, Array(node.mark.utf8))
+        }
         utimes(directory, nil)
         guard let slash = directory.lastIndex(of: "/") else { return }
         let parent = String(directory[..<slash])
@@ -49,7 +56,11 @@ public enum RuntimeDirectory {
                 continue
             }
             let isStale = status.st_mtim.tv_sec < time(nil) - staleSeconds && !holdsMountpoints(path)
-            if node.isEarlierStart(name) || isStale { FileTree.remove(path) }
+            // Without an id of the machine a host's name alone says too little.
+            let isEarlier =
+                !node.machine.isEmpty
+                && ((try? AtomicFile.read("\(path)/\(markName)")) ?? nil) == Array(node.mark.utf8)
+            if isEarlier || isStale { FileTree.remove(path) }
         }
     }
 

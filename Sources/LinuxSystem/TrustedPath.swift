@@ -1,6 +1,7 @@
 import CLinux
 import FileModel
 import Glibc
+import Synchronization
 
 /// Opens a directory by its path so that nobody else can have led us elsewhere, nor can later: each part is opened by
 /// descriptor, below the one before, and judged.
@@ -52,6 +53,9 @@ public enum TrustedPath {
         if DirectoryJudgement(status) == .open { throw DirectoryJudgement.refusal(of: path, on: path, status) }
     }
 
+    /// Asks now what a process that gives up sockets and files cannot ask later: which group is this user's alone.
+    public static func prepare() { DirectoryJudgement.prepare() }
+
     /// Whether others than root and we may write to a directory, sticky or not.
     public static func isWritableByOthers(_ status: stat) -> Bool { DirectoryJudgement(status) != .closed }
 }
@@ -75,12 +79,40 @@ enum DirectoryJudgement {
 
     /// The primary group of this user, which has the user's name and nobody else in it.
     private static func isOwnGroup(_ group: UInt32) -> Bool {
-        // What the name service knows are ids outside.
-        let outside = NamespaceIDs(of: "self", .groups)?.outside(group) ?? group
-        guard let account = Account.named(id: Identity.userOutside()), account.groupID == outside else { return false }
-        return Group.named(id: outside).map { $0.name == account.name && $0.members.allSatisfy { $0 == account.name } }
-            ?? false
+        own.withLock { known in
+            let asker = Asker(user: geteuid(), namespace: ProcessTable.namespace("user", of: "self"))
+            if known?.asker != asker { known = Known(asker: asker, group: find()) }
+            return known?.group == group
+        }
     }
+
+    /// Who asked: a process may change its user, or join a namespace where ids have other numbers.
+    private struct Asker: Equatable {
+        let user: UInt32
+        let namespace: UInt64?
+    }
+
+    private struct Known {
+        let asker: Asker
+        /// As this namespace numbers it; nil where the primary group is others', too.
+        let group: UInt32?
+    }
+
+    /// Asked once: a server that has given up sockets cannot ask a name service again.
+    private static let own = Mutex<Known?>(nil)
+
+    private static func find() -> UInt32? {
+        // What the name service knows are ids outside.
+        guard let account = Account.named(id: Identity.userOutside()), let group = Group.named(id: account.groupID),
+            group.name == account.name, group.members.allSatisfy({ $0 == account.name })
+        else { return nil }
+        guard let ids = NamespaceIDs(of: "self", .groups), !ids.ranges.isEmpty else { return account.groupID }
+        let range = ids.ranges.first { account.groupID >= $0.outside && account.groupID - $0.outside < $0.count }
+        return range.map { $0.inside + (account.groupID - $0.outside) }
+    }
+
+    /// Has the name service asked now, for a process that soon cannot.
+    static func prepare() { _ = isOwnGroup(0) }
 
     static func refusal(of directory: String, on path: String, _ status: stat) -> SystemFailure {
         let isOurs = status.st_uid == geteuid()

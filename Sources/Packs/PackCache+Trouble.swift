@@ -58,7 +58,14 @@ extension PackCache {
     /// Whether the directory's name leads to another directory than the one that was opened, or to none.
     var isGone: Bool {
         let held = place
-        guard let opened = try? held.status(), let named = try? TrustedPath.open(held.path).status() else {
+        guard let opened = try? held.status() else { return true }
+        let named: stat
+        do {
+            named = try TrustedPath.open(held.path).status()
+        } catch let error as SystemFailure where error.status == .noPermission {
+            // Others may change what leads there; what was opened is here still.
+            return false
+        } catch {
             return true
         }
         return named.st_ino != opened.st_ino || named.st_dev != opened.st_dev

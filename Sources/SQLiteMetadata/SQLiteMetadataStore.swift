@@ -106,9 +106,8 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         let connection = try connect(path)
         let isEmpty = try connection.text("SELECT 1 FROM sqlite_master LIMIT 1") == nil
         let found = try connection.text("PRAGMA user_version").flatMap { Int($0) } ?? 0
-        guard isEmpty || found == Schema.version else {
-            throw SQLiteFailure(code: SQLITE_MISMATCH, message: "its schema is version \(found), not \(Schema.version)")
-        }
+        // Of an older program, which may have made a copy in a store that is now brought back.
+        if !isEmpty && found != Schema.version { try migrate(connection) }
         try connection.execute("BEGIN EXCLUSIVE; COMMIT; PRAGMA mmap_size = 2147418112; PRAGMA temp_store = FILE")
         return connection
     }
@@ -128,7 +127,8 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     }
 
     static func migrate(_ connection: SQLiteConnection) throws(SQLiteFailure) {
-        try connection.execute("BEGIN EXCLUSIVE")
+        // Of millions of files, what a step gathers is no matter for memory.
+        try connection.execute("PRAGMA temp_store = FILE; BEGIN EXCLUSIVE")
         let found = try connection.text("PRAGMA user_version").flatMap { Int($0) } ?? 0
         guard found <= Schema.version else {
             throw SQLiteFailure(
@@ -138,7 +138,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         for step in Schema.migrations[found...] { try connection.execute(step) }
         try connection.execute("PRAGMA application_id = \(Schema.applicationID)")
         try connection.execute("PRAGMA user_version = \(Schema.version)")
-        try connection.execute("COMMIT")
+        try connection.execute("COMMIT; PRAGMA temp_store = MEMORY")
     }
 
     static func openFailure(_ failure: SQLiteFailure, _ path: String) -> MetadataOpenFailure {

@@ -192,7 +192,9 @@ extension SQLiteTransaction {
             userID: UInt32(truncatingIfNeeded: row.integer(2)), groupID: UInt32(truncatingIfNeeded: row.integer(3)),
             linkCount: UInt32(truncatingIfNeeded: row.integer(4)), size: row.unsigned(5), time: modified,
             device: UInt32(truncatingIfNeeded: row.integer(10)))
-        inode.allocated = row.isNull(7) ? inode.size : row.unsigned(7)
+        // A damaged or hostile row: sums of sizes must not trap.
+        inode.size = min(inode.size, UInt64(Int64.max))
+        inode.allocated = row.isNull(7) ? inode.size : min(row.unsigned(7), UInt64(Int64.max))
         if !row.isNull(8) { inode.accessed = Timestamp(nanoseconds: row.integer(8)) }
         if !row.isNull(9) { inode.changed = Timestamp(nanoseconds: row.integer(9)) }
         if !row.isNull(11) { inode.parent = InodeID(rawValue: row.unsigned(11)) }

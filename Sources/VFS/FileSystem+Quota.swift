@@ -26,7 +26,10 @@ extension FileSystem {
     /// and programs know no limit of them.
     func checkRoom(forLinks count: UInt64, _ transaction: any MetadataTransaction) throws(Errno) {
         guard let limit = configuration.limits.inodes else { return }
-        guard try transaction.linkUsage().addingReportingOverflow(count).partialValue <= limit else { throw .noSpace }
+        guard try transaction.linkUsage().addingReportingOverflow(count).partialValue <= limit else {
+            configuration.limits.refused(.links, count)
+            throw .noSpace
+        }
     }
 
     /// Answers ENOSPC when `bytes` more do not fit into the volume's size.

@@ -171,7 +171,7 @@ extension FileSystem {
             var found: UInt64 = 0
             var count = 0
             while count < all.count, found < bytes {
-                found += try transaction.required(all[count].inode).allocated
+                found = found.addingReportingOverflow(try transaction.required(all[count].inode).allocated).partialValue
                 count += 1
             }
             return Array(all[..<count])

@@ -8,6 +8,8 @@ public final class VolumeLimits: Sendable {
     enum Kind {
         case bytes
         case inodes
+        /// Names beyond the first of each file.
+        case links
     }
 
     /// What was refused last, and whether that was said.
@@ -50,20 +52,33 @@ public final class VolumeLimits: Sendable {
     }
 
     /// In words what is full, where what was refused last would be still; nil where it would fit by now.
-    func fullness(_ used: Usage) -> String? {
+    func fullness(_ used: Usage, links: UInt64) -> String? {
         state.withLock { state in
             guard let refusal = state.refusal else { return nil }
-            let isBytes = refusal.kind == .bytes
-            let (held, limit) = isBytes ? (used.bytes, state.bytes) : (used.files, state.inodes)
+            let held =
+                switch refusal.kind {
+                case .bytes: used.bytes
+                case .inodes: used.files
+                case .links: links
+                }
+            let limit = refusal.kind == .bytes ? state.bytes : state.inodes
             guard let limit, held.addingReportingOverflow(refusal.need).partialValue > limit else {
                 state.refusal = nil
                 return nil
             }
-            return isBytes
-                ? "the volume is full: it holds \(held) of \(limit) bytes (size); make room in it, or allow more: "
+            switch refusal.kind {
+            case .bytes:
+                return "the volume is full: it holds \(held) of \(limit) bytes (size); make room in it, or allow more: "
                     + "berth volume set NAME size=BYTES"
-                : "the volume is full: it holds \(held) of \(limit) files and directories (inodes); remove some, or allow "
-                    + "more: berth volume set NAME inodes=COUNT"
+            case .inodes:
+                return
+                    "the volume is full: it holds \(held) of \(limit) files and directories (inodes); remove some, or "
+                    + "allow more: berth volume set NAME inodes=COUNT"
+            case .links:
+                return
+                    "the volume is full: files have \(held) names beyond their first, of \(limit) (inodes); remove some, "
+                    + "or allow more: berth volume set NAME inodes=COUNT"
+            }
         }
     }
 
@@ -89,7 +104,9 @@ extension FileSystem {
 
     /// In words which limit refuses what programs ask; nil where none does.
     var fullness: String? {
-        guard let used = try? read({ transaction throws(Errno) in try self.counted(transaction) }) else { return nil }
-        return configuration.limits.fullness(used)
+        let found = try? read { transaction throws(Errno) in
+            (try self.counted(transaction), try transaction.linkUsage())
+        }
+        return found.flatMap { configuration.limits.fullness($0, links: $1) }
     }
 }

@@ -105,8 +105,12 @@ public struct LockNote: Equatable, Sendable {
     /// Whether its process lives here: only then does its socket mean anything. Of a note of a program before decision 0077
     /// only the process's number is known.
     public func isOfLivingProcess(on node: NodeIdentity) -> Bool {
-        if let holder = holder(on: node) { return holder.isRunning }
-        return self.node == nil && ProcessIdentity(of: processID) != nil
+        let isAlive = kill(processID, 0) == 0 || errno == EPERM
+        if let holder = holder(on: node) {
+            // Where `/proc` hides what is not dumpable, the number alone must do.
+            return ProcessIdentity(of: processID).map { $0 == holder } ?? isAlive
+        }
+        return self.node == nil && isAlive
     }
 
     /// Whether it was written on another machine, or before this one was started last. Nobody can tell of a program

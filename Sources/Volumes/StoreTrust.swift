@@ -24,19 +24,16 @@ public enum StoreTrust {
         }
     }
 
-    /// Removes a store's directory. One that others could lead elsewhere stays, and says so.
-    static func remove(_ directory: String, isShared: Bool) throws(SystemFailure) {
-        let held: HeldDirectory
+    /// A store's directory that is to be removed; nil where it is gone. One that others could lead elsewhere is refused.
+    static func held(_ directory: String, isShared: Bool) throws(SystemFailure) -> HeldDirectory? {
         do throws(SystemFailure) {
-            held = try TrustedPath.open(directory, isShared ? .allowed : .refused)
+            return try TrustedPath.open(directory, isShared ? .allowed : .refused)
         } catch {
-            if error.errno == .noEntry { return }
+            if error.errno == .noEntry { return nil }
             throw SystemFailure(
                 "store \(directory)", "\(error.subject) \(error.cause)", fix: "use --keep-data, and remove it yourself",
                 errno: error.errno, status: error.status)
         }
-        held.removeContents()
-        rmdir(directory)
     }
 
     private static func parent(of path: String) -> String {

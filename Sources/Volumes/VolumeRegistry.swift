@@ -168,15 +168,20 @@ public struct VolumeRegistry: Sendable {
     /// sure that nobody uses it, and has cleared its bucket.
     public func remove(_ record: VolumeRecord, caches: [String], keepData: Bool = false) throws(SystemFailure) {
         let volume = paths.volume(record.name)
-        // First: where it cannot be removed, the volume stays.
+        // Proved first: where it cannot be removed, the volume stays. Removed last: a volume whose removal is cut short is gone.
+        var store: HeldDirectory?
         if record.options.store != nil, !keepData, case .directory(let path) = record.place(volume) {
-            try StoreTrust.remove(path, isShared: record.options.isStoreShared == true)
+            store = try StoreTrust.held(path, isShared: record.options.isStoreShared == true)
         }
         let doomed = "\(paths.volumes)/.old-\(record.name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
         guard rename(volume.directory, doomed) == 0 else {
             throw SystemFailure(volume.directory, "cannot be removed", .current)
         }
         FileTree.remove(doomed)
+        if let store = store.take() {
+            store.removeContents()
+            rmdir(store.path)
+        }
         for cache in caches { FileTree.remove(cache) }
         unlink(volume.startLock)
     }

@@ -52,7 +52,7 @@ struct ServedPlugin {
             note: { logger.debug("\($0)", metadata: ["cause": "\($1)"]) },
             answer: { request, _, _ in Self.answer(request, supervisor) })
         hooks.start()
-        try Self.tellPodman(site, logger)
+        Self.tellPodman(site, logger)
         Self.startSweep(site, driver, settings, logger)
         logger.info(
             "serving the volume plugin", metadata: ["socket": "\(site.paths.pluginSocket)", "pid": "\(getpid())"])
@@ -71,8 +71,15 @@ struct ServedPlugin {
     }
 
     /// Another socket than `berth setup` found is of no use to podman.
-    private static func tellPodman(_ site: Site, _ logger: Logger) throws(SystemFailure) {
-        for change in try site.engineConfiguration().follow() {
+    private static func tellPodman(_ site: Site, _ logger: Logger) {
+        let changes: [ConfigurationChange]
+        do throws(SystemFailure) {
+            changes = try site.engineConfiguration().follow()
+        } catch {
+            // A home that is full or read-only: what podman knew, it knows.
+            return logger.warning("podman cannot be told of this socket", metadata: ["cause": "\(error.message)"])
+        }
+        for change in changes {
             logger.info(
                 "podman is told of this socket",
                 metadata: ["socket": "\(site.paths.pluginSocket)", "cause": "\(change.path)"])

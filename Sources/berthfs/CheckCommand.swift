@@ -126,7 +126,7 @@ struct CheckCommand: ParsableCommand {
         }
         let trust = SourceTrust(record)
         report.closedSources = trust.closed(of: Set(metadata.foreignObjects.map(\.source)).sorted { $0.id < $1.id })
-        if data { try Self.check(metadata.foreignObjects, record, trust, &problems) }
+        if data { try Self.check(metadata.foreignObjects, trust, &problems) }
         report.foreignObjects = metadata.foreignObjects.count
         do {
             report.leftoverObjects = try checker.leftovers(beside: Set(metadata.packs.map(\.record.id))).count
@@ -146,11 +146,10 @@ struct CheckCommand: ParsableCommand {
 
     /// Makes sure that each imported object is still what it was.
     private static func check(
-        _ objects: [(object: ForeignObject, source: ForeignSource)], _ record: VolumeRecord, _ trust: SourceTrust,
-        _ problems: inout Problems
+        _ objects: [(object: ForeignObject, source: ForeignSource)], _ trust: SourceTrust, _ problems: inout Problems
     ) throws(SystemFailure) {
         // No server, and so in no filter.
-        let opener = ForeignStores(reach: .network, trust: trust, record: record)
+        let opener = ForeignStores(reach: .network, trust: trust)
         var stores: [Int64: any ForeignStore] = [:]
         for (object, source) in objects where trust.allows(source) {
             let store: any ForeignStore

@@ -59,11 +59,10 @@ struct DescriptorMount {
     private func attach() throws(SystemFailure) -> String {
         // Ours must go at the end, or the kernel would wait for answers from nobody.
         let device = FileDescriptor(owning: number)
-        var status = stat()
-        guard fstat(number, &status) == 0 else {
+        guard fcntl(number, F_GETFD) >= 0 else {
             throw SystemFailure("descriptor \(number)", "is not open", .current, status: .usage)
         }
-        guard status.st_mode & S_IFMT == S_IFCHR, status.st_rdev == Self.fuseDevice else {
+        guard FUSEDevice.isOne(number) else {
             throw SystemFailure(
                 "descriptor \(number)", "is not /dev/fuse", fix: "name a directory, or use apptainer's --fusemount",
                 status: .usage)
@@ -97,9 +96,6 @@ struct DescriptorMount {
         }
         return try service.supervisor.client(for: site.volume(volume))
     }
-
-    /// Linux's number of `/dev/fuse`: misc devices are major 10, and fuse is minor 229.
-    private static let fuseDevice: dev_t = 10 << 8 | 229
 
     private func hold(_ session: String, until asked: Latch) throws(SystemFailure) {
         let volume = site.volume(name)

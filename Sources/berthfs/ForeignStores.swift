@@ -15,7 +15,6 @@ struct ForeignStores: Sendable {
 
     let reach: SystemCallFilter.Reach
     let trust: SourceTrust
-    let record: VolumeRecord
     var meter = StoreMeter()
 
     /// The directory that a URL names; nil where it names none.
@@ -37,9 +36,9 @@ struct ForeignStores: Sendable {
         guard var options = BucketOptions(encoded: source.options) else {
             throw SystemFailure(source.url, "its options are no options of a bucket", status: .dataError)
         }
-        if record.options.bucket?.isInsecure == true { options.isInsecure = true }
+        if trust.isInsecure { options.isInsecure = true }
         let connection = try BucketConnection(
-            source.url, options, subject: "bucket", insecureBy: "berth volume set \(record.name) insecure=true")
+            source.url, options, subject: "bucket", insecureBy: "berth volume set \(trust.volume) insecure=true")
         let finder = connection.finder
         return try S3ForeignStore(
             connection.location, certificates: connection.certificates, surroundings: BucketConnection.surroundings,
@@ -64,9 +63,10 @@ final class SourceTrust: Sendable {
         /// Nil: all, as for a record of a version that kept no list.
         var entries: Set<String>?
         var known: [ForeignSource]
+        var isInsecure: Bool
     }
 
-    private let volume: String
+    let volume: String
     private let state: Mutex<State>
     /// The list as the record had it first.
     let atStart: [String]?
@@ -75,11 +75,22 @@ final class SourceTrust: Sendable {
     init(_ record: VolumeRecord, known: [ForeignSource] = []) {
         volume = record.name
         atStart = record.sources
-        state = Mutex(State(entries: record.sources.map(Set.init), known: known))
+        state = Mutex(
+            State(
+                entries: record.sources.map(Set.init), known: known,
+                isInsecure: record.options.bucket?.isInsecure == true))
     }
 
+    /// The user said that requests may leave the machine without encryption.
+    var isInsecure: Bool { state.withLock { $0.isInsecure } }
+
     /// The record has changed.
-    func reload(_ record: VolumeRecord) { state.withLock { $0.entries = record.sources.map(Set.init) } }
+    func reload(_ record: VolumeRecord) {
+        state.withLock {
+            $0.entries = record.sources.map(Set.init)
+            $0.isInsecure = record.options.bucket?.isInsecure == true
+        }
+    }
 
     func allows(_ source: ForeignSource) -> Bool {
         state.withLock { state in

@@ -12,6 +12,8 @@ import SQLiteMetadata
 // SAFETY: `items` and `isBroken` are guarded by `monitor`, which is held for each exchange; the rest is constant.
 final class KeeperLink: @unchecked Sendable {
     private static let timeout = Duration.seconds(10)
+    /// For what the keeper looks up in the user's home, which may be far away and stalled.
+    private static let errandTimeout = Duration.seconds(120)
 
     private final class Item {
         let note: [UInt8]
@@ -44,6 +46,9 @@ final class KeeperLink: @unchecked Sendable {
         throw SystemFailure("the keeper", "hung up", status: .unavailable)
     }
 
+    /// Whether nothing can be left to another server any more.
+    var isLost: Bool { monitor.withLock { isBroken } }
+
     /// Names of what was left and not taken yet.
     var names: [String] { monitor.withLock { items.keys.sorted() } }
 
@@ -65,13 +70,15 @@ final class KeeperLink: @unchecked Sendable {
 
     private func ask(_ request: KeeperRequest, _ descriptor: Int32?) { _ = exchange(request, descriptor) }
 
-    private func exchange(_ request: KeeperRequest, _ descriptor: Int32? = nil) -> ReceivedFrame<KeeperReply>? {
+    private func exchange(
+        _ request: KeeperRequest, _ descriptor: Int32? = nil, within limit: Duration = timeout
+    ) -> ReceivedFrame<KeeperReply>? {
         monitor.lock()
         defer { monitor.unlock() }
         guard !isBroken else { return nil }
         do throws(SystemFailure) {
             try channel.send(request, passing: descriptor, timeout: Self.timeout)
-            guard let reply = try channel.receive(KeeperReply.self, timeout: Self.timeout) else {
+            guard let reply = try channel.receive(KeeperReply.self, timeout: limit) else {
                 throw SystemFailure("the keeper", "hung up", status: .unavailable)
             }
             return reply
@@ -88,7 +95,7 @@ final class KeeperLink: @unchecked Sendable {
 
     /// A socket that listens again where one of the volume's did; nil where that cannot be.
     func listen(at path: String) -> FileDescriptor? {
-        guard runsErrands, var reply = exchange(.listen(path: path)) else { return nil }
+        guard runsErrands, var reply = exchange(.listen(path: path), within: Self.errandTimeout) else { return nil }
         return reply.takeDescriptor()
     }
 
@@ -110,7 +117,9 @@ final class KeeperLink: @unchecked Sendable {
     }
 
     private func note(_ request: KeeperRequest) -> [UInt8]? {
-        guard runsErrands, let reply = exchange(request), case .kept(_, let note) = reply.message else { return nil }
+        guard runsErrands, let reply = exchange(request, within: Self.errandTimeout),
+            case .kept(_, let note) = reply.message
+        else { return nil }
         return note
     }
 }

@@ -54,6 +54,7 @@ final class Legacy: @unchecked Sendable {
 
     /// Why nothing can be left to another server; nil where all can.
     var trouble: String? {
+        if link.isLost { return "the process that would start another, its keeper, did not answer" }
         if keeperID == nil { return "the process that would start another, its keeper, is gone" }
         return slots == nil || buffers == nil || redo == nil ? "there is no memory that outlives it" : nil
     }

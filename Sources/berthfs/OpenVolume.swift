@@ -49,7 +49,7 @@ struct OpenVolume {
             logger.notice(
                 "a source of imported files stays closed", metadata: ["volume": "\(record.name)", "cause": "\(closed)"])
         }
-        let opener = ForeignStores(reach: reach, trust: trust, record: record, meter: meter.store).opener
+        let opener = ForeignStores(reach: reach, trust: trust, meter: meter.store).opener
         do throws(Errno) {
             packs = try PackStore(
                 PackStoreConfiguration(

@@ -101,7 +101,10 @@ struct ServeCommand: ParsableCommand {
         do throws(SystemFailure) {
             let caches = CacheSite(VolumeRegistry(paths: site), environment: environment)
             let cache = try ChosenCache(record, caches, settings)
+            // What cannot be asked any more inside.
             let host = HostView.own()
+            _ = NodeIdentity.current()
+            TrustedPath.prepare()
             let domain = ServerDomain(
                 record: record, paths: paths, site: site, cache: cache.directory, environment: environment)
             let landlock = try domain.enter()
@@ -176,7 +179,7 @@ struct ServeCommand: ParsableCommand {
             transfers: Transfers(
                 volume: record.name, fileSystem: fileSystem,
                 stores: ForeignStores(
-                    reach: volume.reach, trust: volume.trust, record: record, meter: volume.meter.store),
+                    reach: volume.reach, trust: volume.trust, meter: volume.meter.store),
                 makesFiles: prepared.landlock == 0),
             trust: volume.trust,
             census: StatisticsCensus(volume: record.name, opened: volume, startTime: StatisticsCensus.now()),
@@ -211,7 +214,13 @@ struct ServeCommand: ParsableCommand {
         if prepared.landlock > 0, record.sources == nil, let listed = try? caches.registry.record(name).sources,
             listed.contains(where: { ForeignStores.path(of: $0) != nil })
         {
-            try? server.replace()
+            do throws(SystemFailure) {
+                try server.replace()
+            } catch {
+                logger.warning(
+                    "files that were imported from directories cannot be read until the volume is unmounted once",
+                    metadata: ["volume": "\(record.name)", "cause": "\(error.message)"])
+            }
         }
         copier?.start()
         if prepared.landlock == 0 {

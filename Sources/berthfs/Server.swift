@@ -188,6 +188,7 @@ final class Server: @unchecked Sendable {
     ) -> ServerReply {
         do throws(SystemFailure) {
             try refuseContainer(request, origin)
+            if !origin.isHost, request == .status { return .status(statusForContainers()) }
             switch request {
             case .introduce: if let shown = passed.take() { origin.show(shown) }
             case .isServed(let session): try requireServed(session)
@@ -231,8 +232,11 @@ final class Server: @unchecked Sendable {
     private func attach(
         _ attachment: Attachment, _ passed: consuming FileDescriptor?
     ) throws(SystemFailure) -> ServerReply {
-        guard let device = passed.take() else {
-            throw SystemFailure("attach", "came without a descriptor", status: .dataError)
+        guard let device = passed.take(), attachment.isSound, FUSEDevice.isOne(device.rawValue) else {
+            // libfuse believes what it reads there, as if the kernel had written it.
+            throw SystemFailure(
+                "attach", "came without a descriptor of /dev/fuse, or with numbers that cannot be",
+                status: .dataError)
         }
         let served = try make(attachment, device, takingOver: nil)
         let secret = SessionMarker.newSession()
@@ -247,7 +251,7 @@ final class Server: @unchecked Sendable {
     /// What a container asks that it must not. What it may end is a mount that Apptainer made for one container.
     private func refuseContainer(_ request: ServerRequest, _ origin: RequestOrigin) throws(SystemFailure) {
         guard !origin.isHost else { return }
-        var isAllowed = request.isForContainers
+        var isAllowed = request.isForContainers || request == .status
         if case .detach(let name) = request {
             isAllowed = monitor.withLock { sessions[name].map { $0.attachment.origin?.runtime == .apptainer } ?? true }
         }
@@ -255,6 +259,16 @@ final class Server: @unchecked Sendable {
         throw SystemFailure(
             "volume \"\(volume)\"", "takes no such request from inside a container or another user namespace",
             fix: "run the command outside", errno: .notPermitted, status: .noPermission)
+    }
+
+    /// What a helper of an older version asks for, to see whether its session goes on: names of Apptainer's sessions.
+    private func statusForContainers() -> ServerStatus {
+        let own = attachments().filter { $0.origin?.runtime == .apptainer }
+        return ServerStatus(
+            volume: volume, processID: getpid(), version: Release.version,
+            sessions: own.map { .init(session: $0.session, mountpoint: "", readOnly: $0.readOnly) },
+            readOnlyReason: nil,
+            files: 0, bytes: 0)
     }
 
     private func requireServed(_ session: String) throws(SystemFailure) {

@@ -32,7 +32,7 @@ struct SocketInContainerTests {
             mkdir hm; berth mount data hm >/dev/null
             inside="$RUN -v /usr:/usr:ro -v /lib:/lib:ro -v /lib64:/lib64:ro -v $PWD/ask.py:/ask.py:ro -v $XDG_RUNTIME_DIR/berth:/r"
             import="{\\"importData\\":{\\"_0\\":{\\"source\\":\\"file://$HOME/.ssh\\",\\"options\\":\\"\\",\\"place\\":[120],\\"isArchive\\":false}}}"
-            $inside $IMAGE /usr/bin/python3 /ask.py /r/servers/data.sock "$import" '{"status":{}}' '{"restart":{}}' \\
+            $inside $IMAGE /usr/bin/python3 /ask.py /r/servers/data.sock "$import" '{"restart":{}}' \\
                 '{"collect":{"dryRun":false}}' '{"copy":{"name":"x.db"}}' '{"stop":{"seconds":0}}' '{"sync":{}}'
             echo == ; ls hm; cat hm/f
             for verb in Create Remove Mount; do
@@ -46,7 +46,7 @@ struct SocketInContainerTests {
             """)
         let parts = text.components(of: "==\n")
         let replies = parts[0].split(separator: "\n")
-        for (request, line) in zip(["importData", "status", "restart", "collect", "copy", "stop"], replies) {
+        for (request, line) in zip(["importData", "restart", "collect", "copy", "stop"], replies) {
             #expect(line.hasPrefix("\(request) "), "\(text)")
             #expect(line.contains("inside a container"), "\(line)")
         }

@@ -54,17 +54,13 @@ struct SiteTests {
         #expect(name("") == "node-abcd")
         #expect(name("a/b c\u{301}") == "abc-abcd")
         #expect(name(String(repeating: "n", count: 200)) == String(repeating: "n", count: 16) + "-abcd")
-        let node = NodeIdentity(host: "n1", boot: "ab-cd")
-        #expect(node.isEarlierStart("n1-0123"))
-        #expect(!node.isEarlierStart("n1-abcd"), "it is this start's")
-        #expect(
-            !node.isEarlierStart("n1-login-0123") && !node.isEarlierStart("n12-0123") && !node.isEarlierStart("n1-"))
     }
 
     @Test("what earlier starts of this host left in the home directory goes, other hosts' stays")
     func nodeSweep() throws {
         let directory = TemporaryDirectory()
-        let node = NodeIdentity(host: "n1", boot: "ffff")
+        var node = NodeIdentity(host: "n1", boot: "ffff")
+        node.machine = "m1"
         let own = "\(directory.path)/n1-ffff"
         for name in ["n1-ffff", "n1-0000", "n2-0000", "n3-0000", "n4-0000"] {
             for part in ["servers", "mnt", "host", "hook"] {
@@ -78,8 +74,13 @@ struct SiteTests {
             var old = [timeval(tv_sec: 1, tv_usec: 0), timeval(tv_sec: 1, tv_usec: 0)]
             #expect(utimes("\(directory.path)/\(name)", &old) == 0)
         }
+        // An earlier start of this machine; and two that are called like it, and are others.
+        for (name, mark) in [("n1-0000", "n1\nm1\n"), ("n2-0000", "n1\nm2\n")] {
+            try AtomicFile.replace("\(directory.path)/\(name)/node", Array(mark.utf8))
+        }
         RuntimeDirectory.sweep(beside: own, node: node)
         #expect(try FileTree.names(in: directory.path).sorted() == ["n1-ffff", "n2-0000", "n4-0000"])
+        #expect(try AtomicFile.read("\(own)/node") == Array("n1\nm1\n".utf8))
         #expect(FileManagerless.exists("\(own)/servers/v.sock"))
     }
 

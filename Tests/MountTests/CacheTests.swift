@@ -38,7 +38,7 @@ struct VolumeCacheTests {
             """
             berth umount m; berth stop --all --force >/dev/null; mkdir node; export NODE_DISK=$PWD/node
             berth mount v m >/dev/null; md5sum -c --quiet sums; ls node; berth cache ls v --json | grep -c $PWD/node/v
-            berth umount m; berth stop --all --force >/dev/null; chmod 770 node
+            berth umount m; berth stop --all --force >/dev/null; chmod 707 node
             berth mount v m 2>&1 || echo "status $?"; chmod 700 node; berth mount v m >/dev/null; md5sum -c --quiet sums
             berth volume set v cache-dir=$PWD/new 2>&1 || echo "status $?"; berth umount m
             berth stop --all --force >/dev/null; berth volume set v cache-dir=$PWD/new; ls last node; berth mount v m >/dev/null; ls new; berth umount m

@@ -15,13 +15,15 @@ struct KillTests {
         // The server alone lives with the false clock; what nobody sets stays true.
         let text = try site.shell.run(
             FaultTests.functions + """
-                mkdir s; echo 0 > clock; berth volume create v -o store=file://$PWD/s -o trash=3d >/dev/null
-                BERTH_TEST_CLOCK=$PWD/clock LD_PRELOAD='\(clock)' berthfs serve v </dev/null >/dev/null 2>&1 &
+                mkdir s; berth volume create v -o store=file://$PWD/s -o trash=3d >/dev/null
+                # Where the server may read.
+                clock=$HOME/.local/share/berth/volumes/v/clock; echo 0 > $clock
+                BERTH_TEST_CLOCK=$clock LD_PRELOAD='\(clock)' berthfs serve v </dev/null >/dev/null 2>&1 &
                 for t in $(seq 600); do berth status | grep -q 'v  pid' && break; sleep 0.1; done; berth mount v m >/dev/null
                 echo gone > m/gone; sleep 2.2; rm m/gone; sync m
-                for jump in 86400 31536000 -86400; do echo $jump > clock; sleep 6; berth trash ls v | grep -c /gone; timeout 10 sync m && echo x > m/at$jump; done
+                for jump in 86400 31536000 -86400; do echo $jump > $clock; sleep 6; berth trash ls v | grep -c /gone; timeout 10 sync m && echo x > m/at$jump; done
                 echo $(( ($(stat -c %Y m/at86400) - $(date +%s) + 3600) / 86400 )) $(( ($(stat -c %Y m/at31536000) - $(date +%s) + 3600) / 86400 ))
-                echo 0 > clock; berth trash restore v:/gone >/dev/null; cat m/gone; timeout 20 berth sync v --wait >/dev/null && echo stored
+                echo 0 > $clock; berth trash restore v:/gone >/dev/null; cat m/gone; timeout 20 berth sync v --wait >/dev/null && echo stored
                 berth umount m; timeout 20 berth stop --all --force >/dev/null && berth volume check v | grep -o 'v: whole'
                 """)
         #expect(text == "1\n1\n1\n1 365\ngone\nstored\nv: whole", "\(text)")

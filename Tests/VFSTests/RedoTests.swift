@@ -288,7 +288,8 @@ struct RedoTests {
     private static let looks: Set<String> = [
         "inode", "entry", "entries", "hasEntries", "extents", "firstExtent", "linkTarget", "attribute",
         "attributeNames", "orphans", "trash", "trashedNames", "trashedDirectory", "trashUsage", "name", "usage",
-        "quotas", "hardLinks", "pack", "packs", "holds", "sources", "foreignObject", "foreignObjects", "setting",
+        "quotas", "hardLinks", "linkUsage", "attributeSizes", "pack", "packs", "holds", "sources", "foreignObject",
+        "foreignObjects", "setting",
     ]
 
     /// `insert` says which number was given; an access time is an `update` where it is to be kept.
