@@ -1,5 +1,6 @@
 import CSQLite
 import FileModel
+import Glibc
 
 /// A refusal or fault of SQLite, with its own words.
 struct SQLiteFailure: Error {
@@ -15,7 +16,8 @@ final class SQLiteConnection {
 
     init(path: String, flags: Int32) throws(SQLiteFailure) {
         var opened: OpaquePointer?
-        let code = sqlite3_open_v2(path, &opened, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, nil)
+        let code = sqlite3_open_v2(
+            Self.throughLinks(path), &opened, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, nil)
         guard code == SQLITE_OK, let opened else {
             let message = opened.map { String(cString: sqlite3_errmsg($0)) } ?? String(cString: sqlite3_errstr(code))
             sqlite3_close_v2(opened)
@@ -26,6 +28,17 @@ final class SQLiteConnection {
     }
 
     deinit { close() }
+
+    /// The path with the links of its directories followed, as homes are often behind one: SQLite's own refusal is of a link
+    /// anywhere, and ours of one in the place of the file.
+    static func throughLinks(_ path: String) -> String {
+        let bytes = Array(path.utf8)
+        guard let slash = bytes.lastIndex(of: UInt8(ascii: "/")), slash > 0,
+            let real = realpath(String(decoding: bytes[..<slash], as: UTF8.self), nil)
+        else { return path }
+        defer { free(real) }
+        return String(cString: real) + String(decoding: bytes[slash...], as: UTF8.self)
+    }
 
     /// Ends every statement and lets go of the file and its locks. Nothing may be run after it.
     func close() {

@@ -135,7 +135,7 @@ extension SQLiteMetadataStore {
     /// along, and counters stay right. Sources keep the numbers that they were given: other snapshots name them, too.
     private func replaceTables(_ path: String) throws(SQLiteFailure) {
         let attach = try connection.prepare("ATTACH DATABASE ? AS copy")
-        attach.bind(1, path)
+        attach.bind(1, SQLiteConnection.throughLinks(path))
         let code = attach.step()
         attach.reset()
         guard code == SQLITE_DONE else { throw connection.failure(code) }

@@ -90,7 +90,9 @@ struct BucketTests {
         #expect(try refused(options("http://127.0.0.1:1")).contains("Failed to connect to 127.0.0.1 port 1"))
         #expect(try refused(options(proxy.endpoint), "* html 9").contains("web page and no S3"))
         #expect(try refused(options(proxy.endpoint), "* redirect 9").contains("-o region=eu-test-1"))
-        #expect(try refused(options(proxy.endpoint), "* skew 9").contains("clock is 60 minutes ahead"))
+        // On a busy machine the answer's hour grows on its way.
+        let skewed = try refused(options(proxy.endpoint), "* skew 9")
+        #expect(["60", "61"].contains { skewed.contains("clock is \($0) minutes ahead") }, "\(skewed)")
         #expect(try refused(options(proxy.endpoint), "* throttle 9").contains("SlowDown"))
         #expect(try refused("-o endpoint=http://h -o store=file:///tmp").contains("add store=s3://bucket/prefix"))
         #expect(try refused("-o store=s3://b/../x").contains("is not s3://bucket/prefix"))

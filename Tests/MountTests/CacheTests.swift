@@ -46,7 +46,9 @@ struct VolumeCacheTests {
             """)
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
         #expect(lines[0] == "v" && lines[1] == "1")
-        #expect(lines[2].contains("/node: can be written to by others; run: chmod go-w"), "\(text)")
+        #expect(
+            lines[2].contains("/node: can be written to by others, and ")
+                && lines[2].contains("/node/v lies below it; run: chmod go-w"), "\(text)")
         #expect(lines[3] == "status 77")
         #expect(lines[4].contains("is mounted at") && lines[5] == "status 75", "\(text)")
         // The one that this command sees is removed; the one of another node's variable is none of its business.

@@ -90,7 +90,7 @@ struct PlantedTests {
         )
         #expect(try site.shell.run("ls -A h") == "")
         try Shell.root.run(
-            "cd '\(site.directory)'; chown \(try TestUser.shared().name): open/a/bin/berth; chmod 0775 open")
+            "cd '\(site.directory)'; chown \(try TestUser.shared().name): open open/a/bin/berth; chmod 0775 open")
         #expect(
             try site.shell.run("umask 002; mkdir -p h/.local/share; open/a/install.sh").hasPrefix("installed Berth"))
         _ = other
