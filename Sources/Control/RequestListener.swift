@@ -20,6 +20,8 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
 
     private var socket: FileDescriptor
     private let path: String
+    /// The file that is ours: one that another process made in its place is not taken away.
+    private let file: Mutex<FileMark?>
     private let conversation: Conversation
     private let note: Conversation.Note
     private let renew: @Sendable (_ path: String) -> FileDescriptor?
@@ -36,6 +38,7 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
         self.renew = renew
         self.socket = socket
         self.path = path
+        file = Mutex(FileMark(path))
         self.note = note
         conversation = Conversation(host: host, note: note, answer: answer)
     }
@@ -53,7 +56,7 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
     /// No client finds the socket from now on.
     public func close() {
         isOpen.store(false, ordering: .relaxed)
-        unlink(path)
+        if let own = file.withLock({ $0 }), FileMark(path) == own { unlink(path) }
     }
 
     private func takeOne() {
@@ -85,6 +88,7 @@ public final class RequestListener<Request: Decodable & Sendable, Reply: Encodab
     private func restoreFile() {
         guard isOpen.load(ordering: .relaxed), FileMark(path) == nil, let fresh = renew(path) else { return }
         socket = fresh
+        file.withLock { $0 = FileMark(path) }
         note("the socket's file was gone and is made again", path)
     }
 }

@@ -23,7 +23,8 @@ private struct Listener: ~Copyable {
 /// What `berth serve` is made of: podman's plugin, the socket that hooks ask, and the sweep of what nobody uses.
 struct ServedPlugin {
     private let site: Site
-    private let origin: Listener.Origin
+    /// Sockets that go with this process, and which files they are.
+    private let files: [(path: String, mark: FileMark)]
     private let server: PluginServer
     private let metrics: MetricsServer
     private let hooks: RequestListener<SupervisorRequest, SupervisorReply>
@@ -37,7 +38,7 @@ struct ServedPlugin {
         // First, because it is what most likely cannot be had.
         let loopback = try Self.loopback(asked, settings, logger)
         let listener = try Self.listen(site)
-        origin = listener.origin
+        let isOwn = listener.origin == .own
         // Before anything is taken over: nobody else can be there.
         let hookSocket = try UnixSocket.listen(at: site.paths.supervisorSocket)
         site.registry.sweep()
@@ -46,6 +47,9 @@ struct ServedPlugin {
         server = try PluginServer(
             listener.socket, driver: driver, userID: geteuid(), host: HostView.own(), logger: logger)
         metrics = try Self.metrics(site, loopback, logger)
+        files = ([site.paths.metricsSocket] + (isOwn ? [site.paths.pluginSocket] : [])).compactMap { path in
+            FileMark(path).map { (path, $0) }
+        }
         let supervisor = site.mounts.supervisor
         hooks = RequestListener(
             hookSocket, path: site.paths.supervisorSocket, host: nil,
@@ -63,11 +67,8 @@ struct ServedPlugin {
         hooks.close()
         server.stop()
         metrics.stop()
-        unlink(site.paths.metricsSocket)
-        switch origin {
-        case .own: unlink(site.paths.pluginSocket)
-        case .serviceManagers: break
-        }
+        // After a logout another plugin may have made its own in their place.
+        for file in files where FileMark(file.path) == file.mark { unlink(file.path) }
     }
 
     /// Another socket than `berth setup` found is of no use to podman.

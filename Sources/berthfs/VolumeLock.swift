@@ -50,7 +50,8 @@ struct VolumeLock: ~Copyable {
                 throw SystemFailure(path, "cannot be locked", .current, fix: "keep volumes on a file system with locks")
             }
             let holder = LockNote(at: path)
-            guard holder?.state == .closing, !deadline.hasPassed else {
+            // One that has closed the volume lets go when it has ended, and its keeper with it.
+            guard let state = holder?.state, state != .serving, !deadline.hasPassed else {
                 throw SystemFailure(
                     "volume \"\(paths.name)\"", "is in use by another process (\(words(holder)))",
                     fix: "use its mount, or end it first (`berth stop --all`)", errno: .busy, status: .temporaryFailure)
