@@ -210,18 +210,7 @@ struct ServeCommand: ParsableCommand {
         server.takeOver(distrusted: distrusted)
         for listener in listeners { listener.start() }
         volume.keeper.start(Self.confined(prepared, server))
-        // A record of an older version has just got its list of sources, which the domain knows nothing of: the next server's.
-        if prepared.landlock > 0, record.sources == nil, let listed = try? caches.registry.record(name).sources,
-            listed.contains(where: { ForeignStores.path(of: $0) != nil })
-        {
-            do throws(SystemFailure) {
-                try server.replace()
-            } catch {
-                logger.warning(
-                    "files that were imported from directories cannot be read until the volume is unmounted once",
-                    metadata: ["volume": "\(record.name)", "cause": "\(error.message)"])
-            }
-        }
+        Self.adoptSources(prepared, server)
         copier?.start()
         if prepared.landlock == 0 {
             logger.notice("the kernel has no Landlock: whoever gets hold of this server gets at all files of its user")
@@ -230,6 +219,22 @@ struct ServeCommand: ParsableCommand {
         return ServedVolume(
             lock: lock, volume: volume, server: server, copier: copier, listeners: listeners,
             logger: logger)
+    }
+
+    /// A record of an older version has just got its list of sources, which the domain knows nothing of: the next server's.
+    private static func adoptSources(_ prepared: Prepared, _ server: Server) {
+        let record = prepared.record
+        guard prepared.landlock > 0, record.sources == nil, let name = try? VolumeName(record.name),
+            let listed = try? prepared.caches.registry.record(name).sources,
+            listed.contains(where: { ForeignStores.path(of: $0) != nil })
+        else { return }
+        do throws(SystemFailure) {
+            try server.replace()
+        } catch {
+            prepared.logger.warning(
+                "files that were imported from directories cannot be read until the volume is unmounted once",
+                metadata: ["volume": "\(record.name)", "cause": "\(error.message)"])
+        }
     }
 
     /// Nil for a server that may look at everything itself.
