@@ -15,9 +15,6 @@ public enum KeeperRequest: Codable, Sendable, Equatable {
     case makeCache
     /// The user's settings, and the records of the other volumes: `kept` with JSON, or `done`.
     case surroundings
-    /// Which user and mount namespace a process is in: `kept` with both inode numbers in decimal and a space between, or
-    /// `done` where nobody can tell.
-    case namespaces(process: Int32)
 }
 
 public enum KeeperReply: Codable, Sendable, Equatable {

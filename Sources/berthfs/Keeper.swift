@@ -181,7 +181,7 @@ struct Keeper: ~Copyable {
                     KeeperReply.kept(name: name, note: []), passing: socket.descriptor.rawValue,
                     timeout: Self.messageTimeout)
                 return true
-            case .makeCache, .surroundings, .namespaces:
+            case .makeCache, .surroundings:
                 guard let note = errands.run(frame.message) else { break }
                 try channel.send(KeeperReply.kept(name: "", note: note), timeout: Self.messageTimeout)
                 return true

@@ -34,7 +34,6 @@ struct KeeperErrands {
         switch request {
         case .makeCache: note = cache()
         case .surroundings: note = surroundings()
-        case .namespaces(let process): note = Self.namespaces(of: process)
         case .keep, .drop, .listen: note = nil
         }
         return note.flatMap { $0.count <= Self.noteLimit ? $0 : nil }
@@ -55,12 +54,5 @@ struct KeeperErrands {
             settings: String(decoding: settings, as: UTF8.self),
             others: records.filter { $0.name != volume.description })
         return (try? JSONEncoder().encode(found)).map { Array($0) }
-    }
-
-    private static func namespaces(of process: Int32) -> [UInt8]? {
-        guard let user = ProcessTable.namespace("user", of: "\(process)"),
-            let mount = ProcessTable.namespace("mnt", of: "\(process)")
-        else { return nil }
-        return Array("\(user) \(mount)".utf8)
     }
 }

@@ -107,15 +107,6 @@ final class KeeperLink: @unchecked Sendable {
         note(.surroundings).flatMap { try? JSONDecoder().decode(ServerSurroundings.self, from: Data($0)) }
     }
 
-    /// The inode numbers of a process's namespaces; nil where nobody can tell. A process in a Landlock domain may not
-    /// look at those of others itself.
-    func namespaces(of process: Int32) -> (user: UInt64, mount: UInt64)? {
-        let numbers = (note(.namespaces(process: process)) ?? []).split(separator: 0x20).compactMap {
-            UInt64(String(decoding: $0, as: UTF8.self))
-        }
-        return numbers.count == 2 ? (numbers[0], numbers[1]) : nil
-    }
-
     private func note(_ request: KeeperRequest) -> [UInt8]? {
         guard runsErrands, let reply = exchange(request, within: Self.errandTimeout),
             case .kept(_, let note) = reply.message
