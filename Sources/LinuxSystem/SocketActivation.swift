@@ -12,7 +12,7 @@ public enum SocketActivation {
     ) throws(SystemFailure) -> FileDescriptor? {
         // The variables may have been meant for a parent of ours.
         guard let count = environment["LISTEN_FDS"], environment["LISTEN_PID"] == "\(processID)" else { return nil }
-        var name = [CChar](repeating: 0, count: UnixSocket.maximumPathLength + 1)
+        var name = [CChar](repeating: 0, count: UnixSocket.maximumAddressLength + 1)
         guard count == "1", berth_unix_name(firstDescriptor, &name, Int32(name.count)) == 0 else {
             throw SystemFailure(
                 "the socket unit", "passes something else than one listening unix socket (LISTEN_FDS=\(count))",

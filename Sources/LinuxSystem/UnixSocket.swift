@@ -26,8 +26,11 @@ public struct PeerCredentials: Equatable, Sendable {
 
 /// Stream sockets in the file system.
 public enum UnixSocket {
-    /// Bytes of a socket's path; the kernel's address holds 108 with the final NUL.
-    public static let maximumPathLength = 107
+    /// Bytes of the path in an address: the kernel's holds 108 with the final NUL. Longer paths of ours are reached through
+    /// their directory; programs that know nothing of it, such as podman, have no way to them.
+    public static let maximumAddressLength = 107
+    /// Bytes of a socket's name in its directory: what `/proc/self/fd/2147483647/` leaves of an address.
+    public static let maximumNameLength = maximumAddressLength - 25
     /// Clients that may wait to be accepted.
     public static let backlog: Int32 = 64
 
@@ -40,10 +43,11 @@ public enum UnixSocket {
         }
         try SecureDirectory.make(String(path[..<slash]))
         let descriptor = try make(path)
-        if berth_bind_unix(descriptor.rawValue, path) != 0 {
+        let address = try SocketAddress(path)
+        if berth_bind_unix(descriptor.rawValue, address.text) != 0 {
             guard errno == EADDRINUSE else { throw SystemFailure(path, "cannot be bound", .current) }
             try removeStale(path)
-            guard berth_bind_unix(descriptor.rawValue, path) == 0 else {
+            guard berth_bind_unix(descriptor.rawValue, address.text) == 0 else {
                 throw SystemFailure(path, "cannot be bound", .current)
             }
         }
@@ -58,8 +62,10 @@ public enum UnixSocket {
     public static func listenAgain(at path: String) throws(SystemFailure) -> FileDescriptor {
         try SecureDirectory.make(String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]))
         let descriptor = try make(path)
+        let address = try SocketAddress(path)
         // Its directory is ours alone; the mode is that of the process's umask.
-        guard berth_bind_unix(descriptor.rawValue, path) == 0, Glibc.listen(descriptor.rawValue, backlog) == 0 else {
+        guard berth_bind_unix(descriptor.rawValue, address.text) == 0, Glibc.listen(descriptor.rawValue, backlog) == 0
+        else {
             throw SystemFailure(path, "cannot be listened on", .current)
         }
         return descriptor
@@ -84,12 +90,18 @@ public enum UnixSocket {
     public static func connect(to path: String, timeout: Duration) throws(SystemFailure) -> FileDescriptor {
         try checkPath(path)
         let descriptor = try make(path)
+        let address: SocketAddress
+        do {
+            address = try SocketAddress(path)
+        } catch {
+            throw SystemFailure(path, "cannot be connected to", error.errno ?? .noEntry, status: .unavailable)
+        }
         let deadline = Deadline(after: timeout)
         // Non-blocking, because connecting to a full backlog would wait without a limit.
         guard berth_set_nonblocking(descriptor.rawValue, 1) == 0 else {
             throw SystemFailure(path, "cannot be connected to", .current)
         }
-        while berth_connect_unix(descriptor.rawValue, path) != 0 {
+        while berth_connect_unix(descriptor.rawValue, address.text) != 0 {
             guard errno == EAGAIN || errno == EINTR else {
                 throw SystemFailure(path, "cannot be connected to", .current, status: .unavailable)
             }
@@ -152,12 +164,17 @@ public enum UnixSocket {
         return FileDescriptor(owning: number)
     }
 
+    /// Refuses a socket's name that is too long for any address.
     public static func checkPath(_ path: String) throws(SystemFailure) {
-        guard path.utf8.count <= maximumPathLength else {
+        let name =
+            path.utf8.count
+            - (path.utf8.lastIndex(of: UInt8(ascii: "/")).map {
+                path.utf8.distance(from: path.utf8.startIndex, to: $0) + 1
+            } ?? 0)
+        guard path.utf8.count <= maximumAddressLength || name <= maximumNameLength else {
             throw SystemFailure(
-                path, "the path has \(path.utf8.count) bytes, and a socket's may have \(maximumPathLength)",
-                fix: "set BERTH_RUNTIME_DIR to a shorter directory of yours", errno: .nameTooLong,
-                status: .configuration)
+                path, "the name has \(name) bytes, and a socket's may have \(maximumNameLength)",
+                fix: "choose a shorter name", errno: .nameTooLong, status: .configuration)
         }
     }
 
@@ -177,5 +194,24 @@ public enum UnixSocket {
         }
         throw SystemFailure(
             path, "another process listens there", errno: Errno(EADDRINUSE), status: .temporaryFailure)
+    }
+}
+
+/// What the kernel takes for a socket's path: the path, or where that is too long its name below the open directory.
+private struct SocketAddress: ~Copyable {
+    let text: String
+    private let directory: FileDescriptor?
+
+    init(_ path: String) throws(SystemFailure) {
+        guard path.utf8.count > UnixSocket.maximumAddressLength, let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
+        else {
+            text = path
+            directory = nil
+            return
+        }
+        let number = open(String(path[..<slash]), GuardedOpen.place | O_DIRECTORY | O_CLOEXEC)
+        guard number >= 0 else { throw SystemFailure(path, "cannot be reached", .current, status: .unavailable) }
+        directory = FileDescriptor(owning: number)
+        text = "/proc/self/fd/\(number)\(path[slash...])"
     }
 }

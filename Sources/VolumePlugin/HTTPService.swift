@@ -7,7 +7,7 @@ import Synchronization
 
 /// Answers requests: the method, the path, the body, and who asks where that is known.
 protocol HTTPResponder: Sendable {
-    func respond(method: String, path: String, body: [UInt8], peer: PeerCredentials?) -> PluginResponse
+    func respond(method: String, path: String, body: [UInt8], peer: PeerProcess?) -> PluginResponse
 }
 
 /// HTTP on a listening socket.

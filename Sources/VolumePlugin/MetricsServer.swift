@@ -36,7 +36,7 @@ private struct MetricsResponder: HTTPResponder {
     let contentType: String
     let text: @Sendable () -> String
 
-    func respond(method: String, path: String, body: [UInt8], peer: PeerCredentials?) -> PluginResponse {
+    func respond(method: String, path: String, body: [UInt8], peer: PeerProcess?) -> PluginResponse {
         guard path == "/metrics" || path.hasPrefix("/metrics?") else {
             return plain(404, "\(path.prefix(200)): is not here; ask for /metrics\n")
         }

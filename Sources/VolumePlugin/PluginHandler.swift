@@ -30,12 +30,19 @@ final class PluginHandler: ChannelInboundHandler, @unchecked Sendable {
     private let userID: UInt32?
     private let logger: Logger
     private var state = State.idle
+    /// Who is at the other end: asked once, when they have just connected.
+    private var peer: EventLoopFuture<PeerProcess?>?
 
     init(responder: any HTTPResponder, pool: NIOThreadPool, userID: UInt32?, logger: Logger) {
         self.responder = responder
         self.pool = pool
         self.userID = userID
         self.logger = logger
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        peer = findPeer(context)
+        context.fireChannelActive()
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -60,10 +67,11 @@ final class PluginHandler: ChannelInboundHandler, @unchecked Sendable {
 
     private func answer(_ context: ChannelHandlerContext, _ head: HTTPRequestHead, _ body: [UInt8]) {
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        guard let found = peer(context) else { return refuse(context, 500, "the caller cannot be identified") }
+        guard let found = peer else { return refuse(context, 500, "the caller cannot be identified") }
         found.flatMap { [pool, responder, userID, logger] peer -> EventLoopFuture<PluginResponse> in
-            guard peer.map({ $0.userID == userID && $0.isOurs }) ?? (userID == nil) else {
-                logger.warning("a stranger was turned away", metadata: ["uid": "\(peer?.userID ?? 0)"])
+            let credentials = peer?.credentials
+            guard credentials.map({ $0.userID == userID && $0.isOurs }) ?? (userID == nil) else {
+                logger.warning("a stranger was turned away", metadata: ["uid": "\(credentials?.userID ?? 0)"])
                 return bound.eventLoop.makeSucceededFuture(.refusal(403, "this socket serves its owner only"))
             }
             return pool.runIfActive(eventLoop: bound.eventLoop) {
@@ -80,12 +88,16 @@ final class PluginHandler: ChannelInboundHandler, @unchecked Sendable {
     }
 
     /// Who is at the other end, where anybody is to be told apart; nil where the kernel cannot be asked.
-    private func peer(_ context: ChannelHandlerContext) -> EventLoopFuture<PeerCredentials?>? {
+    private func findPeer(_ context: ChannelHandlerContext) -> EventLoopFuture<PeerProcess?>? {
         guard userID != nil else { return context.eventLoop.makeSucceededFuture(nil) }
         guard let provider = context.channel as? any SocketOptionProvider else { return nil }
         let found: EventLoopFuture<SocketPeer> = provider.unsafeGetSocketOption(level: .socket, name: .peerCredentials)
-        return found.map {
-            PeerCredentials(processID: $0.processID, userID: $0.userID, groupID: $0.groupID)
+        let handle: EventLoopFuture<Int32> = provider.unsafeGetSocketOption(level: .socket, name: .peerHandle)
+        // Before Linux 6.5 there is none to be had.
+        return found.and(handle.recover { _ in -1 }).map { peer, handle in
+            PeerProcess(
+                PeerCredentials(processID: peer.processID, userID: peer.userID, groupID: peer.groupID),
+                handle: handle >= 0 ? handle : nil)
         }
     }
 
@@ -143,4 +155,6 @@ private struct SocketPeer: Sendable {
 extension NIOBSDSocket.Option {
     /// SO_PEERCRED of Linux.
     fileprivate static let peerCredentials = NIOBSDSocket.Option(rawValue: 17)
+    /// SO_PEERPIDFD of Linux 6.5.
+    fileprivate static let peerHandle = NIOBSDSocket.Option(rawValue: 77)
 }

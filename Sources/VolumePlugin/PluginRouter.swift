@@ -2,13 +2,12 @@ import FoundationEssentials
 import LinuxSystem
 
 /// Turns a request into a call of the driver, and what comes of it into a response.
-package struct PluginRouter: HTTPResponder {
+package struct PluginRouter {
     let driver: any VolumeDriver
 
     package init(driver: any VolumeDriver) { self.driver = driver }
 
-    package func respond(method: String, path: String, body: [UInt8], peer: PeerCredentials?) -> PluginResponse {
-        guard let peer else { return .refusal(403, "the caller cannot be identified") }
+    package func respond(method: String, path: String, body: [UInt8], peer: PeerCredentials) -> PluginResponse {
         guard let route = PluginRoute(rawValue: path) else {
             return .refusal(404, "\(path.prefix(200)): is no request of a volume plugin")
         }

@@ -29,12 +29,13 @@ private struct EnginesOnly: HTTPResponder {
     let host: HostView?
     let logger: Logger
 
-    func respond(method: String, path: String, body: [UInt8], peer: PeerCredentials?) -> PluginResponse {
-        guard let host, let peer, host.isRoot(ofProcess: peer.processID) else {
-            logger.warning("a container was turned away", metadata: ["pid": "\(peer?.processID ?? 0)"])
+    func respond(method: String, path: String, body: [UInt8], peer: PeerProcess?) -> PluginResponse {
+        guard let host, let peer, peer.hasRoot(of: host) else {
+            logger.warning(
+                "a container was turned away", metadata: ["pid": "\(peer?.credentials.processID ?? 0)"])
             return .refusal(
                 403, "the volume plugin answers container engines of this host, not programs in containers")
         }
-        return responder.respond(method: method, path: path, body: body, peer: peer)
+        return responder.respond(method: method, path: path, body: body, peer: peer.credentials)
     }
 }

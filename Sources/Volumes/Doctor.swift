@@ -132,12 +132,10 @@ public struct Doctor: Sendable {
     private func runtimeDirectory() -> Finding {
         let check = "runtime directory"
         let path = paths.runtime
-        if UnixSocket.maximumPathLength
-            < paths.volume(String(repeating: "n", count: VolumeName.maximumLength)).controlSocket.utf8.count
-        {
+        if paths.pluginSocket.utf8.count > UnixSocket.maximumAddressLength {
             return Finding(
-                check, .warn, "\(path) is long: volumes with long names cannot have a socket there",
-                fix: "set BERTH_RUNTIME_DIR to a shorter directory of yours")
+                check, .warn, "\(path) is long: podman cannot reach the plugin there; all else works",
+                fix: "set BERTH_RUNTIME_DIR to a shorter directory of yours, and run: berth setup")
         }
         if access(path, F_OK) == 0, !SecureDirectory.isSecure(path) {
             return Finding(

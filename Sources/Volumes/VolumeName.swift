@@ -2,7 +2,7 @@ import LinuxSystem
 
 /// The name of a volume: it becomes a directory's and a socket's name, so it is short and harmless.
 public struct VolumeName: Hashable, Sendable, CustomStringConvertible {
-    /// Podman's own limit is higher; a socket's path has 107 bytes in all.
+    /// Podman's own limit is higher; a socket's name has `UnixSocket.maximumNameLength` bytes.
     public static let maximumLength = 64
 
     public let description: String

@@ -95,12 +95,37 @@ struct FileTests {
         _ = try UnixSocket.listen(at: path)
     }
 
-    @Test("a socket path of more than 107 bytes is refused with its length and the way out")
-    func longSocket() {
-        let path = directory.path + "/" + String(repeating: "x", count: 120)
-        let failure = #expect(throws: SystemFailure.self) { _ = try UnixSocket.listen(at: path) }
-        #expect(failure?.status == .configuration)
-        #expect(failure?.message.contains("BERTH_RUNTIME_DIR") == true)
+    @Test("a path is as long as a file's may be; only a name of more bytes than an address has is refused")
+    func longSocket() throws {
+        let home = directory.path + "/" + String(repeating: "h", count: 200)
+        for path in [
+            "\(home)/\(String(repeating: "d", count: 255))/\(String(repeating: "v", count: 64)).inner", "\(home)/s",
+        ] {
+            do {
+                let listener = try UnixSocket.listen(at: path)
+                #expect(mode(path) == 0o600)
+                let client = try UnixSocket.connect(to: path, timeout: .seconds(1))
+                let accepted = try UnixSocket.accept(on: listener, timeout: .seconds(1))
+                if accepted == nil { Issue.record("nobody connected") }
+                #expect(try UnixSocket.peer(of: client).processID == getpid())
+                let failure = #expect(throws: SystemFailure.self) { _ = try UnixSocket.listen(at: path) }
+                #expect(failure?.errno == Errno(EADDRINUSE))
+            }
+            let failure = #expect(throws: SystemFailure.self) {
+                _ = try UnixSocket.connect(to: path, timeout: .seconds(1))
+            }
+            #expect(failure?.errno == Errno(ECONNREFUSED))
+            _ = try UnixSocket.listen(at: path)
+            unlink(path)
+            _ = try UnixSocket.listenAgain(at: path)
+        }
+        let missing = #expect(throws: SystemFailure.self) {
+            _ = try UnixSocket.connect(to: "\(home)/none/s", timeout: .seconds(1))
+        }
+        #expect(missing?.errno == .noEntry)
+        let name = "\(home)/\(String(repeating: "x", count: 120))"
+        let failure = #expect(throws: SystemFailure.self) { _ = try UnixSocket.listen(at: name) }
+        #expect(failure?.status == .configuration && failure?.message.contains("shorter name") == true)
     }
 
     @Test("a socket never replaces a file that is not one")
