@@ -36,6 +36,21 @@ public enum RuntimeDirectory {
             && status.st_mode & 0o022 == 0
     }
 
+    /// The path without the symbolic links on its way (`/home -> /cluster/home`), where nobody else made one of them: the
+    /// kernel's tables of mounts name no links. Parts that are not there yet stay as they are.
+    static func throughLinks(_ path: String) -> String {
+        var existing = path[...]
+        var status = stat()
+        while lstat(String(existing), &status) != 0, let slash = existing.lastIndex(of: "/"), slash != path.startIndex {
+            existing = existing[..<slash]
+        }
+        guard let found = realpath(String(existing), nil) else { return path }
+        defer { free(found) }
+        let real = String(cString: found)
+        guard real != existing, (try? TrustedPath.open(String(existing))) != nil else { return path }
+        return real + path[existing.endIndex...]
+    }
+
     /// The file in a node's directory that says whose it is.
     private static let markName = "node"
 

@@ -23,7 +23,10 @@ public struct SitePaths: Equatable, Sendable {
     public var configuration: String
     public var data: String
     public var cache: String
+    /// As the kernel names it: what is mounted in it is found again among the mounts.
     public var runtime: String
+    /// Whether the runtime directory is one of a node's, below the home directory.
+    public let isOfNode: Bool
     /// What of this user lasts and is of no use elsewhere: `$XDG_STATE_HOME/berth`.
     public var state: String
     /// Where podman's configuration lies: `<configuration home>/containers`.
@@ -49,9 +52,11 @@ public struct SitePaths: Equatable, Sendable {
         data = (absolute("XDG_DATA_HOME") ?? "\(home)/.local/share") + "/berth"
         cache = (absolute("XDG_CACHE_HOME") ?? "\(home)/.cache") + "/berth"
         state = (absolute("XDG_STATE_HOME") ?? "\(home)/.local/state") + "/berth"
-        runtime = RuntimeDirectory.choose(
+        let chosen = RuntimeDirectory.choose(
             chosen: absolute("BERTH_RUNTIME_DIR"), xdg: absolute("XDG_RUNTIME_DIR"), userID: userID, state: state,
             node: node, isOwn: isOwn)
+        isOfNode = chosen.utf8.starts(with: "\(state)/run/".utf8)
+        runtime = RuntimeDirectory.throughLinks(chosen)
     }
 
     public var volumes: String { "\(data)/volumes" }
@@ -85,9 +90,6 @@ public struct SitePaths: Equatable, Sendable {
         for directory in directories { try SecureDirectory.make(directory) }
         if isOfNode { RuntimeDirectory.sweep(beside: runtime, node: .current()) }
     }
-
-    /// Whether the runtime directory is one of a node's, below the home directory.
-    public var isOfNode: Bool { runtime.utf8.starts(with: "\(state)/run/".utf8) }
 
 }
 

@@ -166,11 +166,7 @@ public enum UnixSocket {
 
     /// Refuses a socket's name that is too long for any address.
     public static func checkPath(_ path: String) throws(SystemFailure) {
-        let name =
-            path.utf8.count
-            - (path.utf8.lastIndex(of: UInt8(ascii: "/")).map {
-                path.utf8.distance(from: path.utf8.startIndex, to: $0) + 1
-            } ?? 0)
+        let name = path.utf8.reversed().prefix { $0 != UInt8(ascii: "/") }.count
         guard path.utf8.count <= maximumAddressLength || name <= maximumNameLength else {
             throw SystemFailure(
                 path, "the name has \(name) bytes, and a socket's may have \(maximumNameLength)",

@@ -23,6 +23,28 @@ struct SiteTests {
         #expect(paths.volume("x").controlSocket == "/r/berth/servers/x.sock")
     }
 
+    @Test("the runtime directory is named as the kernel names it, but for links of others")
+    func runtimeBehindLinks() throws {
+        let place = TemporaryDirectory()
+        let real = place.path
+        mkdir("\(real)/h", 0o700)
+        symlink("h", "\(real)/link")
+        func runtime(_ home: String) -> String {
+            SitePaths(
+                environment: ["HOME": home], userID: geteuid(),
+                node: { NodeIdentity(host: "n", boot: "0123abcd-4567") }, isOwn: { _ in false }
+            ).runtime
+        }
+        let below = "/.local/state/berth/run/n-0123abcd4567"
+        #expect(runtime("\(real)/link") == "\(real)/h\(below)")
+        mkdir("\(real)/h/.local", 0o700)
+        #expect(runtime("\(real)/link") == "\(real)/h\(below)")
+        #expect(runtime("\(real)/none") == "\(real)/none\(below)")
+        guard geteuid() == 0 else { return }
+        lchown("\(real)/link", 12345, 12345)
+        #expect(runtime("\(real)/link") == "\(real)/link\(below)")
+    }
+
     @Test("the runtime directory is the user's own on this node, and never one that others can make")
     func runtime() {
         func runtime(_ environment: [String: String], own: [String] = []) -> String {

@@ -22,7 +22,7 @@ final class ApptainerHost: Sendable {
 
     deinit { _ = try? shell.attempt("apptainer instance stop --all; berth env --unset") }
 
-    private static let images: Result<String, any Error> = Result {
+    static let images: Result<String, any Error> = Result {
         let directory = "/tmp/berth-images-\(getpid())"
         let owner = geteuid() == 0 ? "chown \(try TestUser.shared().name): '\(directory)'" : "true"
         try Shell.root.run(
