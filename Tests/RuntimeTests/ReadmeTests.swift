@@ -10,7 +10,7 @@ struct ReadmeTests {
     enum Account: CaseIterable, Sendable {
         /// With the runtime directory that a login makes.
         case login
-        /// In a job or after `su`: without XDG_RUNTIME_DIR, and with a home directory behind a link.
+        /// In a job or after `su`: without XDG_RUNTIME_DIR, with a home directory behind a link, data and cache behind others.
         case job
     }
 
@@ -132,6 +132,11 @@ struct ReadmeTests {
             shell.environment["SECRET"] = S3Server.secretKey
         }
         try site.shell.run("mkdir -m 0700 x; ln -s h link; mkdir p")
+        if account == .job {
+            try site.shell.run(
+                "umask 077; mkdir -p scratch/share scratch/cache h/.local; ln -s ../../scratch/share h/.local/share; "
+                    + "ln -s \"$PWD/scratch/cache\" h/.cache")
+        }
         try Shell.root.run("install -m 0755 '\(Programs.packaging("make-image.sh"))' '\(site.directory)/p/'")
         // Mounts on "the host" last as long as the script does.
         shell.wrapper = ["unshare", "--mount", "--propagation", "private"]
