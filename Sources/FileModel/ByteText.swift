@@ -19,6 +19,9 @@ extension StringProtocol where SubSequence == Substring {
         utf8.count >= suffix.utf8.count && utf8.suffix(suffix.utf8.count).elementsEqual(suffix.utf8)
     }
 
+    /// Where the last `/` is: before it is a path's directory, behind it the name.
+    public var lastSlash: String.Index? { Substring(self).utf8.lastIndex(of: UInt8(ascii: "/")) }
+
     public func hasByte(_ byte: Unicode.Scalar) -> Bool { utf8.contains(UInt8(ascii: byte)) }
 
     public func isBytes(of other: some StringProtocol) -> Bool { utf8.elementsEqual(other.utf8) }

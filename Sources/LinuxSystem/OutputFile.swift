@@ -21,9 +21,9 @@ public struct OutputFile: ~Copyable {
     /// Links on the way to the directory are followed if they are root's or ours. A file that has the name stays until
     /// `finish`.
     public init(_ path: String) throws(SystemFailure) {
-        let slash = path.lastIndex(of: "/")
+        let slash = path.lastSlash
         let parent = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-        let name = slash.map { String(path[path.index(after: $0)...]) } ?? path
+        let name = slash.map { String(path[path.utf8.index(after: $0)...]) } ?? path
         guard !name.isEmpty, name != ".", name != ".." else {
             throw SystemFailure(path, "names no file", status: .usage)
         }

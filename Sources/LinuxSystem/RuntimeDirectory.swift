@@ -41,7 +41,7 @@ public enum RuntimeDirectory {
     static func throughLinks(_ path: String) -> String {
         var existing = path[...]
         var status = stat()
-        while lstat(String(existing), &status) != 0, let slash = existing.lastIndex(of: "/"), slash != path.startIndex {
+        while lstat(String(existing), &status) != 0, let slash = existing.lastSlash, slash != path.startIndex {
             existing = existing[..<slash]
         }
         guard let found = realpath(String(existing), nil) else { return path }
@@ -62,7 +62,7 @@ public enum RuntimeDirectory {
             try? AtomicFile.replace(mark, Array(node.mark.utf8))
         }
         utimes(directory, nil)
-        guard let slash = directory.lastIndex(of: "/") else { return }
+        guard let slash = directory.lastSlash else { return }
         let parent = String(directory[..<slash])
         for name in (try? FileTree.names(in: parent)) ?? [] where "\(parent)/\(name)" != directory {
             let path = "\(parent)/\(name)"

@@ -159,7 +159,7 @@ private struct PathWalk {
         self.path = path
         self.strangers = strangers
         self.missing = missing
-        pending = path.split(separator: "/").reversed().map(String.init)
+        pending = path.words(at: "/").reversed().map(String.init)
     }
 
     mutating func run() throws(SystemFailure) -> FileDescriptor {
@@ -241,7 +241,7 @@ private struct PathWalk {
         pending.append(part)
     }
 
-    private var parent: String { String(place[..<(place.lastIndex(of: "/") ?? place.startIndex)]) }
+    private var parent: String { String(place[..<(place.lastSlash ?? place.startIndex)]) }
 
     /// Puts what a symbolic link says in the place of its name.
     private mutating func follow(_ link: consuming FileDescriptor, _ name: String) throws(SystemFailure) {
@@ -264,7 +264,7 @@ private struct PathWalk {
         let count = readlinkat(link.rawValue, "", &buffer, buffer.count)
         guard count > 0, count < buffer.count else { throw SystemFailure(name, "cannot be followed", .current) }
         let target = String(decoding: buffer[..<count], as: UTF8.self)
-        pending += target.split(separator: "/").reversed().map(String.init)
+        pending += target.words(at: "/").reversed().map(String.init)
         if target.hasPrefix("/") { pending.append(Self.fromRoot) }
     }
 

@@ -38,7 +38,7 @@ public enum UnixSocket {
     /// socket is 0600. A socket left by a dead process is replaced; one that somebody answers is not.
     public static func listen(at path: String) throws(SystemFailure) -> FileDescriptor {
         try checkPath(path)
-        guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else {
+        guard let slash = path.lastSlash, slash != path.startIndex else {
             throw SystemFailure(path, "a socket needs an absolute path in a directory of ours", status: .usage)
         }
         try SecureDirectory.make(String(path[..<slash]))
@@ -60,7 +60,7 @@ public enum UnixSocket {
 
     /// Listens at a path that was ours and whose file somebody removed. Asks nobody: a file that is there stays.
     public static func listenAgain(at path: String) throws(SystemFailure) -> FileDescriptor {
-        try SecureDirectory.make(String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]))
+        try SecureDirectory.make(String(path[..<(path.lastSlash ?? path.startIndex)]))
         let descriptor = try make(path)
         let address = try SocketAddress(path)
         // Its directory is ours alone; the mode is that of the process's umask.

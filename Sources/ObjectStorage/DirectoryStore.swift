@@ -40,7 +40,7 @@ public struct DirectoryStore: ObjectStore {
     }
 
     private static func parent(of path: String) -> String {
-        let parts = path.split(separator: "/").dropLast()
+        let parts = path.words(at: "/").dropLast()
         return "/" + parts.joined(separator: "/")
     }
 
@@ -51,7 +51,7 @@ public struct DirectoryStore: ObjectStore {
 
     private func write(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) {
         let path = path(of: name)
-        let directory = String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)])
+        let directory = String(path[..<(path.lastSlash ?? path.endIndex)])
         try makeParents(of: name)
         // The process id keeps two nodes' writers of one store apart; O_EXCL does the rest.
         let temporary =
@@ -175,7 +175,7 @@ public struct DirectoryStore: ObjectStore {
 
     private func makeParents(of name: ObjectName) throws(ObjectStoreError) {
         var directory = root
-        for part in name.description.split(separator: "/").dropLast() {
+        for part in name.description.words(at: "/").dropLast() {
             directory += "/" + part
             try Self.makeDirectory(directory)
         }
@@ -185,7 +185,7 @@ public struct DirectoryStore: ObjectStore {
     /// durable. One that is unchanged costs next to nothing.
     private func synchronizeNames(of name: ObjectName) throws(Errno) {
         var directory = path(of: name)
-        while directory.utf8.count > root.utf8.count, let slash = directory.lastIndex(of: "/") {
+        while directory.utf8.count > root.utf8.count, let slash = directory.lastSlash {
             directory = String(directory[..<slash])
             try AtomicFile.synchronizeDirectory(directory)
         }

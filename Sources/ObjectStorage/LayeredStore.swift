@@ -27,7 +27,7 @@ public struct LayeredStore: ObjectStore {
     }
 
     private func store(of name: ObjectName) -> any ObjectStore {
-        guard let last = name.description.split(separator: "/").last, let pack = PackID(last),
+        guard let last = name.description.words(at: "/").last, let pack = PackID(last),
             let base = bases.first(where: { pack.epoch <= $0.lastEpoch })
         else { return own }
         return base.store

@@ -37,7 +37,7 @@ public struct PackChecker {
     /// Objects of the store that no record names: what a crash left between a put and its commit.
     public func leftovers(beside known: Set<PackID>) throws(ObjectStoreError) -> [PackID] {
         try store.list().compactMap { name in
-            guard let last = name.description.split(separator: "/").last, let id = PackID(last) else { return nil }
+            guard let last = name.description.words(at: "/").last, let id = PackID(last) else { return nil }
             return known.contains(id) ? nil : id
         }
     }

@@ -92,7 +92,7 @@ struct EngineMountpoint {
         return try MountInfo.all().contains { devices.contains($0.device) }
     }
 
-    private var holder: String { path.lastIndex(of: "/").map { String(path[..<$0]) } ?? path }
+    private var holder: String { path.lastSlash.map { String(path[..<$0]) } ?? path }
 
     private var isHeld: Bool {
         (try? MountInfo.all()).flatMap { MountInfo.at(holder, in: $0) }?.source == Self.holderSource

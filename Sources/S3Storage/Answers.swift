@@ -1,3 +1,5 @@
+import FileModel
+
 /// Whether a reply to a range holds these bytes and no others.
 struct RangeCheck {
     let range: ClosedRange<UInt64>
@@ -36,7 +38,7 @@ struct RangeCheck {
     /// `bytes 0-9/100`; the total is nil for `*`.
     fileprivate static func parse(_ text: String) -> (range: ClosedRange<UInt64>, total: UInt64?)? {
         guard text.hasPrefix("bytes ") else { return nil }
-        let parts = text.dropFirst(6).split(separator: "/")
+        let parts = text.dropFirst(6).words(at: "/")
         let ends = parts.first?.split(separator: "-").compactMap { UInt64($0) } ?? []
         guard parts.count == 2, ends.count == 2, ends[0] <= ends[1] else { return nil }
         return (ends[0]...ends[1], UInt64(parts[1]))

@@ -72,7 +72,7 @@ public struct S3ForeignStore: ForeignStore {
     /// Whether a reply is of another object than was asked for.
     private static func fault(_ reply: HTTPReply, of object: ForeignObject) -> S3Failure? {
         let tag = reply.headers["etag"].map(ListingPage.bare)
-        let total = reply.headers["content-range"]?.split(separator: "/").last.flatMap { UInt64($0) }
+        let total = reply.headers["content-range"]?.words(at: "/").last.flatMap { UInt64($0) }
         let size = reply.status == 206 ? total : reply.headers["content-length"].flatMap { UInt64($0) }
         return tag == object.tag && size == object.size ? nil : S3Failure(kind: .taken, cause: "")
     }

@@ -78,7 +78,7 @@ final class DatabaseCopy {
             let file = try FileDescriptor.open(temporary, O_RDONLY | O_NOFOLLOW)
             guard fsync(file.rawValue) == 0 else { throw Errno.current }
             guard rename(temporary, path) == 0 else { throw Errno.current }
-            let directory = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+            let directory = path.parts(at: "/").dropLast()
             try AtomicFile.synchronizeDirectory(directory.joined(separator: "/"))
         } catch {
             throw Self.failure(error)

@@ -95,7 +95,7 @@ extension Collector {
             let objects = try packs.objects()
             let known = try read { transaction throws(Errno) in Set(try transaction.packs().map(\.id)) }
             for object in objects {
-                guard let last = object.name.description.split(separator: "/").last, let id = PackID(last),
+                guard let last = object.name.description.words(at: "/").last, let id = PackID(last),
                     object.name == ObjectName(pack: id), !known.contains(id)
                 else { continue }
                 let reason = reasonToKeep(object, id, age)

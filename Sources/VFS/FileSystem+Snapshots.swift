@@ -43,7 +43,7 @@ extension FileSystem {
     private func makeSnapshotDirectory() throws(Errno) {
         guard let directory = configuration.snapshotDirectory else { return }
         guard mkdir(directory, 0o700) == 0 || errno == EEXIST else { throw .current }
-        let parent = directory.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+        let parent = directory.parts(at: "/").dropLast()
         try AtomicFile.synchronizeDirectory(parent.joined(separator: "/"))
     }
 

@@ -44,7 +44,7 @@ public struct Salvage {
 
     public static func packs(among objects: [ObjectName]) -> [PackID] {
         objects.compactMap { name in
-            name.description.split(separator: "/").last.flatMap { PackID($0) }.flatMap {
+            name.description.words(at: "/").last.flatMap { PackID($0) }.flatMap {
                 ObjectName(pack: $0) == name ? $0 : nil
             }
         }

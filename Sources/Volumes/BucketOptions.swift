@@ -1,3 +1,4 @@
+import FileModel
 import LinuxSystem
 
 /// How a volume's bucket is asked. No keys: those are in the user's own files or environment.
@@ -95,7 +96,7 @@ public struct BucketOptions: Equatable, Sendable, Codable {
 
     /// `s3://bucket` or `s3://bucket/prefix`, of letters that every service takes.
     static func checked(store value: String) throws(SystemFailure) -> String {
-        let parts = value.dropFirst(scheme.utf8.count).split(separator: "/", omittingEmptySubsequences: false)
+        let parts = value.dropFirst(scheme.utf8.count).parts(at: "/")
         let isBucket = parts.first.map(isBucketName) ?? false
         // One slash at the end is how many write it.
         let names = parts.dropFirst().last == "" ? parts.dropFirst().dropLast() : parts.dropFirst()

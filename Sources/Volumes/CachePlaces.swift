@@ -153,7 +153,7 @@ public struct CachePlaces: Sendable {
 
     private func make(_ parent: String) throws(SystemFailure) -> String {
         // Nobody has a directory right below / made by us, not even root.
-        let top = "/" + (parent.split(separator: "/").first ?? "")
+        let top = "/" + (parent.words(at: "/").first ?? "")
         guard access(top, F_OK) == 0 else { throw SystemFailure(top, "is not there", status: .noInput) }
         let directory = "\(parent)/\(volume)"
         // What others could write to may hold what they wrote: it is not closed and then believed.

@@ -47,7 +47,7 @@ extension Doctor {
                 defer { free(real) }
                 return String(cString: real)
             }
-            guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return "/" }
+            guard let slash = path.lastSlash, slash != path.startIndex else { return "/" }
             path = String(path[..<slash])
         }
     }

@@ -68,7 +68,7 @@ public struct ImportSource: Equatable, Sendable {
             let path = String(url.dropFirst("file://".utf8.count))
             guard lstat(path, &status) == 0 else { throw SystemFailure(path, "cannot be examined", .current) }
             if status.st_mode & S_IFMT != S_IFDIR {
-                place = "file:///" + path.split(separator: "/").dropLast().joined(separator: "/")
+                place = "file:///" + path.words(at: "/").dropLast().joined(separator: "/")
             }
         }
         guard let entry = SourceEntry(url: place, options: try encodedOptions()) else {

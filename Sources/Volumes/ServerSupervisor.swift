@@ -102,7 +102,7 @@ public struct ServerSupervisor: Sendable {
     static func sibling(
         _ name: String, of program: String, _ environment: [String: String]
     ) throws(SystemFailure) -> String {
-        let own = program.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+        let own = program.parts(at: "/").dropLast().joined(separator: "/")
         let places = [environment["BERTH_LIBEXEC"], own].compactMap { $0 }.filter { $0.hasPrefix("/") }
         if let found = places.map({ place -> String in "\(place)/\(name)" }).first(where: { access($0, X_OK) == 0 }) {
             return found

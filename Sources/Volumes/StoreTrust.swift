@@ -37,7 +37,7 @@ public enum StoreTrust {
     }
 
     private static func parent(of path: String) -> String {
-        "/" + path.split(separator: "/").dropLast().joined(separator: "/")
+        "/" + path.words(at: "/").dropLast().joined(separator: "/")
     }
 }
 

@@ -94,13 +94,13 @@ extension VolumeCommand {
         /// The store, and the name at the end.
         static func split(_ url: String) throws(SystemFailure) -> (store: String, name: VolumeName) {
             let trimmed = url.hasSuffix("/") ? String(url.dropLast()) : url
-            guard let slash = trimmed.lastIndex(of: "/"), trimmed.contains("://"), !trimmed[..<slash].hasSuffix("/")
+            guard let slash = trimmed.lastSlash, trimmed.contains("://"), !trimmed[..<slash].hasSuffix("/")
             else {
                 throw SystemFailure(
                     url, "names no volume in a store",
                     fix: "write s3://bucket/prefix/NAME or file:///directory/NAME", status: .usage)
             }
-            return (String(trimmed[..<slash]), try VolumeName(String(trimmed[trimmed.index(after: slash)...])))
+            return (String(trimmed[..<slash]), try VolumeName(String(trimmed[trimmed.utf8.index(after: slash)...])))
         }
     }
 }

@@ -40,7 +40,7 @@ struct RunCommand: ParsableCommand {
             guard let program = command.first, !program.isEmpty else {
                 throw SystemFailure("berth run", "has no program", fix: "name it after --", status: .usage)
             }
-            let name = program.split(separator: "/").last.map(String.init) ?? program
+            let name = program.words(at: "/").last.map(String.init) ?? program
             guard host || !Self.engines.contains(name) else {
                 throw SystemFailure(
                     name, "gets volumes from Berth's plugin, not from `berth run`",

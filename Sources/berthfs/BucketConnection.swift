@@ -1,3 +1,4 @@
+import FileModel
 import Glibc
 import LinuxSystem
 import S3Storage
@@ -55,7 +56,7 @@ struct BucketConnection {
         let bare = host.hasSuffix("]") ? host : host.split(separator: ":").first ?? host
         let exceptions = (environment["no_proxy"] ?? environment["NO_PROXY"] ?? "").split { ", ".contains($0) }
         if exceptions.contains("*") || exceptions.contains(bare) { return }
-        let address = proxy.split(separator: "/", omittingEmptySubsequences: true).dropFirst(
+        let address = proxy.words(at: "/").dropFirst(
             proxy.contains("://") ? 1 : 0)
         let place = address.first?.split(separator: "@").last ?? ""
         guard !LoopbackAddress.isHere(host: place) else { return }

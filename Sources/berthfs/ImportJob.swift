@@ -83,7 +83,7 @@ struct ImportJob: Sendable {
             var status = stat()
             guard lstat(path, &status) == 0 else { throw SystemFailure(path, "cannot be examined", .current) }
             if status.st_mode & S_IFMT == S_IFDIR { return (order.source, []) }
-            let names = path.split(separator: "/")
+            let names = path.words(at: "/")
             let parent = "/" + names.dropLast().joined(separator: "/")
             return (ForeignStores.fileScheme + parent, Array((names.last ?? "").utf8))
         }

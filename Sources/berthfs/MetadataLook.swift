@@ -68,7 +68,7 @@ struct MetadataLook: ~Copyable {
             paths: site, environment: ProcessEnvironment.current(),
             program: ProcessEnvironment.executablePath() ?? "berthfs")
         guard let client = try supervisor.running(paths) else { throw failure }
-        let name = String(path[path.index(after: path.lastIndex(of: "/") ?? path.startIndex)...])
+        let name = String(path[path.utf8.index(after: path.lastSlash ?? path.startIndex)...])
         try client.ask(.copy(name: name), timeout: copyTimeout)
     }
 }

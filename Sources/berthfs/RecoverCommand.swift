@@ -146,7 +146,7 @@ struct VolumePlace {
     let path: String
     private let paths: VolumePaths
 
-    var directory: String { String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]) }
+    var directory: String { String(path[..<(path.lastSlash ?? path.startIndex)]) }
     var database: String { "\(directory)/meta.db" }
     var snapshots: String { "\(directory)/snapshots" }
     var url: String { record.storeURL(paths) }

@@ -206,7 +206,7 @@ final class SnapshotService: @unchecked Sendable {
         }
         let unnamed = report.unnamed.map { object in
             CollectionLine(
-                pack: object.name.split(separator: "/").last.map(String.init) ?? object.name, stored: object.bytes,
+                pack: object.name.words(at: "/").last.map(String.init) ?? object.name, stored: object.bytes,
                 raw: 0, live: 0, action: object.action.rawValue, reason: object.reason)
         }
         let encoder = JSONEncoder()

@@ -45,6 +45,17 @@ struct TidinessTests {
         }
     }
 
+    /// `/` and U+0301 are one Character, and two names for the kernel.
+    @Test("no path is taken apart by Characters")
+    func pathsByBytes() throws {
+        let forbidden = ["lastIndex(of: \"/\")", "firstIndex(of: \"/\")", "split(separator: \"/\"", "contains(\"/\")"]
+        for file in try SourceFile.all(below: "Sources") {
+            for (number, line) in file.lines.enumerated() {
+                #expect(!forbidden.contains { line.contains($0) }, "\(file.path):\(number + 1): see ByteText")
+            }
+        }
+    }
+
     /// What stands before each `": "\(` of a line.
     private static func parts(_ line: Substring) -> [Substring] {
         line.ranges(of: "\": \"\\(").map { line[..<$0.lowerBound] }
