@@ -38,8 +38,9 @@ public enum ServerRequest: Codable, Sendable, Equatable {
     case reload
     /// The trash, quotas and usage.
     case space(SpaceQuery)
-    /// Seal what is open and wait for the store, so many seconds at most.
-    case store(seconds: Double)
+    /// Seal what is open and wait for the store, so many seconds at most. Of the metadata a copy is made, too, where one is
+    /// ordered.
+    case store(seconds: Double, copy: CopyOrder?)
     case snapshot(SnapshotRequest)
     /// Give room back, or only say what would be done. The descriptor of a file comes along, for lines about packs.
     case collect(dryRun: Bool)

@@ -77,10 +77,41 @@ public struct StagedTotal: Codable, Sendable, Equatable {
     public var bytes: UInt64
     /// Why the store did not take it all in time.
     public var failure: String?
+    /// Nil where the store is on the volume's own disk, or the server is older.
+    public var metadata: MetadataCopyState?
 
     public init(packs: Int, bytes: UInt64, failure: String?) {
         self.packs = packs
         self.bytes = bytes
         self.failure = failure
     }
+
+    /// Nothing is on its way any more.
+    public var isSettled: Bool {
+        if packs > 0 { return false }
+        if case .copying = metadata { return false }
+        return true
+    }
+}
+
+/// Asks for a copy of the metadata in the store.
+public struct CopyOrder: Codable, Sendable, Equatable {
+    /// What `MetadataCopyState.copying` said, of one that has been asked for; nil: of all that was changed until now.
+    public var change: UInt64?
+    /// What storing data may take before it.
+    public var dataSeconds: Double?
+
+    public init(change: UInt64? = nil, dataSeconds: Double? = nil) {
+        self.change = change
+        self.dataSeconds = dataSeconds
+    }
+}
+
+/// How far the copy is that was asked for.
+public enum MetadataCopyState: Codable, Sendable, Equatable {
+    /// The volume makes none.
+    case off
+    case copied
+    case copying(change: UInt64)
+    case failed(String)
 }

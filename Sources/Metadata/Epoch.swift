@@ -18,8 +18,10 @@ extension MetadataStore {
     /// Makes every epoch from now on larger by `distance` than any of before, in the metadata or among its packs.
     public func passOverEpochs(by distance: UInt32) throws(Errno) {
         try transaction { transaction throws(Errno) in
-            let used = try transaction.packs().map(\.id.epoch).max() ?? 0
+            let used = try transaction.packs().map(\.id.epoch).filter { $0 < PackID.firstForeignEpoch }.max() ?? 0
             let epoch = max(used, try transaction.setting(Self.epochKey).flatMap { UInt32($0) } ?? 0)
+            // Whoever can write to a store chooses the names of packs in it.
+            guard epoch < PackID.firstForeignEpoch - distance else { throw .outOfRange }
             try transaction.setSetting(Self.epochKey, to: "\(epoch + distance)")
         }
     }

@@ -12,6 +12,18 @@ public enum CopyFailure: Error, Equatable, CustomStringConvertible {
     case recoveredElsewhere
     /// The store holds no copy.
     case none
+    /// The errand was over before the copy was whole.
+    case noTime
+
+    /// Of who looked for the newest: there is none that is whole, and never will be.
+    public var isWithoutCopy: Bool {
+        switch self {
+        case .none, .store(.missing), .store(.short): true
+        case .damage(.newerVersion): false
+        case .damage: true
+        default: false
+        }
+    }
 
     public var description: String {
         switch self {
@@ -20,6 +32,7 @@ public enum CopyFailure: Error, Equatable, CustomStringConvertible {
         case .damage(let damage): "the copy is damaged: \(damage)"
         case .recoveredElsewhere: "the volume was recovered on another machine, which alone may write to its store now"
         case .none: "the store holds no copy of the volume's metadata"
+        case .noTime: "there was not enough time"
         }
     }
 }

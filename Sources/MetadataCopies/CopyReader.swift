@@ -43,6 +43,8 @@ public struct CopyReader {
                 // The store itself: an older copy would only be an older answer.
                 if case .store(let cause) = error, cause != .missing, cause != .short { throw error }
                 if case .file = error { throw error }
+                // It is whole, and an older one would be a step back that nobody sees.
+                if case .damage(.newerVersion) = error { throw error }
                 skipped("copy \(sequence): \(error)")
                 failure = failure ?? error
             }

@@ -19,8 +19,12 @@ public final class CopyWriter {
     private static let extraParts = 64
     static let manifestLimit: UInt64 = 1 << 30
 
-    private let store: any ObjectStore
-    private let record: [UInt8]
+    private let wholeStore: any ObjectStore
+    /// The store on the errand of the copy that is being made.
+    private var store: any ObjectStore
+    private var errand = StoreErrand()
+    /// The volume's record, which the next copy brings along.
+    public var record: [UInt8]
     private let generation: UInt32
     /// Newest last; those of an earlier process are read once.
     private var manifests: [CopyManifest] = []
@@ -29,14 +33,29 @@ public final class CopyWriter {
 
     /// `record` is the volume's record, `generation` how often the volume has been recovered.
     public init(store: any ObjectStore, record: [UInt8], generation: UInt32) {
+        wholeStore = store
         self.store = store
         self.record = record
         self.generation = generation
     }
 
-    /// Copies the database file at `path`, which nobody changes. Answers the bytes that were stored.
+    /// Copies the database file at `path`, which nobody changes. Answers the bytes that were stored. The errand's end ends it.
     @discardableResult
-    public func copy(_ path: String, at time: Timestamp) throws(CopyFailure) -> Int {
+    public func copy(
+        _ path: String, at time: Timestamp, on errand: StoreErrand = StoreErrand()
+    ) throws(CopyFailure) -> Int {
+        self.errand = errand
+        store = wholeStore.on(errand)
+        do throws(CopyFailure) {
+            return try make(path, at: time)
+        } catch {
+            // Whatever a request that was cut says of itself.
+            if errand.isOver, case .store = error { throw .noTime }
+            throw error
+        }
+    }
+
+    private func make(_ path: String, at time: Timestamp) throws(CopyFailure) -> Int {
         let names = try store.copyNames()
         try checkOwner(names)
         if !isPrepared { try prepare(names) }
@@ -46,7 +65,12 @@ public final class CopyWriter {
         let bytes = manifest.encoded()
         try store.store(bytes, as: manifest.name)
         manifests = Array((manifests + [manifest]).suffix(Self.kept))
-        try removeOld(names)
+        do throws(CopyFailure) {
+            try removeOld(names)
+        } catch {
+            // The copy is there. What is left is removed after the next one.
+            guard errand.isOver else { throw error }
+        }
         return stored + bytes.count
     }
 
@@ -88,6 +112,7 @@ public final class CopyWriter {
         defer { raw.deallocate() }
         var position: UInt64 = 0
         while position < manifest.databaseBytes {
+            if errand.isOver { throw .noTime }
             let number = manifest.chunks.count
             let chunk = UnsafeMutableRawBufferPointer(rebasing: raw[..<manifest.length(of: number)])
             try Self.read(file, at: position, into: chunk)

@@ -67,8 +67,8 @@ public struct LayeredStore: ObjectStore {
             bases: bases.map { Base(store: $0.store.inBackground, lastEpoch: $0.lastEpoch) })
     }
 
-    public func abandon(_ what: AbandonedRequests) {
-        own.abandon(what)
-        for base in bases { base.store.abandon(what) }
+    public func on(_ errand: StoreErrand) -> any ObjectStore {
+        LayeredStore(
+            own: own.on(errand), bases: bases.map { Base(store: $0.store.on(errand), lastEpoch: $0.lastEpoch) })
     }
 }

@@ -76,17 +76,12 @@ public protocol ObjectStore: Sendable {
     var parallelPuts: Int { get }
     /// The same store for what nobody waits for: it steps back behind the rest.
     var inBackground: any ObjectStore { get }
-    /// Ends requests that are under way, and refuses later ones, with an error.
-    func abandon(_ what: AbandonedRequests)
-}
-
-public enum AbandonedRequests: Int, Sendable {
-    case reads = 1
-    case everything = 2
+    /// The same store for one errand, with which its requests end. What a local disk does in no time is not ended.
+    func on(_ errand: StoreErrand) -> any ObjectStore
 }
 
 extension ObjectStore {
     public var parallelPuts: Int { 1 }
     public var inBackground: any ObjectStore { self }
-    public func abandon(_ what: AbandonedRequests) {}
+    public func on(_ errand: StoreErrand) -> any ObjectStore { self }
 }

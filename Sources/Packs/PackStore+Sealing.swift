@@ -168,7 +168,7 @@ extension PackStore {
         // The error travels as a value: a typed throw through this closure does not compile in Swift 6.3.
         let refusal = object.withUnsafeBytes { bytes -> ObjectStoreError? in
             do throws(ObjectStoreError) {
-                try store.put(ObjectName(pack: pack.id), bytes)
+                try sendingStore.put(ObjectName(pack: pack.id), bytes)
                 return nil
             } catch {
                 return error
@@ -178,7 +178,7 @@ extension PackStore {
         guard refusal == .exists else { throw refusal }
         // An earlier process put it and died before it was recorded: the frames prove that the data is the same.
         let raw = object.withUnsafeBytes { bytes in try? PackIndex(decoding: pack.id, bytes) }
-        let found = try PackIndex(reading: pack.id, from: store)
+        let found = try PackIndex(reading: pack.id, from: sendingStore)
         guard found.frames.map(\.checksum) == raw?.frames.map(\.checksum) else { throw refusal }
     }
 
@@ -236,10 +236,10 @@ extension PackStore {
         return sealer?.drain(ids, seconds: seconds)
     }
 
-    /// The end has begun: nobody waits for the store any more but `close`.
+    /// The end has begun: nobody waits for the store any more but `close`, which has an errand of its own.
     public func letGo() {
         sealer?.letGo()
-        store.abandon(.reads)
+        reading.finish()
     }
 
     /// Stores what is worth an object of its own and leaves a small shared pack in staging for the next
@@ -256,7 +256,7 @@ extension PackStore {
         let failure = sealer?.drain(seconds: seconds, untilEnd: false)
         sealer?.stop()
         // What is under way when the time is over would be awaited for as long as the network likes.
-        if failure != nil { store.abandon(.everything) }
+        if failure != nil { sending.finish() }
         sealing?.join()
         return failure
     }

@@ -82,7 +82,12 @@ public final class PackStore: @unchecked Sendable {
     }
 
     let configuration: PackStoreConfiguration
+    /// For who reads, until `letGo`.
     let store: any ObjectStore
+    let reading = StoreErrand()
+    /// For packs on their way, until `close` gives them up.
+    let sendingStore: any ObjectStore
+    let sending = StoreErrand()
     let cache: PackCache
     let foreign: ForeignCache
     let buffers: PackBufferPool
@@ -103,9 +108,10 @@ public final class PackStore: @unchecked Sendable {
     var sealer: Sealer?
     var sealing: SealerThreads?
 
-    public init(_ configuration: PackStoreConfiguration, store: any ObjectStore) throws(Errno) {
+    public init(_ configuration: PackStoreConfiguration, store all: any ObjectStore) throws(Errno) {
         self.configuration = configuration
-        self.store = store
+        store = all.on(reading)
+        sendingStore = all.on(sending)
         buffers = PackBufferPool(configuration.bufferMemory)
         do {
             try SecureDirectory.make(configuration.stagingDirectory)

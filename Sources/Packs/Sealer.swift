@@ -88,6 +88,11 @@ final class Sealer: @unchecked Sendable {
         defer { monitor.unlock() }
         drains += 1
         defer { drains -= 1 }
+        if !untilEnd {
+            // The last chance of this process: a store that is back is not found out after a pause that has grown.
+            nextTry = .now
+            pause = Self.firstPause
+        }
         monitor.signalAll()
         // Of the whole wait: each try that fails may wake us.
         let deadline = Deadline(after: .seconds(seconds))

@@ -63,11 +63,11 @@ extension S3Client {
     /// All objects whose keys begin with `prefix`, a page at a time, in the order of their keys, until `take` answers
     /// false.
     func list(
-        below prefix: String, budget: RetryBudget, _ take: (ListingPage) -> Bool
+        below prefix: String, budget: RetryBudget, errand: StoreErrand? = nil, _ take: (ListingPage) -> Bool
     ) throws(S3Failure) {
         var token: String?
         repeat {
-            let page = try page(below: prefix, after: token, limit: Self.pageKeys, budget: budget)
+            let page = try page(below: prefix, after: token, limit: Self.pageKeys, budget: budget, errand: errand)
             guard take(page) else { return }
             guard page.next == nil || page.next != token else {
                 throw S3Failure(kind: .refused(.io), cause: "it gives the same page again and again")
@@ -89,10 +89,11 @@ extension S3Client {
 
     /// `token` is what the page before called the next one.
     func page(
-        below prefix: String, after token: String? = nil, limit: Int, budget: RetryBudget
+        below prefix: String, after token: String? = nil, limit: Int, budget: RetryBudget, errand: StoreErrand? = nil
     ) throws(S3Failure) -> ListingPage {
         let diagnosis = S3Diagnosis(location: location, keys: "", permission: "", now: 0)
         var call = S3Call(method: .get, key: nil, permission: "s3:ListBucket", budget: budget)
+        call.errand = errand
         call.query = [("list-type", "2"), ("max-keys", "\(limit)"), ("encoding-type", "url"), ("prefix", prefix)]
         if let token { call.query.append(("continuation-token", token)) }
         var page: ListingPage?

@@ -6,10 +6,10 @@ struct RetryBudget {
     /// What somebody waits for at a prompt.
     static let question = RetryBudget(attempts: 3, seconds: 10)
     /// Who uploads keeps the bytes and comes again for as long as it lives.
-    static let upload = RetryBudget(attempts: 4, seconds: 10, isForUpload: true)
+    static let upload = RetryBudget(attempts: 4, seconds: 10)
 
     /// What an upload would like to know and can do without.
-    static let learning = RetryBudget(attempts: 1, seconds: 10, isForUpload: true)
+    static let learning = RetryBudget(attempts: 1, seconds: 10)
 
     private static let firstSeconds = 0.1
     private static let longestSeconds = 8.0
@@ -17,7 +17,6 @@ struct RetryBudget {
     var attempts: Int
     /// No attempt starts later than this after the first. One that makes progress is not cut.
     var seconds: Double
-    var isForUpload = false
 
     /// Seconds to wait before the attempt after `attempt` (1 for the first), or nil where the budget is used up.
     /// `asked` is what the store asked for; `chance` is in 0..<1.

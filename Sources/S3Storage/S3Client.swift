@@ -18,8 +18,8 @@ struct S3Call {
     var budget = RetryBudget.transfer
     /// Nobody waits for it.
     var inBackground = false
-    /// Of an upload, which goes on when reads are abandoned.
-    var isForUpload: Bool { budget.isForUpload }
+    /// Whose end ends it; nil: nobody's.
+    var errand: StoreErrand?
     /// Finds fault with a reply that claims success.
     var check: (HTTPReply) -> S3Failure? = { _ in nil }
 }
@@ -61,8 +61,6 @@ final class S3Client: Sendable {
     private let meter: StoreMeter
     private let upload: RateLimit?
     private let download: RateLimit?
-    /// What is abandoned, as `AbandonedRequests` has it; 0: nothing.
-    private let abandoned = Atomic<Int>(0)
 
     /// Reads the keys; they are read again when the store refuses them.
     init(
@@ -82,15 +80,6 @@ final class S3Client: Sendable {
             Self.slowestBytesPerSecond, (limits.upload ?? .max) / HandlePool.limit,
             (limits.download ?? .max) / HandlePool.limit)
         self.credentials = Mutex(try credentials())
-    }
-
-    func abandon(_ what: AbandonedRequests) {
-        abandoned.store(max(what.rawValue, abandoned.load(ordering: .relaxed)), ordering: .relaxed)
-    }
-
-    private func isAbandoned(_ isForUpload: Bool) -> Bool {
-        let what = isForUpload ? AbandonedRequests.everything : .reads
-        return abandoned.load(ordering: .relaxed) >= what.rawValue
     }
 
     private enum Outcome {
@@ -120,10 +109,24 @@ final class S3Client: Sendable {
             let pause = call.budget.pause(
                 after: attempt, elapsed: elapsed, asked: failure.retryAfter, chance: surroundings.chance())
             guard failure.isPassing, let pause else { throw Self.tried(failure, attempt) }
-            surroundings.sleep(pause)
+            try rest(pause, call.errand)
             meter.countRetry()
         }
     }
+
+    /// Between two tries. Who ends the errand does not wait for the end of it.
+    private func rest(_ seconds: Double, _ errand: StoreErrand?) throws(S3Failure) {
+        guard let errand else { return surroundings.sleep(seconds) }
+        var left = seconds
+        while left > 0 {
+            if errand.isOver { throw Self.over }
+            surroundings.sleep(min(left, Self.restStep))
+            left -= Self.restStep
+        }
+    }
+
+    private static let restStep = 0.25
+    private static let over = S3Failure(kind: .away, cause: "the volume's server is ending")
 
     private static func tried(_ failure: S3Failure, _ attempts: Int) -> S3Failure {
         guard failure.isPassing, attempts > 1 else { return failure }
@@ -152,9 +155,7 @@ final class S3Client: Sendable {
 
     private func attempt(_ call: S3Call, _ keys: S3Credentials, _ bodyHash: String) -> Outcome {
         let now = surroundings.now()
-        guard !isAbandoned(call.isForUpload) else {
-            return .failed(S3Failure(kind: .away, cause: "the volume's server is ending"))
-        }
+        if call.errand?.isOver == true { return .failed(Self.over) }
         let diagnosis = S3Diagnosis(location: location, keys: keys.source, permission: call.permission, now: now)
         let request = request(call, keys, bodyHash, now)
         let reply: HTTPReply
@@ -164,7 +165,7 @@ final class S3Client: Sendable {
                 return try handle.perform(request, trusting: certificates)
             }
         } catch {
-            return .failed(diagnosis.failure(error))
+            return .failed(call.errand?.isOver == true ? Self.over : diagnosis.failure(error))
         }
         guard (200...299).contains(reply.status) else { return .failed(diagnosis.failure(reply)) }
         if let failure = call.check(reply) { return .failed(failure) }
@@ -188,8 +189,7 @@ final class S3Client: Sendable {
         if upload != nil || download != nil {
             request.rate = RequestRate(up: upload, down: download, inBackground: call.inBackground)
         }
-        let isForUpload = call.isForUpload
-        request.isAbandoned = { self.isAbandoned(isForUpload) }
+        if let errand = call.errand { request.isAbandoned = { errand.isOver } }
         return request
     }
 }

@@ -13,6 +13,7 @@ public final class S3Store: ObjectStore {
     private let client: S3Client
     private let conditions: Conditions
     private let runsInBackground: Bool
+    private let errand: StoreErrand?
 
     /// Reads the credentials, and asks the store nothing yet. `certificates` is a file of trusted CAs beside the
     /// system's. `witness` names a small object that is there: with its help it is found out whether conditions hold.
@@ -26,20 +27,26 @@ public final class S3Store: ObjectStore {
             credentials: credentials)
         conditions = Conditions(witness: witness)
         runsInBackground = false
+        errand = nil
     }
 
-    private init(inBackgroundOf store: S3Store) {
+    private init(of store: S3Store, inBackground: Bool, on errand: StoreErrand?) {
         client = store.client
         conditions = store.conditions
-        runsInBackground = true
+        runsInBackground = inBackground
+        self.errand = errand
     }
 
-    public var inBackground: any ObjectStore { runsInBackground ? self : S3Store(inBackgroundOf: self) }
+    public var inBackground: any ObjectStore {
+        runsInBackground ? self : S3Store(of: self, inBackground: true, on: errand)
+    }
+
+    public func on(_ errand: StoreErrand) -> any ObjectStore {
+        S3Store(of: self, inBackground: runsInBackground, on: errand)
+    }
 
     /// The bound on memory and the store's limits bite before more would help.
     public var parallelPuts: Int { 8 }
-
-    public func abandon(_ what: AbandonedRequests) { client.abandon(what) }
 
     /// `s3://bucket/prefix`.
     public var url: String { client.location.url }
@@ -103,7 +110,7 @@ public final class S3Store: ObjectStore {
             method: .put, key: key(name), body: bytes, permission: "s3:PutObject",
             budget: .upload)
         if condition { call.headers["if-none-match"] = "*" }
-        _ = try client.send(call)
+        _ = try send(call)
     }
 
     public func get(
@@ -115,7 +122,7 @@ public final class S3Store: ObjectStore {
         }
         let range = offset...(offset + UInt64(buffer.count) - 1)
         _ = try translating(name, "cannot be read") { () throws(S3Failure) in
-            try client.send(
+            try send(
                 S3Call(
                     method: .get, key: key(name),
                     headers: ["range": "bytes=\(range.lowerBound)-\(range.upperBound)"], target: buffer,
@@ -131,7 +138,7 @@ public final class S3Store: ObjectStore {
 
     private func size(_ name: ObjectName, _ budget: RetryBudget) throws(ObjectStoreError) -> UInt64 {
         do throws(S3Failure) {
-            let reply = try client.send(
+            let reply = try send(
                 S3Call(method: .head, key: key(name), permission: "s3:GetObject", budget: budget))
             if let size = reply.headers["content-length"].flatMap({ UInt64($0) }) { return size }
         } catch {
@@ -144,7 +151,7 @@ public final class S3Store: ObjectStore {
     /// As HEAD does, with a document where it fails.
     private func sizeByRange(_ name: ObjectName, _ budget: RetryBudget) throws(S3Failure) -> UInt64 {
         do throws(S3Failure) {
-            let reply = try client.send(
+            let reply = try send(
                 S3Call(
                     method: .get, key: key(name), headers: ["range": "bytes=0-0"], permission: "s3:GetObject",
                     budget: budget))
@@ -167,7 +174,7 @@ public final class S3Store: ObjectStore {
         _ name: ObjectName, count: Int, _ budget: RetryBudget
     ) throws(ObjectStoreError) -> ObjectTail {
         let reply = try translating(name, "cannot be read") { () throws(S3Failure) in
-            try client.send(
+            try send(
                 S3Call(
                     method: .get, key: key(name), headers: ["range": "bytes=-\(count)"], permission: "s3:GetObject",
                     budget: budget, inBackground: runsInBackground, check: { TailCheck(count: count).fault($0) }))
@@ -178,7 +185,7 @@ public final class S3Store: ObjectStore {
 
     public func delete(_ name: ObjectName) throws(ObjectStoreError) {
         do throws(S3Failure) {
-            _ = try client.send(S3Call(method: .delete, key: key(name), permission: "s3:DeleteObject"))
+            _ = try send(S3Call(method: .delete, key: key(name), permission: "s3:DeleteObject"))
         } catch {
             guard error.kind != .missing else { return }
             throw translate(error, name, "cannot be removed")
@@ -203,7 +210,7 @@ public final class S3Store: ObjectStore {
 
     private func allPages(_ take: (ListingPage) -> Void) throws(ObjectStoreError) {
         try client.listing(of: "store \(url)") { () throws(S3Failure) in
-            try client.list(below: keysBegin, budget: .transfer) { page in
+            try client.list(below: keysBegin, budget: .transfer, errand: errand) { page in
                 take(page)
                 return true
             }
@@ -215,12 +222,18 @@ public final class S3Store: ObjectStore {
     /// Asks the store for as little as possible, to find out what is wrong. True where it holds objects already.
     public func probe() throws(ObjectStoreError) -> Bool {
         let page = try client.listing(of: "store \(url)") { () throws(S3Failure) in
-            try client.page(below: keysBegin, limit: 1, budget: .question)
+            try client.page(below: keysBegin, limit: 1, budget: .question, errand: errand)
         }
         return page.objects.contains { name($0.key) != nil }
     }
 
     // MARK: Parts
+
+    private func send(_ call: S3Call) throws(S3Failure) -> HTTPReply {
+        var call = call
+        call.errand = errand
+        return try client.send(call)
+    }
 
     private var keysBegin: String { client.location.prefix.isEmpty ? "" : client.location.prefix + "/" }
 

@@ -124,6 +124,8 @@ final class Collector: @unchecked Sendable {
                 gone.append(record)
                 doomedAt[record.id] = nil
             } catch {
+                // At the end of the volume it is left to the next server.
+                if isOver() { break }
                 report("pack \(record.id) is needed no more and cannot be deleted: \(error); it is tried again")
                 break
             }

@@ -92,6 +92,7 @@ public final class FileSystem: @unchecked Sendable {
     let readFailures = ReadFailures()
     /// The disk was short of room at the last look.
     let isDiskShort = Atomic<Bool>(false)
+    private let isClosedWell = Atomic<Bool>(false)
 
     /// Opens the volume: makes the root of a new one, finishes what a crash left. `isTakenOver`: sessions of a process
     /// that died go on, and inodes without a name stay as long as one may hold them.
@@ -318,7 +319,10 @@ public final class FileSystem: @unchecked Sendable {
     }
 
     /// The end has begun: whoever waits for the store is let go. Before sessions are ended, which waits for them.
-    public func letGo() { packs.letGo() }
+    public func letGo() {
+        collector?.stop()
+        packs.letGo()
+    }
 
     private func commit(_ mustBeDurable: Bool) -> Errno? {
         if let reason = configuration.loss() { giveUp(reason) }
@@ -351,8 +355,12 @@ public final class FileSystem: @unchecked Sendable {
         } catch {
             return "metadata: \(metadata.failure ?? "\(error)")"
         }
+        isClosedWell.store(true, ordering: .releasing)
         return unstored
     }
+
+    /// The metadata is closed, and its file is what the volume holds. Not after a fault, or where another machine has the volume.
+    public var hasClosedWell: Bool { isClosedWell.load(ordering: .acquiring) }
 
     /// What it may hold; nil where there is no limit.
     public var limits: (inodes: UInt64?, bytes: UInt64?) { (configuration.limits.inodes, configuration.limits.bytes) }

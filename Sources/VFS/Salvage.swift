@@ -1,12 +1,14 @@
 import FileModel
+import LinuxSystem
 import Metadata
 import ObjectStorage
 import Packs
+import Synchronization
 
 /// Makes files again of packs that no metadata names: each pack's record table tells which inode a run of bytes was
 /// written for, and where in it. Names, owners and sizes it does not tell, so the files lie in `lost+found`, and a hole
 /// is what was in no pack or was made by truncation.
-public struct Salvage {
+public struct Salvage: Sendable {
     public struct Outcome: Equatable, Sendable {
         public var packs = 0
         public var files: UInt64 = 0
@@ -45,7 +47,7 @@ public struct Salvage {
     public static func packs(among objects: [ObjectName]) -> [PackID] {
         objects.compactMap { name in
             name.description.words(at: "/").last.flatMap { PackID($0) }.flatMap {
-                ObjectName(pack: $0) == name ? $0 : nil
+                ObjectName(pack: $0) == name && !$0.isForeign ? $0 : nil
             }
         }
     }
@@ -66,16 +68,44 @@ public struct Salvage {
         var outcome = Outcome()
         guard !packs.isEmpty else { return outcome }
         var files: [InodeID: InodeID] = [:]
-        for id in packs {
-            do throws(PackReadFailure) {
-                try restore(try contents(id), &files, &outcome)
-                outcome.packs += 1
-            } catch {
-                outcome.failures.append("pack \(id): \(error)")
+        for start in stride(from: 0, to: packs.count, by: Self.batch) {
+            let ids = Array(packs[start..<min(start + Self.batch, packs.count)])
+            for (id, found) in zip(ids, read(ids)) {
+                do throws(PackReadFailure) {
+                    try restore(try found.get(), &files, &outcome)
+                    outcome.packs += 1
+                } catch {
+                    outcome.failures.append("pack \(id): \(error)")
+                }
             }
         }
         outcome.files = UInt64(files.count)
         return outcome
+    }
+
+    private typealias Contents = Result<(PackRecord, [PackRun]), PackReadFailure>
+
+    /// Packs whose tables are in memory together.
+    private static let batch = 64
+
+    /// The contents of each, many at once where the store is far away and answers late.
+    private func read(_ ids: [PackID]) -> [Contents] {
+        let found = Mutex<[Int: Contents]>([:])
+        let next = Atomic<Int>(0)
+        let work: @Sendable () -> Void = {
+            while true {
+                let number = next.wrappingAdd(1, ordering: .relaxed).oldValue
+                guard number < ids.count else { return }
+                let contents = Contents { () throws(PackReadFailure) in try self.contents(ids[number]) }
+                found.withLock { $0[number] = contents }
+            }
+        }
+        let helpers = (1..<max(1, min(store.parallelPuts, ids.count))).map { _ in
+            WorkerThread(name: "berth-salvage", work)
+        }
+        work()
+        for helper in helpers { helper.join() }
+        return ids.indices.map { number in found.withLock { $0[number] } ?? .failure(.cache(.io)) }
     }
 
     /// A pack's record, and what was written into it. The store's is whole; staging has what is not there.

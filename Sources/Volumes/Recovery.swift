@@ -1,12 +1,12 @@
 /// What bringing a volume back from its store found: what `berthfs recover` answers.
 public struct Recovery: Codable, Equatable, Sendable {
-    /// When the copy was made, seconds since 1970.
-    public var copyTime: Int64 = 0
+    /// When the copy was made, seconds since 1970; nil: there was none that is whole, and what there is comes from packs alone.
+    public var copyTime: Int64?
     public var inodes: UInt64 = 0
     public var bytes: UInt64 = 0
     /// Copies that were damaged, newest first.
     public var skippedCopies: [String] = []
-    /// Packs that the copy names and that never reached the store.
+    /// Packs that the copy names and that are not in the store.
     public var lostPacks = 0
     public var lostFiles: UInt64 = 0
     /// The first of them.

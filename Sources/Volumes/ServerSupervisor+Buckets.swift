@@ -2,7 +2,7 @@ import LinuxSystem
 
 extension ServerSupervisor {
     /// Clearing removes objects one by one: a hundred a second, and 1.6 TB.
-    private static let bucketTimeout = Duration.seconds(1200)
+    static let bucketTimeout = Duration.seconds(1200)
 
     /// Has berthfs, which alone speaks with stores, claim or clear a volume's place in its bucket. `record` is the path
     /// of the volume's record. The program finds the keys itself: none is on its command line.
@@ -11,11 +11,13 @@ extension ServerSupervisor {
     }
 
     /// Has berthfs do something with a store, and answers what it printed.
-    func askStore(_ words: [String]) throws(SystemFailure) -> String {
+    func askStore(
+        _ words: [String], timeout: Duration = ServerSupervisor.bucketTimeout
+    ) throws(SystemFailure) -> String {
         let command = Command(
             try Self.sibling("berthfs", of: program, environment), words,
             environment: Self.inherited(environment, withKeys: true))
-        let outcome = try Spawn.run(command, timeout: Self.bucketTimeout, limit: 64 << 10)
+        let outcome = try Spawn.run(command, timeout: timeout, limit: 64 << 10)
         guard !outcome.succeeded else { return outcome.output }
         let line = outcome.errors.split(whereSeparator: \.isNewline).last.map(String.init) ?? "berthfs: \(outcome.end)"
         let words = line.hasPrefix("berthfs: ") ? String(line.dropFirst(9)) : line

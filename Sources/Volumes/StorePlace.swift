@@ -35,6 +35,18 @@ extension VolumeRecord {
 
     private static let usualCopySeconds: Int64 = 900
 
+    /// How the store is reached, of a volume's options.
+    private static let waysToStore = [
+        "ca-file", "endpoint", "insecure", "path-style", "profile", "region", "store-shared",
+    ]
+
+    /// What brings a volume back that is in the store.
+    public func recoveryCommand(_ paths: VolumePaths) -> String {
+        let words = options.words
+        let ways = Self.waysToStore.compactMap { key in words[key].map { " -o \(key)=\($0)" } }
+        return "berth volume recover \(storeURL(paths))" + ways.joined()
+    }
+
     /// Where the packs are, as a URL.
     public func storeURL(_ paths: VolumePaths) -> String { place(paths).url }
 }

@@ -21,13 +21,18 @@ extension MountService {
         }
     }
 
-    /// Brings a volume back from its store, where no volume of that name is here.
+    /// The tables of a hundred thousand packs are read one by one.
+    private static let recoverTimeout = Duration.seconds(24 * 3600)
+
+    /// Brings a volume back from its store, where no volume of that name is here. `fromPacks`: without names, where the store
+    /// has no copy of the metadata.
     public func recover(
-        _ name: VolumeName, _ options: VolumeOptions, trusted: [SourceEntry], now: String
+        _ name: VolumeName, _ options: VolumeOptions, trusted: [SourceEntry], fromPacks: Bool, now: String
     ) throws(SystemFailure) -> Recovery {
         var answer = ""
         try registry.adopt(name, options, trusted: trusted, now: now) { record throws(SystemFailure) in
-            answer = try supervisor.askStore(["recover", record])
+            answer = try supervisor.askStore(
+                ["recover", record] + (fromPacks ? ["--from-packs"] : []), timeout: Self.recoverTimeout)
         }
         do {
             return try JSONDecoder().decode(Recovery.self, from: Data(answer.utf8))

@@ -172,7 +172,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
     /// What can be changed later, and how: an empty value takes an option back.
     public static let changeable = [
         "size", "inodes", "cache-dir", "cache-size", "free-space", "trash", "trash-quota", "trash-truncate",
-        "snapshot-dir", "insecure", "store-shared",
+        "snapshot-dir", "metadata-copy", "insecure", "store-shared",
     ]
 
     /// Changes an option of a volume that is there, as `key=value`.
@@ -183,6 +183,11 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
                 "option \"\(word)\"", "is not one that can be changed",
                 fix: "write one of \(Self.changeable.map { "\($0)=…" }.joined(separator: ", "))", status: .usage)
         }
+        if parts[0] == "metadata-copy", !["", "off"].contains(parts[1]), store == nil {
+            throw SystemFailure(
+                "option \"\(word)\"", "has no effect: the volume's store is on the disk of its metadata",
+                fix: "make a volume with store=, whose metadata is copied there", status: .usage)
+        }
         if !parts[1].isEmpty { return try set(parts[0], parts[1]) }
         switch parts[0] {
         case "size": size = nil
@@ -191,6 +196,7 @@ public struct VolumeOptions: Equatable, Sendable, Codable {
         case "cache-size": cacheSize = nil
         case "free-space": freeSpace = nil
         case "snapshot-dir": snapshotDirectory = nil
+        case "metadata-copy": copySeconds = nil
         case "insecure": bucket?.isInsecure = nil
         case "store-shared": isStoreShared = nil
         default: trash?.reset(parts[0])

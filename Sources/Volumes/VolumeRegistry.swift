@@ -47,7 +47,8 @@ public struct VolumeRegistry: Sendable {
         guard try find(name) == nil else {
             throw SystemFailure(
                 "volume \"\(name)\"", "exists here",
-                fix: "mend it with `berth volume check --repair \(name)`, or remove it first, with --keep-data",
+                fix:
+                    "mend it with `berth volume check --repair \(name)`, or remove it first with `berth volume rm --keep-data \(name)`",
                 errno: .alreadyExists, status: .cannotCreate)
         }
         var record = VolumeRecord(name: name, createdAt: now, options: options)
@@ -65,7 +66,7 @@ public struct VolumeRegistry: Sendable {
             guard record.options.store != nil else { return }
             try StoreTrust.judge(
                 directory, isShared: record.options.isStoreShared == true, volume: record.name)
-            try makeStore(directory)
+            try makeStore(directory, recovery: record.recoveryCommand(paths.volume(record.name)))
         }
     }
 
@@ -94,7 +95,9 @@ public struct VolumeRegistry: Sendable {
     public func record(_ name: VolumeName) throws(SystemFailure) -> VolumeRecord {
         guard let record = try find(name) else {
             throw SystemFailure(
-                "volume \"\(name)\"", "does not exist", fix: "make it with `berth volume create \(name)`",
+                "volume \"\(name)\"", "does not exist",
+                fix:
+                    "make it with `berth volume create \(name)`, or bring it back with `berth volume recover` and its store's URL",
                 errno: .noEntry, status: .noInput)
         }
         return record
@@ -194,9 +197,12 @@ public struct VolumeRegistry: Sendable {
         }
     }
 
-    func makeStore(_ directory: String) throws(SystemFailure) {
-        let fix = "make the store's directory first, writable for you, and free of another volume of this name"
+    func makeStore(_ directory: String, recovery: String) throws(SystemFailure) {
         guard mkdir(directory, 0o700) == 0 else {
+            let fix =
+                errno == EEXIST
+                ? "if that is a volume of yours, bring it back with `\(recovery)`; else use another name"
+                : "make the store's directory first, writable for you"
             throw SystemFailure("store \(directory)", "cannot be made", .current, fix: fix, status: .cannotCreate)
         }
     }

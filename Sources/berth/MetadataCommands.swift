@@ -61,7 +61,8 @@ extension VolumeCommand {
             discussion: """
                 The URL is the store's with the volume's name at its end, as `berth volume inspect` shows it. The newest copy of \
                 the metadata in the store is taken; what was written after it is found in the packs, as far as they tell, and \
-                put into lost+found. The machine that had the volume makes no copies any more. Whoever can write to the store \
+                put into lost+found. A store without a copy has no names: with --from-packs all that its packs tell is put \
+                there. The machine that had the volume makes no copies any more. Whoever can write to the store \
                 writes its metadata: sources of imported files that it names stay closed until you trust them.
                 """)
 
@@ -77,6 +78,11 @@ extension VolumeCommand {
         )
         var trustSource: [String] = []
 
+        @Flag(
+            help: "Where the store has no copy of the metadata: make files of what its packs tell, without their names."
+        )
+        var fromPacks = false
+
         @Flag(help: "Print what was found as JSON.")
         var json = false
 
@@ -85,7 +91,8 @@ extension VolumeCommand {
                 let (store, name) = try Self.split(url)
                 let options = try VolumeOptions(words: ["store=\(store)"] + option)
                 let trusted = try trustSource.map { text throws(SystemFailure) in try SourceEntry(text: text) }
-                let recovery = try site.mounts.recover(name, options, trusted: trusted, now: Output.timestamp())
+                let recovery = try site.mounts.recover(
+                    name, options, trusted: trusted, fromPacks: fromPacks, now: Output.timestamp())
                 if json { return try Output.json(recovery) }
                 for line in recovery.lines(name.description) { print(line) }
             }
@@ -162,17 +169,18 @@ extension Site {
 extension Recovery {
     /// What people must know of it.
     func lines(_ name: String) -> [String] {
-        let time = Timestamp(seconds: copyTime, nanoseconds: 0)
-        var lines = ["\(name): recovered as it was at \(time): \(inodes) inodes, \(Output.bytes(bytes)) of data"]
+        var lines = [origin(name)]
         lines += skippedCopies.map { "passed over \($0)" }
-        if newerPacks > 0 {
+        if copyTime == nil {
+            lines += newerPacks > 0 ? Self.unknownWithoutCopy : []
+        } else if newerPacks > 0 {
             lines.append(
                 "after that: \(newerPacks) packs were stored; their data, \(Output.bytes(salvagedBytes)), is in lost+found as \(salvagedFiles) files"
             )
         }
         if lostPacks > 0 {
             lines.append(
-                "lost: \(lostPacks) packs never reached the store; \(lostFiles) files have data in them, and reading it gives an input/output error:"
+                "lost: \(lostPacks) packs are not in the store; \(lostFiles) files have data in them, and reading it gives an input/output error:"
             )
             lines += lostPaths.map { "  \($0)" }
             if lostFiles > UInt64(lostPaths.count) { lines.append("  … (berth volume check \(name) names the packs)") }
@@ -183,9 +191,31 @@ extension Recovery {
         }
         lines += Self.lines(ofClosed: closedSources, volume: name)
         lines += problems.map { "damage: \($0)" }
-        if lostPacks == 0 && lostSnapshots.isEmpty && problems.isEmpty {
+        if copyTime != nil && lostPacks == 0 && lostSnapshots.isEmpty && problems.isEmpty {
             lines.append("nothing that the copy names is missing")
         }
         return lines
     }
+
+    private func origin(_ name: String) -> String {
+        guard let copyTime else {
+            guard newerPacks > 0 else {
+                return
+                    "\(name): recovered as a volume without files: the store holds neither packs nor a copy of its metadata"
+            }
+            return
+                "\(name): the store holds no copy of its metadata; from \(newerPacks) packs came \(salvagedFiles) files, "
+                + "\(Output.bytes(salvagedBytes)), in lost+found as inode-N, N being the number that each had"
+        }
+        let time = Timestamp(seconds: copyTime, nanoseconds: 0)
+        return "\(name): recovered as it was at \(time): \(inodes) inodes, \(Output.bytes(bytes)) of data"
+    }
+
+    /// What record tables do not tell.
+    private static let unknownWithoutCopy = [
+        "not known: names, directories, links, owners, modes, times, attributes, quotas, snapshots, what was imported, and empty "
+            + "files; what files shared by copying (copy_file_range) is in the one it was written to",
+        "not certain: a file ends after the last byte that was written, and what was deleted, cut off or replaced may be "
+            + "back, as far as its packs are there",
+    ]
 }

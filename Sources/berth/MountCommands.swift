@@ -72,8 +72,8 @@ struct UmountCommand: ParsableCommand {
         for volume in volumes {
             // Nil: its server has ended meanwhile.
             let total = try site.mounts.drain(volume, until: deadline)
-            let left = StagedData(volume)
-            print(StagedNote.text(volume.name, packs: total?.packs ?? left.packs, bytes: total?.bytes ?? left.bytes))
+            let record = try site.registry.record(try VolumeName(volume.name))
+            print(StagedNote.text(volume.name, total ?? site.mounts.leftBehind(by: record)))
         }
     }
 }

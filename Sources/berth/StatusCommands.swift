@@ -132,9 +132,14 @@ struct StopCommand: ParsableCommand {
                 let left = deadline.remainingMilliseconds
                 try site.mounts.stopServer(volume, storeSeconds: left < 0 ? nil : Double(left) / 1000)
                 print("ended the server of \(record.name)")
-                guard timeout != nil else { continue }
-                let staged = StagedData(volume)
-                print(StagedNote.text(record.name, packs: staged.packs, bytes: staged.bytes))
+                let behind = site.mounts.leftBehind(by: record)
+                if timeout != nil {
+                    print(StagedNote.text(record.name, behind))
+                } else if case .failed(let place) = behind.metadata {
+                    ProcessEnvironment.complain(
+                        "berth: volume \"\(record.name)\": its store has no copy of what was changed last in its metadata "
+                            + "(\(place)); make one with: berth sync \(record.name) --wait")
+                }
             }
             if let busy { throw busy }
         }

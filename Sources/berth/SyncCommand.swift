@@ -7,10 +7,10 @@ import Volumes
 struct SyncCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sync",
-        abstract: "Send what is written to the store.",
+        abstract: "Send what is written to the store, and a copy of the metadata.",
         discussion: """
-            Exit status 0 with --wait: the store has it all. What it has not is safe in staging. Progress is a bar on a
-            terminal, and with --json a line a second elsewhere.
+            Exit status 0 with --wait: the store has it all, and a copy of the metadata, unless metadata-copy=off. What it has
+            not is safe in staging. Progress is a bar on a terminal, and with --json a line a second elsewhere.
             """)
 
     @Argument(help: "The volume.")
@@ -44,12 +44,32 @@ struct SyncCommand: ParsableCommand {
                     status: .temporaryFailure)
             }
             display.finish()
-            if total.packs == 0 { return json ? () : print("all of \(record.name) is in the store") }
+            guard wait, let failure = Self.failure(record.name, total) else {
+                return json ? () : print(StagedNote.text(record.name, total, isBeingSent: !wait))
+            }
+            throw failure
+        }
+    }
+
+    /// Why not all of it is in the store; nil where it is.
+    private static func failure(_ name: String, _ total: StagedTotal) -> SystemFailure? {
+        let subject = "volume \"\(name)\""
+        guard total.packs == 0 else {
             let left = "\(total.packs) packs (\(Output.bytes(total.bytes)))"
-            guard wait else { return print("\(left) of \(record.name) are on their way to the store") }
-            throw SystemFailure(
-                "volume \"\(record.name)\"", "\(left) are not in the store yet, and safe in staging",
-                fix: total.failure ?? "wait longer", status: .temporaryFailure)
+            return SystemFailure(
+                subject, "\(left) are not in the store yet, and safe in staging", fix: total.failure ?? "wait longer",
+                status: .temporaryFailure)
+        }
+        switch total.metadata {
+        case .failed(let cause):
+            return SystemFailure(
+                subject, "its data is in the store, and no copy of its metadata: \(cause)", fix: "try again",
+                status: .temporaryFailure)
+        case .copying:
+            return SystemFailure(
+                subject, "its data is in the store, and no copy of its metadata yet", fix: "wait longer",
+                status: .temporaryFailure)
+        case .copied, .off, nil: return nil
         }
     }
 }
@@ -69,6 +89,8 @@ struct DrainDisplay {
         var stored: UInt64
         var seconds: Double
         var failure: String?
+        /// Of the metadata: copied, copying, failed or off.
+        var copy: String?
     }
 
     private let name: String
@@ -97,7 +119,7 @@ struct DrainDisplay {
             output.line(
                 Line(
                     packs: total.packs, bytes: total.bytes, stored: stored, seconds: output.seconds,
-                    failure: total.failure))
+                    failure: total.failure, copy: total.metadata?.word))
         }
     }
 
@@ -106,11 +128,39 @@ struct DrainDisplay {
     }
 }
 
-/// What is said of data that is in staging when a mount or a server has ended.
+extension MetadataCopyState {
+    fileprivate var word: String {
+        switch self {
+        case .off: "off"
+        case .copied: "copied"
+        case .copying: "copying"
+        case .failed: "failed"
+        }
+    }
+}
+
+/// What is said of what a store has of a volume: its data, and the copy of its metadata.
 enum StagedNote {
-    static func text(_ name: String, packs: Int, bytes: UInt64) -> String {
-        guard packs > 0 else { return "all of \(name) is in the store" }
-        return "\(packs) packs (\(Output.bytes(bytes))) of \(name) are not in the store yet; they are safe in staging, "
-            + "and the volume's next server on this machine sends them"
+    /// `isBeingSent`: a server is at it.
+    static func text(_ name: String, _ total: StagedTotal, isBeingSent: Bool = false) -> String {
+        data(name, total, isBeingSent) + copy(total, isBeingSent)
+    }
+
+    private static func data(_ name: String, _ total: StagedTotal, _ isBeingSent: Bool) -> String {
+        guard total.packs > 0 else { return "all of \(name) is in the store" }
+        let left = "\(total.packs) packs (\(Output.bytes(total.bytes))) of \(name) are"
+        if isBeingSent { return "\(left) on their way to the store" }
+        return
+            "\(left) not in the store yet; they are safe in staging, and the volume's next server on this machine sends them"
+    }
+
+    private static func copy(_ total: StagedTotal, _ isBeingSent: Bool) -> String {
+        switch total.metadata {
+        case nil: ""
+        case .off: "; its metadata is not copied there (metadata-copy=off)"
+        case .copied: total.packs == 0 ? ", with a copy of its metadata" : "; a copy of its metadata is there"
+        case .copying: isBeingSent ? "; its metadata is being copied" : "; a copy of its metadata is not"
+        case .failed(let cause): "; a copy of its metadata is not (\(cause))"
+        }
     }
 }

@@ -40,6 +40,8 @@ struct LoadCommand: ParsableCommand {
             // Before there are metadata: a dump is somebody's word, the list the user's.
             try registry.replaceSources(try VolumeName(name), trusted)
             let sources = try VolumeRecord.sources(in: target)
+            // Of a database that was there before.
+            unlink(paths.copiedMark)
             guard rename(target, paths.database) == 0 else {
                 throw SystemFailure(paths.database, "cannot be made", .current)
             }

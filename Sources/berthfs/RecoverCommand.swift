@@ -16,9 +16,13 @@ struct RecoverCommand: ParsableCommand {
         commandName: "recover", abstract: "Bring a volume's metadata back from its store.", shouldDisplay: false)
 
     private static let listedPaths = 10
+    private static let listedFailures = 100
 
     @Argument(help: "The path of the volume's record, in the directory that gets the database.")
     var record: String
+
+    @Flag(help: "Without a copy of the metadata take what packs tell.")
+    var fromPacks = false
 
     func run() throws {
         try berthfs.run { () throws(SystemFailure) in
@@ -37,33 +41,65 @@ struct RecoverCommand: ParsableCommand {
         let reader = CopyReader(store: store)
         let database = place.database
         var recovery = Recovery()
-        let found: FoundCopy
-        do throws(CopyFailure) {
-            found = try reader.restore(to: database) { recovery.skippedCopies.append($0) }
-        } catch {
-            throw SystemFailure(
-                place.url, "cannot be recovered: \(error)",
-                fix: error == .none ? "a volume without copies comes back with `berth volume check --repair`" : nil,
-                status: .dataError)
-        }
+        let found = try restore(reader, place, store, &recovery)
         let report = try Self.checked(database)
-        recovery.copyTime = found.time.seconds
+        recovery.copyTime = found?.time.seconds
         recovery.inodes = report.inodes
         recovery.bytes = report.bytes
         recovery.problems = report.problems.lines
         let identity = Array("\(UInt64.random(in: .min ... .max))\n".utf8)
         let generation: UInt32
         do throws(CopyFailure) {
-            generation = try reader.claim(after: found.generation, identity: identity)
+            generation = try reader.claim(after: found?.generation ?? 0, identity: identity)
         } catch {
             throw SystemFailure(
                 place.url, "is being recovered by another machine, or cannot be written: \(error)",
                 fix: "let one machine recover it", status: .temporaryFailure)
         }
-        try settle(place, store, generation, &recovery)
+        try settle(place, store, generation, VolumePlace.lastBaseEpoch(found?.record), &recovery)
         recovery.closedSources = SourceTrust(place.record).closed(of: try VolumeRecord.sources(in: database))
-        recovery.problems += try place.adoptOptions(found.record)
+        if let found {
+            recovery.problems += try place.adoptOptions(found.record)
+        } else if let marker = place.markedRecord() {
+            // A clone's packs that its original has are named by nothing any more.
+            recovery.problems += try place.adoptOptions(marker, keepsBases: false)
+        }
         return recovery
+    }
+
+    /// Puts the newest whole copy into the database's place. Nil where there is none: a database without files is there then.
+    private func restore(
+        _ reader: CopyReader, _ place: VolumePlace, _ store: any ObjectStore, _ recovery: inout Recovery
+    ) throws(SystemFailure) -> FoundCopy? {
+        do throws(CopyFailure) {
+            return try reader.restore(to: place.database) { recovery.skippedCopies.append($0) }
+        } catch {
+            guard error.isWithoutCopy else { throw Self.refusal(place, error) }
+            let packs: Int
+            do {
+                packs = Salvage.packs(among: try store.list()).count
+            } catch {
+                throw SystemFailure(place.url, "cannot be recovered: \(error)", fix: "try again", status: .unavailable)
+            }
+            // A volume that was made and never used has neither.
+            guard fromPacks || (packs == 0 && error == .none) else { throw Self.refusal(place, error, packs) }
+        }
+        try BlankMetadata.make(place.database)
+        return nil
+    }
+
+    private static func refusal(_ place: VolumePlace, _ failure: CopyFailure, _ packs: Int = 0) -> SystemFailure {
+        var fix: String?
+        switch failure {
+        case .damage(.newerVersion): fix = "use the program that wrote it, or a newer one"
+        case .store(.failed): fix = "try again when the store is back"
+        case .file: fix = "make room, and try again"
+        default:
+            fix =
+                "if the machine that had it is there, run `berth sync \(place.record.name) --wait` on it, and recover then; if it is "
+                + "lost, add --from-packs: files come back from \(packs) packs, without their names"
+        }
+        return SystemFailure(place.url, "cannot be recovered: \(failure)", fix: fix, status: .dataError)
     }
 
     private static func checked(_ database: String) throws(SystemFailure) -> MetadataReport {
@@ -77,7 +113,8 @@ struct RecoverCommand: ParsableCommand {
     /// Makes the metadata fit what the store holds: packs that were staged on the lost machine, and packs that are newer
     /// than the copy.
     private func settle(
-        _ place: VolumePlace, _ store: any ObjectStore, _ generation: UInt32, _ recovery: inout Recovery
+        _ place: VolumePlace, _ store: any ObjectStore, _ generation: UInt32, _ lastBaseEpoch: UInt32,
+        _ recovery: inout Recovery
     ) throws(SystemFailure) {
         let database = place.database
         let metadata: SQLiteMetadataStore
@@ -90,12 +127,14 @@ struct RecoverCommand: ParsableCommand {
         do {
             let salvage = Salvage(metadata: metadata, store: store, staging: nil, now: .now())
             let newer = try salvage.unknownPacks()
-            lost = try Self.settleStaged(metadata, store)
+            lost = try Self.settleStaged(metadata, store).union(Self.missing(metadata, store, lastBaseEpoch))
             let outcome = try salvage.restore(newer)
             recovery.salvagedFiles = outcome.files
             recovery.salvagedBytes = outcome.bytes
             recovery.newerPacks = newer.count
-            recovery.problems += outcome.failures
+            recovery.problems += outcome.failures.prefix(Self.listedFailures)
+            let more = outcome.failures.count - Self.listedFailures
+            if more > 0 { recovery.problems.append("and \(more) packs more that cannot be read") }
             try metadata.commit(prepare: {})
             try metadata.close()
         } catch {
@@ -111,6 +150,19 @@ struct RecoverCommand: ParsableCommand {
         } catch {
             throw SystemFailure(database, error.description, status: .dataError)
         }
+    }
+
+    /// Packs that are not in the store any more, though the metadata says so: somebody removed them, or the copy is old.
+    private static func missing(
+        _ metadata: SQLiteMetadataStore, _ store: any ObjectStore, _ lastBaseEpoch: UInt32
+    ) throws -> Set<PackID> {
+        let present = Set(Salvage.packs(among: try store.list()))
+        let packs = try metadata.transaction { transaction throws(Errno) in try transaction.packs() }
+        let missing = packs.filter {
+            // What a clone shares is in the place of its original.
+            $0.state == .stored && $0.liveBytes > 0 && $0.id.epoch > lastBaseEpoch && !present.contains($0.id)
+        }
+        return Set(missing.map(\.id))
     }
 
     /// Records as stored what reached the store after the copy. Answers packs that did not.
@@ -137,70 +189,5 @@ struct RecoverCommand: ParsableCommand {
             }
         }
         return lost
-    }
-}
-
-/// A volume's record, wherever it lies.
-struct VolumePlace {
-    let record: VolumeRecord
-    let path: String
-    private let paths: VolumePaths
-
-    var directory: String { String(path[..<(path.lastSlash ?? path.startIndex)]) }
-    var database: String { "\(directory)/meta.db" }
-    var snapshots: String { "\(directory)/snapshots" }
-    var url: String { record.storeURL(paths) }
-
-    init(_ path: String) throws(SystemFailure) {
-        self.path = path
-        guard let bytes = try AtomicFile.read(path) else {
-            throw SystemFailure(path, "is not there", errno: .noEntry, status: .noInput)
-        }
-        record = try Self.decode(bytes, path)
-        paths = SitePaths(environment: ProcessEnvironment.current()).volume(record.name)
-    }
-
-    private static func decode(_ bytes: [UInt8], _ path: String) throws(SystemFailure) -> VolumeRecord {
-        do {
-            return try JSONDecoder().decode(VolumeRecord.self, from: Data(bytes))
-        } catch {
-            throw SystemFailure(path, "is not a volume's record", status: .dataError)
-        }
-    }
-
-    /// The store, which must be there: nothing is made.
-    func store() throws(SystemFailure) -> any ObjectStore {
-        if case .directory(let root) = record.place(paths), access(root, F_OK) != 0 {
-            throw SystemFailure(
-                "store file://\(root)", "cannot be examined", .current,
-                fix: "correct the URL: the last part of it is the volume's name")
-        }
-        return try OpenVolume.store(record, paths, logger: nil)
-    }
-
-    /// Gives the record what the volume was made with, as far as a record that somebody else may have written can say it.
-    /// Answers what was left out for being of no use.
-    func adoptOptions(_ original: [UInt8]) throws(SystemFailure) -> [String] {
-        let found = try Self.decode(original, "the copy")
-        var adopted = record
-        let refused = adopted.options.adopt(found.options)
-        if found.createdAt.utf8.count == record.createdAt.utf8.count, found.createdAt.utf8.allSatisfy(Self.isTime) {
-            adopted.createdAt = found.createdAt
-        }
-        adopted.bases = try found.bases?.map { base throws(SystemFailure) in
-            // A clone's packs are in the store of its original, which is the one that was named.
-            var options = VolumeOptions()
-            options.store = record.options.store
-            options.bucket = record.options.bucket
-            return VolumeBase(
-                volume: try VolumeName(base.volume).description, lastEpoch: base.lastEpoch, options: options)
-        }
-        try AtomicFile.replace(path, try VolumeRegistry.encode(adopted))
-        return refused
-    }
-
-    /// A letter of RFC 3339 in UTC.
-    private static func isTime(_ byte: UInt8) -> Bool {
-        (0x30...0x39).contains(byte) || [0x2D, 0x3A, 0x54, 0x5A].contains(byte)
     }
 }

@@ -181,7 +181,7 @@ struct ServeCommand: ParsableCommand {
                 stores: ForeignStores(
                     reach: volume.reach, trust: volume.trust, meter: volume.meter.store),
                 makesFiles: prepared.landlock == 0),
-            trust: volume.trust,
+            trust: volume.trust, copier: copier,
             census: StatisticsCensus(volume: record.name, opened: volume, startTime: StatisticsCensus.now()),
             legacy: legacy, confinement: confinement, linger: prepared.settings.serverIdle, logger: logger,
             reload: { () throws(SystemFailure) in
@@ -190,6 +190,7 @@ struct ServeCommand: ParsableCommand {
                 volume.trust.reload(record)
                 record.apply(to: fileSystem.volumeLimits)
                 snapshots.directory.show(record.options.showsSnapshots)
+                try copier?.reload(record)
             })
         Signals.onTermination { server.stop() }
         let listener = Self.listener(socket, paths.controlSocket, prepared.host, server, legacy, logger)
@@ -309,16 +310,32 @@ struct ServedVolume: ~Copyable {
         volume.fileSystem.letGo()
         server.endSessions()
         copier?.stop()
-        defer { copier?.copyClosed() }
-        let chosen = server.chosenStoreSeconds
-        // A copy is worth what the store holds of its data: a pack that is not full goes, too.
-        let storesAll = chosen != nil || copier != nil
-        if let unstored = volume.fileSystem.close(storeSeconds: chosen ?? storeSeconds, storesAll: storesAll) {
+        let unstored = close(within: server.chosenStoreSeconds ?? storeSeconds)
+        if let unstored {
             logger.error("not everything is in the store; it stays in staging", metadata: ["cause": "\(unstored)"])
             throw SystemFailure(
                 "the store", unstored, fix: "serve the volume again when the store is back", status: .temporaryFailure)
         }
         logger.info("closed")
+    }
+
+    /// What of the time for the end is the data's, where the metadata is to be copied, too: where not all could be sent a copy
+    /// that says what is missing is worth more than none.
+    private static let dataShare = 0.75
+
+    /// Stores what should be stored and closes the volume, then copies the metadata, all within so many seconds. Answers why
+    /// data is not stored.
+    private borrowing func close(within seconds: Double) -> String? {
+        let start = ContinuousClock.now
+        let copier = copier.flatMap { $0.isOn ? $0 : nil }
+        // A copy is worth what the store holds of its data: a pack that is not full goes, too.
+        let storesAll = server.chosenStoreSeconds != nil || copier != nil
+        let dataSeconds = copier == nil ? seconds : seconds * Self.dataShare
+        let unstored = volume.fileSystem.close(storeSeconds: dataSeconds, storesAll: storesAll)
+        if volume.fileSystem.hasClosedWell {
+            copier?.copyClosed(within: seconds - start.duration(to: .now) / .seconds(1))
+        }
+        return unstored
     }
 
     /// Leaves sessions, sockets and lock to the next server. What the last commit does not get is in the redo log.

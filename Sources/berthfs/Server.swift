@@ -56,14 +56,15 @@ final class Server: @unchecked Sendable {
     private let reload: @Sendable () throws(SystemFailure) -> Void
     private let transfers: Transfers
     private let trust: SourceTrust
+    /// Nil where the metadata is never copied.
+    private let copier: MetadataCopier?
     /// The volume's own.
     private let paths: VolumePaths
 
     init(
         _ paths: VolumePaths, fileSystem: FileSystem, warmer: Warmer, snapshots: SnapshotService,
-        transfers: Transfers, trust: SourceTrust, census: StatisticsCensus, legacy: Legacy, confinement: Confinement,
-        linger: Duration,
-        logger: Logger,
+        transfers: Transfers, trust: SourceTrust, copier: MetadataCopier?, census: StatisticsCensus, legacy: Legacy,
+        confinement: Confinement, linger: Duration, logger: Logger,
         reload: @escaping @Sendable () throws(SystemFailure) -> Void
     ) {
         self.legacy = legacy
@@ -75,6 +76,7 @@ final class Server: @unchecked Sendable {
         space = SpaceService(volume: paths.name, fileSystem: fileSystem)
         self.transfers = transfers
         self.trust = trust
+        self.copier = copier
         self.paths = paths
         self.linger = linger
         volume = paths.name
@@ -209,7 +211,7 @@ final class Server: @unchecked Sendable {
                 return .evicted(packs: evicted.packs, bytes: evicted.bytes, pinned: evicted.pinned)
             case .unpin(let selection): return .unpinned(packs: try warmer.unpin(selection, list: passed))
             case .cache: return .cache(warmer.cacheReport())
-            case .store(let seconds): return .staged(try warmer.store(seconds: seconds))
+            case .store(let seconds, let order): return .staged(try store(seconds, order))
             case .statistics: return .statistics(try census.take(attachments()))
             case .reload: try reload()
             case .space(let request):
@@ -227,6 +229,15 @@ final class Server: @unchecked Sendable {
             return .failed(
                 code: error.errno?.rawValue ?? 0, message: error.message, status: error.status.rawValue)
         }
+    }
+
+    private func store(_ seconds: Double, _ order: CopyOrder?) throws(SystemFailure) -> StagedTotal {
+        let deadline = Deadline(after: .seconds(min(max(seconds, 0), Warmer.longestStore)))
+        // Asked for first: before its data is stored nothing is copied.
+        let change = order.flatMap { copier?.ask($0) }
+        var total = try warmer.store(seconds: seconds)
+        if let change { total.metadata = copier?.state(change, until: deadline) }
+        return total
     }
 
     private func attach(

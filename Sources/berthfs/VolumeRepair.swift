@@ -27,6 +27,12 @@ struct VolumeRepair {
 
     /// Answers a line for each thing that was mended.
     func run() throws(SystemFailure) -> [String] {
+        // What is mended is not what the newest copy in the store has.
+        unlink(paths.copiedMark)
+        return try mend()
+    }
+
+    private func mend() throws(SystemFailure) -> [String] {
         if try MissingMetadata.isBlank(paths) {
             let store = try OpenVolume.store(record, paths, logger: nil)
             guard let trace = try MissingMetadata.trace(record, paths, store) else { return [] }
@@ -109,9 +115,7 @@ struct VolumeRepair {
     /// Files of packs that the metadata, which may be none at all, does not name.
     private func salvage(_ store: any ObjectStore, into database: String) throws(SystemFailure) -> [String] {
         do {
-            // Makes a database that has a root.
-            try SQLiteMetadataStore(path: database).close()
-            _ = try MetadataRepairer.repair(path: database, now: .now())
+            try BlankMetadata.make(database)
             let metadata = try SQLiteMetadataStore(path: database)
             let salvage = Salvage(metadata: metadata, store: store, staging: paths.staging, now: .now())
             let outcome = try salvage.restore(try salvage.unknownPacks())

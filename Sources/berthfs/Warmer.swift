@@ -27,6 +27,8 @@ final class Warmer: @unchecked Sendable {
     /// More would be more than the store has connections for.
     static let threadLimit = 16
     private static let silence = Duration.seconds(30)
+    /// What one request waits for the store at most.
+    static let longestStore = 60.0
     private static let failureLimit = 5
     private static let listLimit = 256 << 20
 
@@ -200,7 +202,7 @@ final class Warmer: @unchecked Sendable {
         }
         monitor.withLock { stores += 1 }
         defer { monitor.withLock { stores -= 1 } }
-        let failure = packs.flush(seconds: min(max(seconds, 0), 60))
+        let failure = packs.flush(seconds: min(max(seconds, 0), Self.longestStore))
         let left = packs.stagedTotal()
         return StagedTotal(packs: left.packs, bytes: UInt64(left.bytes), failure: failure)
     }

@@ -73,7 +73,8 @@ struct StrangerTests {
         let allowed: [ServerRequest] = [.sync, .introduce, .isServed(session: "s"), .detach(session: "s")]
         for request in allowed { #expect(request.isForContainers, "\(request)") }
         let refused: [ServerRequest] = [
-            .status, .stop(seconds: nil), .restart, .mend, .warming(job: 1), .cache, .reload, .store(seconds: 1),
+            .status, .stop(seconds: nil), .restart, .mend, .warming(job: 1), .cache, .reload,
+            .store(seconds: 1, copy: nil),
             .collect(dryRun: true), .transferring(job: 1), .copy(name: "x.db"), .statistics,
             .importData(ImportOrder(source: "file:///", options: "", place: [], isArchive: false)),
             .exportData(ExportOrder(place: [], isArchive: false)),

@@ -114,11 +114,11 @@ struct UploadTests {
         let text = try site.shell.run(
             """
             berth mount v m > /dev/null; md5sum -c sum; berth umount m --timeout 60; berth stop --all --force --timeout 60 | grep -v plugin
-            berth mount v m > /dev/null; berth sync v --wait --json | head -1 | cut -c1-20; berth umount m; berth stop --all --force > /dev/null; berth volume rm v
+            berth mount v m > /dev/null; berth sync v --wait --json | tail -1 | cut -c1-35; berth umount m; berth stop --all --force > /dev/null; berth volume rm v
             """)
         #expect(
             text
-                == "m/f: OK\nall of v is in the store\nended the server of v\nall of v is in the store\n{\"bytes\":0,\"packs\":0\nv",
+                == "m/f: OK\nall of v is in the store, with a copy of its metadata\nended the server of v\nall of v is in the store, with a copy of its metadata\n{\"bytes\":0,\"copy\":\"copied\",\"packs\":0\nv",
             "\(text)")
     }
 

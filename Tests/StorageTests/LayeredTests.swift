@@ -1,26 +1,29 @@
 import FileModel
 import ObjectStorage
-import Synchronization
 import Testing
 
 /// A store that only tells what is asked of it.
 private final class Asked: ObjectStore {
-    let abandoned = Atomic<Int>(0)
     let parallelPuts: Int
     private let background: Asked?
+    private let errand: StoreErrand?
 
-    init(parallelPuts: Int, background: Asked? = nil) {
+    init(parallelPuts: Int, background: Asked? = nil, errand: StoreErrand? = nil) {
         self.parallelPuts = parallelPuts
         self.background = background
+        self.errand = errand
     }
 
     var inBackground: any ObjectStore { background ?? self }
-    func abandon(_ what: AbandonedRequests) { abandoned.store(what.rawValue, ordering: .relaxed) }
+    func on(_ errand: StoreErrand) -> any ObjectStore { Asked(parallelPuts: parallelPuts, errand: errand) }
     func put(_ name: ObjectName, _ bytes: UnsafeRawBufferPointer) throws(ObjectStoreError) {}
     func get(
         _ name: ObjectName, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
     ) throws(ObjectStoreError) {}
-    func size(_ name: ObjectName) throws(ObjectStoreError) -> UInt64 { UInt64(parallelPuts) }
+    func size(_ name: ObjectName) throws(ObjectStoreError) -> UInt64 {
+        if errand?.isOver == true { throw .failed(.io, "over") }
+        return UInt64(parallelPuts)
+    }
     func delete(_ name: ObjectName) throws(ObjectStoreError) {}
     func list() throws(ObjectStoreError) -> [ObjectName] { [] }
     func capacity() -> (total: UInt64, free: UInt64)? { nil }
@@ -36,8 +39,13 @@ struct LayeredTests {
         let (old, new) = (PackID(epoch: 5, sequence: 1), PackID(epoch: 6, sequence: 1))
         #expect(try store.inBackground.size(ObjectName(pack: old)) == 3)
         #expect(try store.inBackground.size(ObjectName(pack: new)) == 80)
-        store.abandon(.everything)
-        #expect(own.abandoned.load(ordering: .relaxed) == AbandonedRequests.everything.rawValue)
-        #expect(base.abandoned.load(ordering: .relaxed) == AbandonedRequests.everything.rawValue)
+        let errand = StoreErrand()
+        let view = store.on(errand)
+        #expect(try view.size(ObjectName(pack: old)) == 3 && view.size(ObjectName(pack: new)) == 8)
+        errand.finish()
+        for pack in [old, new] {
+            #expect(throws: ObjectStoreError.self) { try view.size(ObjectName(pack: pack)) }
+            #expect(try store.size(ObjectName(pack: pack)) > 0, "the end of an errand is nobody else's")
+        }
     }
 }

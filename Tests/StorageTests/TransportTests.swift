@@ -121,22 +121,35 @@ struct TransportTests {
         for thread in background { thread.join() }
     }
 
-    @Test("requests under way end soon when they are abandoned: reads first, then all")
-    func abandoned() throws {
+    @Test("requests under way end soon with their errand, and those of other errands go on, whatever verb they use")
+    func errands() throws {
         let store = try claimed()
         try store.put(name(1), bytes)
         try proxy.set("GET hang 1")
         let object = name(1)
-        let abandoning = WorkerThread(name: "abandon") {
+        let (reading, copying) = (StoreErrand(), StoreErrand())
+        let (reader, copier) = (store.on(reading), store.on(copying))
+        let ending = WorkerThread(name: "end") {
             usleep(300_000)
-            store.abandon(.reads)
+            reading.finish()
         }
-        let took = seconds { #expect(words { _ = try store.get(object, 0, 10) }.contains("is ending")) }
-        abandoning.join()
+        let took = seconds { #expect(words { _ = try reader.get(object, 0, 10) }.contains("is ending")) }
+        ending.join()
         #expect(took < 10, "\(took) s")
-        try store.put(name(2), bytes)
-        store.abandon(.everything)
-        #expect(words { try store.put(name(3), bytes) }.contains("is ending"))
+        #expect(words { try reader.put(name(2), bytes) }.contains("is ending"))
+        try copier.put(name(2), bytes)
+        #expect(try copier.list().contains(object) && copier.inBackground.get(object, 0, 10) == Array(bytes[..<10]))
+        #expect(try copier.tail(object, count: 10).size == UInt64(bytes.count) && copier.size(object) > 0)
+        try copier.delete(object)
+        // Its time is over, and so is the pause before another try.
+        try proxy.set("* error 100")
+        copying.finish(after: 0.5)
+        let late = seconds { #expect(words { _ = try copier.list() } != "no failure") }
+        #expect(late < 10, "\(late) s")
+        try eventually("its moment comes") { copying.isOver }
+        #expect(words { try copier.put(name(3), bytes) }.contains("is ending"))
+        try proxy.set("")
+        try store.put(name(3), bytes)
     }
 }
 
