@@ -23,6 +23,7 @@ private struct Listener: ~Copyable {
 /// What `berth serve` is made of: podman's plugin, the socket that hooks ask, and the sweep of what nobody uses.
 struct ServedPlugin {
     private let site: Site
+    private let logger: Logger
     /// Sockets that go with this process, and which files they are.
     private let files: [(path: String, mark: FileMark)]
     private let server: PluginServer
@@ -35,6 +36,7 @@ struct ServedPlugin {
         let settings = try UserSettings.load(site.paths)
         let logger = LogWriter.logger(
             program: "berth", format: LogFormat.chosen(asked.logFormat, site.environment, settings))
+        self.logger = logger
         // First, because it is what most likely cannot be had.
         let loopback = try Self.loopback(asked, settings, logger)
         let listener = try Self.listen(site)
@@ -69,6 +71,15 @@ struct ServedPlugin {
         metrics.stop()
         // After a logout another plugin may have made its own in their place.
         for file in files where FileMark(file.path) == file.mark { unlink(file.path) }
+    }
+
+    /// Tells podman of volumes that it does not know: those made while no plugin ran, or on a node that shares the home
+    /// directory and not podman's storage. Before the plugin is said to be ready: the user's next word may be `podman run`.
+    func tellOfVolumes() {
+        let names = ((try? site.registry.list())?.records ?? []).map(\.name)
+        for failure in site.engineVolumes.tellMade(all: names) {
+            logger.warning("podman does not have a volume as it is", metadata: ["cause": "\(failure.message)"])
+        }
     }
 
     /// Another socket than `berth setup` found is of no use to podman.

@@ -30,6 +30,7 @@ struct VolumeCommand: ParsableCommand {
             try berth.run { site throws(SystemFailure) in
                 let record = try site.mounts.create(
                     try VolumeName(name), try VolumeOptions(words: option), now: Output.timestamp())
+                site.tellPodman(ofNew: record.name)
                 if json { try Output.json(VolumeView(record, site)) } else { print(record.name) }
             }
         }
@@ -130,7 +131,9 @@ struct VolumeCommand: ParsableCommand {
                     checked.append(name)
                 }
                 for name in checked {
-                    try site.mounts.remove(name, keepData: keepData)
+                    try site.tellingPodman(ofRemoved: name) { () throws(SystemFailure) in
+                        try site.mounts.remove(name, keepData: keepData)
+                    }
                     if !json { print(name) }
                 }
                 if json { try Output.json(["removed": names]) }
