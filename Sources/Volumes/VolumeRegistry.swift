@@ -103,9 +103,15 @@ public struct VolumeRegistry: Sendable {
     /// The record, or nil where there is no such volume.
     public func find(_ name: VolumeName) throws(SystemFailure) -> VolumeRecord? {
         let path = paths.volume(name.description).record
-        guard let bytes = try AtomicFile.read(path) else { return nil }
+        guard let record = try decode(path, of: name) else { return nil }
         // A record says what is opened and removed.
         try TrustedPath.judge(paths.volumes)
+        return record
+    }
+
+    /// The record in a file, of a volume of this name if one is given; nil where there is no such file.
+    func decode(_ path: String, of name: VolumeName? = nil) throws(SystemFailure) -> VolumeRecord? {
+        guard let bytes = try AtomicFile.read(path) else { return nil }
         let record: VolumeRecord
         do {
             record = try JSONDecoder().decode(VolumeRecord.self, from: Data(bytes))
@@ -114,10 +120,10 @@ public struct VolumeRegistry: Sendable {
                 path, "is not a volume's record", fix: "restore it from a copy; the volume's data is untouched",
                 status: .dataError)
         }
-        guard record.format == VolumeRecord.currentFormat, record.name == name.description else {
+        guard record.format == VolumeRecord.currentFormat, record.name == name?.description ?? record.name else {
             throw SystemFailure(
                 path,
-                "has format \(record.format) and name \"\(record.name)\", and this program reads format \(VolumeRecord.currentFormat) of \"\(name)\"",
+                "has format \(record.format) and name \"\(record.name)\", and this program reads format \(VolumeRecord.currentFormat)\(name.map { " of \"\($0)\"" } ?? "")",
                 fix: "use the program that wrote it", status: .dataError)
         }
         return record
@@ -168,14 +174,22 @@ public struct VolumeRegistry: Sendable {
     /// sure that nobody uses it, and has cleared its bucket.
     public func remove(_ record: VolumeRecord, caches: [String], keepData: Bool = false) throws(SystemFailure) {
         let volume = paths.volume(record.name)
+        try remove(record, at: volume.directory, caches: caches, keepData: keepData)
+        unlink(volume.startLock)
+    }
+
+    /// The same of a volume whose directory lies elsewhere.
+    func remove(
+        _ record: VolumeRecord, at directory: String, caches: [String], keepData: Bool
+    ) throws(SystemFailure) {
         // Proved first: where it cannot be removed, the volume stays. Removed last: a volume whose removal is cut short is gone.
         var store: HeldDirectory?
-        if record.options.store != nil, !keepData, case .directory(let path) = record.place(volume) {
+        if record.options.store != nil, !keepData, case .directory(let path) = record.place(paths.volume(record.name)) {
             store = try StoreTrust.held(path, isShared: record.options.isStoreShared == true)
         }
         let doomed = "\(paths.volumes)/.old-\(record.name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
-        guard rename(volume.directory, doomed) == 0 else {
-            throw SystemFailure(volume.directory, "cannot be removed", .current)
+        guard rename(directory, doomed) == 0 else {
+            throw SystemFailure(directory, "cannot be removed", .current)
         }
         FileTree.remove(doomed)
         if let store = store.take() {
@@ -183,7 +197,6 @@ public struct VolumeRegistry: Sendable {
             rmdir(store.path)
         }
         for cache in caches { FileTree.remove(cache) }
-        unlink(volume.startLock)
     }
 
     /// Removes what a crash left of volumes half made or half removed.
@@ -195,7 +208,8 @@ public struct VolumeRegistry: Sendable {
     }
 
     func makeStore(_ directory: String) throws(SystemFailure) {
-        let fix = "make the store's directory first, writable for you, and free of another volume of this name"
+        let fix =
+            "make the store's directory first, writable for you, and free of another volume of this name (one that podman removed: see `berth volume ls --removed`)"
         guard mkdir(directory, 0o700) == 0 else {
             throw SystemFailure("store \(directory)", "cannot be made", .current, fix: fix, status: .cannotCreate)
         }

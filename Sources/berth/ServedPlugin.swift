@@ -1,5 +1,6 @@
 import Control
 import FileModel
+import FileModel
 import Glibc
 import LinuxSystem
 import Logging
@@ -152,6 +153,14 @@ struct ServedPlugin {
         }
     }
 
+    private static func expire(_ now: Int64, _ site: Site, _ logger: Logger) {
+        let (names, failures) = site.mounts.expireRemoved(now: now)
+        for name in names { logger.info("a volume that was removed is gone for good", metadata: ["volume": "\(name)"]) }
+        for failure in failures {
+            logger.error("a removed volume cannot be taken away", metadata: ["cause": "\(failure.message)"])
+        }
+    }
+
     private static func startSweep(_ site: Site, _ driver: PluginDriver, _ settings: UserSettings, _ logger: Logger) {
         let sweep = EngineSweep(
             site.mounts, idle: settings.sessionIdle,
@@ -161,6 +170,7 @@ struct ServedPlugin {
             },
             excludingPlugin: { name, body in driver.excluding(name, body) })
         let socket = FileMark(site.paths.pluginSocket)
+        let (wallStart, start) = (Timestamp.now().seconds, ContinuousClock.now)
         // Detached on purpose: it ends with the process.
         _ = WorkerThread(name: "berth-sweep") {
             while true {
@@ -174,6 +184,9 @@ struct ServedPlugin {
                 }
                 driver.dropDeadNamespaces()
                 sweep.sweep(now: .now)
+                // A clock that somebody sets forward must not throw volumes away (decision 0068).
+                let elapsed = Int64((ContinuousClock.now - start) / .seconds(1))
+                expire(min(Timestamp.now().seconds, wallStart + elapsed), site, logger)
             }
         }
     }

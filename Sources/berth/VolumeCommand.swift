@@ -10,7 +10,7 @@ struct VolumeCommand: ParsableCommand {
         commandName: "volume", abstract: "Make, list, show, change, check, copy, bring back and remove volumes.",
         subcommands: [
             Create.self, List.self, Inspect.self, Change.self, Remove.self, Check.self, Dump.self, Load.self,
-            Recover.self, Trust.self,
+            Recover.self, Restore.self, Trust.self,
         ])
 
     struct Create: ParsableCommand {
@@ -39,11 +39,15 @@ struct VolumeCommand: ParsableCommand {
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(commandName: "ls", abstract: "List volumes.")
 
+        @Flag(help: "List the volumes that podman removed and that can come back, the latest last.")
+        var removed = false
+
         @Flag(help: "Print the list as JSON.")
         var json = false
 
         func run() throws {
             try berth.run { site throws(SystemFailure) in
+                if removed { return try RemovedVolumes.list(site, json: json) }
                 let (records, failures) = try site.registry.list()
                 if json {
                     try Output.json(records.map { VolumeView($0, site) })
@@ -118,11 +122,15 @@ struct VolumeCommand: ParsableCommand {
         @Flag(help: "Leave what is in the bucket or directory of store= there.")
         var keepData = false
 
+        @Flag(help: "Remove for good what podman removed under these names.")
+        var removed = false
+
         @Flag(help: "Print what was removed as JSON.")
         var json = false
 
         func run() throws {
             try berth.run { site throws(SystemFailure) in
+                if removed { return try RemovedVolumes.remove(names, keepData: keepData, site, json: json) }
                 // All names first: a mistyped one must not leave the work half done.
                 var checked: [VolumeName] = []
                 for name in names {

@@ -95,7 +95,9 @@ struct Bucket {
         case .exists:
             SystemFailure(
                 "store \(store.url)", "holds a volume already",
-                fix: "use another name or prefix, or remove what is there", errno: .alreadyExists, status: .cannotCreate
+                fix:
+                    "use another name or prefix, bring that one back (`berth volume recover \(store.url)`; one that podman removed: `berth volume restore NAME`), or remove what is there",
+                errno: .alreadyExists, status: .cannotCreate
             )
         case .missing, .short: SystemFailure("store \(store.url)", "has lost an object", status: .dataError)
         }

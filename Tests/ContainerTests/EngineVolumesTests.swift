@@ -90,4 +90,30 @@ struct EngineVolumesTests {
             """)
         #expect(text == Array(repeating: "n\nn\n0", count: 4).joined(separator: "\n"))
     }
+
+    @Test("what `podman system prune --volumes` removes comes back, and a store that was named is not touched")
+    func pruned() throws {
+        let host = try PodmanHost()
+        let text = try host.run(
+            #"""
+            mkdir -m 0700 s
+            podman volume create --driver berth a >/dev/null; podman volume create --driver berth -o store=file://$PWD/s b >/dev/null
+            podman volume create --driver berth used >/dev/null
+            for v in a b; do $RUN -v $v:/x $IMAGE sh -c "echo $v > /x/f"; done
+            podman create --name keeper --runtime runc -v used:/x $IMAGE true >/dev/null
+            podman run -d --name busy --runtime runc --network none -v used:/x $IMAGE sleep 1000 >/dev/null
+            yes | podman system prune --volumes 2>/dev/null | grep -x '[ab]' | sort | xargs
+            podman volume ls -q; berth volume ls --removed --json | grep -c '"name"'
+            berth volume restore a; berth volume restore b
+            for v in a b; do $RUN -v $v:/x $IMAGE cat /x/f; done
+            podman volume rm a >/dev/null; podman volume create --driver berth a >/dev/null; $RUN -v a:/x $IMAGE ls /x | wc -l
+            podman rm -f -t 0 busy >/dev/null; podman volume prune -f | sort | xargs
+            berth volume ls; ls s
+            berth volume rm --removed a b used | sort | uniq -c | xargs; ls s | wc -l
+            """#)
+        #expect(
+            text
+                == "a b\nused\n2\na\nb\na\nb\n0\na b used\nno volumes; make one with: berth volume create NAME\nb\n2 a 1 b 1 used\n0"
+        )
+    }
 }
