@@ -48,7 +48,7 @@ show berth serve --detach
 
 say "2. Make a volume through podman's plugin, and an image without a network"
 "$here/make-image.sh" "$image"
-podman volume exists "$volume" && podman volume rm "$volume" >/dev/null
+! podman volume exists "$volume" || berth volume rm "$volume" >/dev/null
 show podman volume create --driver berth "$volume"
 
 say "3. Make a data set: $files small files, as a docking campaign leaves them, and a large one"
@@ -91,4 +91,4 @@ echo "The volume stays. Use it:    podman run --rm --runtime $runtime --network 
 echo "The store lies in            $store"
 echo "The metadata lies in         $metadata"
 echo "Stop the plugin with         berth stop --all"
-echo "Remove the volume with       podman volume rm $volume"
+echo "Remove the volume with       berth volume rm $volume"

@@ -8,6 +8,7 @@ import Glibc
 ///     <configuration>/hooks.d/            OCI hooks that `berth setup` registers with podman
 ///     <data>/volumes/NAME/                volume.json, meta.db, staging/, snapshots/, store/ (the default store); lock,
 ///                                         control.sock; copy-key of the cache; copy.db and copied of copies of the metadata
+///     <data>/volumes/.removed/            volumes that a container engine removed
 ///     <data>/logs/                        one log a server
 ///     <cache>/NAME/                       raw copies of packs
 ///     <runtime>/servers/NAME.sock         control socket of the volume's berthfs
@@ -60,6 +61,8 @@ public struct SitePaths: Equatable, Sendable {
     }
 
     public var volumes: String { "\(data)/volumes" }
+    /// Volumes that a container engine removed: `.removed/NAME/SECONDS-DIGITS`.
+    public var removedVolumes: String { "\(volumes)/.removed" }
     public var logs: String { "\(data)/logs" }
     public var servers: String { "\(runtime)/servers" }
     public var pluginSocket: String { "\(runtime)/plugin.sock" }
@@ -100,6 +103,8 @@ public struct VolumePaths: Equatable, Sendable {
 
     public var directory: String { "\(site.volumes)/\(name)" }
     public var record: String { "\(directory)/volume.json" }
+    /// Where volumes of this name are kept that a container engine removed.
+    public var removedHolder: String { "\(site.removedVolumes)/\(name)" }
     public var database: String { "\(directory)/meta.db" }
     /// The metadata, while it is copied into the store.
     public var copy: String { "\(directory)/copy.db" }

@@ -23,4 +23,17 @@ extension Doctor {
         }
         return Finding(check, .pass, "podman is told of them in \(paths.hooks)")
     }
+
+    /// Whether podman means our volumes by their names: nothing to say where there are none, or it is not told of the plugin.
+    func engineVolumes() -> [Finding] {
+        let check = "podman's volumes"
+        let names = ((try? VolumeRegistry(paths: paths).list())?.records ?? []).map(\.name)
+        let engine = EngineVolumes(paths, environment: environment)
+        guard !names.isEmpty, engine.isInUse else { return [] }
+        let differences = engine.differences(names)
+        guard !differences.isEmpty else {
+            return [Finding(check, .pass, "podman lists all \(names.count) of Berth's by their names")]
+        }
+        return differences.map { Finding(check, .warn, "\($0.subject) \($0.cause)", fix: $0.fix) }
+    }
 }

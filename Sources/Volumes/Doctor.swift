@@ -36,7 +36,7 @@ public struct Doctor: Sendable {
     static let pluginCheck = "podman's configuration"
 
     let paths: SitePaths
-    private let environment: [String: String]
+    let environment: [String: String]
     private let configuration: EngineConfiguration
 
     /// `configuration`: what `setup` makes of podman's configuration, so that both judge it by the same text.
@@ -51,7 +51,7 @@ public struct Doctor: Sendable {
             device(), fusermount(), userNamespaces(), subordinateIDs("/etc/subuid", "newuidmap"),
             subordinateIDs("/etc/subgid", "newgidmap"), propagation(), fileSystem("home", paths.data),
             fileSystem("cache", paths.cache), runtimeDirectory(), podman(), registration(), hooks(),
-        ] + confinement()
+        ] + engineVolumes() + confinement()
     }
 
     private func device() -> Finding {

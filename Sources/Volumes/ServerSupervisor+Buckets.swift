@@ -34,7 +34,8 @@ extension ServerSupervisor {
         environment.filter { key, _ in
             names.contains(key)
                 || ["HOME", "PATH", "TMPDIR", "LANG", "LD_LIBRARY_PATH"].contains(key)
-                || key.hasPrefix("XDG_") || key.hasPrefix("BERTH_") || (withKeys && isForStore(key))
+                || key.hasPrefix("XDG_") || key.hasPrefix("BERTH_") || key.hasPrefix("CONTAINERS_")
+                || (withKeys && isForStore(key))
         }
     }
 

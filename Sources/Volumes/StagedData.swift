@@ -9,12 +9,14 @@ public struct StagedData: Equatable, Sendable {
     public var bytes: UInt64
 
     /// As the files of staging tell, for a volume that no server has open.
-    public init(_ volume: VolumePaths) {
+    public init(_ volume: VolumePaths) { self.init(staging: volume.staging) }
+
+    init(staging: String) {
         packs = 0
         bytes = 0
-        for name in (try? FileTree.names(in: volume.staging)) ?? [] where name.hasSuffix(".raw") {
+        for name in (try? FileTree.names(in: staging)) ?? [] where name.hasSuffix(".raw") {
             var status = stat()
-            guard lstat("\(volume.staging)/\(name)", &status) == 0, status.st_size > 0 else { continue }
+            guard lstat("\(staging)/\(name)", &status) == 0, status.st_size > 0 else { continue }
             packs += 1
             bytes += UInt64(status.st_size)
         }

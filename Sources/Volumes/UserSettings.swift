@@ -11,6 +11,7 @@ import LinuxSystem
 ///     cache-dir = LIST       as the option of a volume, for those that have none of their own
 ///     cache-size = 20G       the same
 ///     free-space = 10%       the same
+///     volume-trash = 7d      how long volumes that podman removes are kept (s, m, h, d, w); 0 or off: not at all
 ///     cache-total = 100G     what the caches of all volumes on a node may take together
 public struct UserSettings: Equatable, Sendable {
     /// Long enough for the next container of a script to find everything in memory.
@@ -29,6 +30,8 @@ public struct UserSettings: Equatable, Sendable {
     public var cacheSize: UInt64?
     public var freeSpace: FreeSpace?
     public var cacheTotal: UInt64?
+    /// Seconds.
+    public var volumeTrash = TrashOptions.defaultSeconds
 
     public init() {}
 
@@ -57,6 +60,8 @@ public struct UserSettings: Equatable, Sendable {
             case "log-format": logFormat = try Self.logFormat(value, subject)
             case "annotation-tokens": annotationTokens = try Self.tokens(value, subject)
             case "metrics-listen": metricsListen = try LoopbackAddress(String(value), subject: subject)
+            case "volume-trash":
+                volumeTrash = value == "off" ? 0 : try TrashOptions.seconds(String(value), key: key)
             case "cache-dir": cacheDirectory = try CachePlaces.checked(String(value))
             case "cache-size": cacheSize = try VolumeOptions.cacheBytes(String(value), key: key)
             case "cache-total": cacheTotal = try VolumeOptions.cacheBytes(String(value), key: key)
@@ -65,7 +70,7 @@ public struct UserSettings: Equatable, Sendable {
                 throw SystemFailure(
                     subject, "\"\(key)\" is unknown",
                     fix:
-                        "the keys are session-idle, server-idle, log-format, annotation-tokens, metrics-listen, \(Self.cacheKeys.joined(separator: ", "))",
+                        "the keys are session-idle, server-idle, log-format, annotation-tokens, metrics-listen, volume-trash, \(Self.cacheKeys.joined(separator: ", "))",
                     status: .configuration)
             }
         } catch {

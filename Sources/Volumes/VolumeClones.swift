@@ -30,6 +30,13 @@ extension MountService {
                 "volume \"\(name)\"", "exists", fix: "use another name, or remove it first", errno: .alreadyExists,
                 status: .cannotCreate)
         }
+        // Its original knows clones by name: two of one name would share one hold.
+        if try trash.clones(of: original.volume).contains(where: { $0.record.name == name.description }) {
+            throw SystemFailure(
+                "clone \"\(name)\"", "is kept, as podman removed it",
+                fix: "use another name, `berth volume restore \(name)`, or `berth volume rm --removed \(name)`",
+                errno: .alreadyExists, status: .cannotCreate)
+        }
         let client = try supervisor.client(for: registry.paths.volume(parent.name))
         removeOldDrafts(registry.paths.volume(parent.name))
         do throws(SystemFailure) {
@@ -62,6 +69,13 @@ extension MountService {
     func refuseWhileCloned(_ name: VolumeName) throws(SystemFailure) {
         let clones = try registry.list().records.filter { record in
             record.bases?.contains { $0.volume == name.description } == true
+        }
+        if let removed = try trash.clones(of: name).first?.record.name, clones.isEmpty {
+            throw SystemFailure(
+                "volume \"\(name)\"",
+                "shares its packs with its clone \(removed), which podman removed and which is kept",
+                fix: "remove that for good first: `berth volume rm --removed \(removed)`", errno: .busy,
+                status: .temporaryFailure)
         }
         guard !clones.isEmpty else { return }
         let names = clones.map(\.name).joined(separator: ", ")

@@ -41,26 +41,6 @@ extension MountService {
         }
     }
 
-    /// Removes a volume and its data; with `keepData` what is in a store that was named stays there. Refused while it is mounted
-    /// anywhere.
-    public func remove(_ name: VolumeName, keepData: Bool = false) throws(SystemFailure) {
-        let record = try registry.record(name)
-        let volume = registry.paths.volume(record.name)
-        try refuseWhileCloned(name)
-        endIdleHookMounts(volume)
-        if let client = try supervisor.running(volume) {
-            let sessions = try client.status().sessions
-            guard sessions.isEmpty else { throw Self.inUse(record.name, sessions.map(\.mountpoint)) }
-            try stopServer(volume)
-        }
-        // While the volume is still there: where the bucket cannot be had, nothing is lost track of.
-        if case .bucket = record.place(volume), !keepData { try supervisor.askBucket("clear", volume.record) }
-        try registry.remove(record, caches: try cachePlaces(of: record).existing, keepData: keepData)
-        try PathMap(registry).forget(record.name)
-        rmdir(volume.podmanHolder)
-        release(record)
-    }
-
     /// Ends a volume's server and waits until it has closed the volume. Its mounts end with it.
     /// With `storeSeconds` it stores for so long at most, and all that is staged then.
     public func stopServer(_ volume: VolumePaths, storeSeconds: Double? = nil) throws(SystemFailure) {

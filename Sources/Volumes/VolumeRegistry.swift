@@ -106,9 +106,15 @@ public struct VolumeRegistry: Sendable {
     /// The record, or nil where there is no such volume.
     public func find(_ name: VolumeName) throws(SystemFailure) -> VolumeRecord? {
         let path = paths.volume(name.description).record
-        guard let bytes = try AtomicFile.read(path) else { return nil }
+        guard let record = try decode(path, of: name) else { return nil }
         // A record says what is opened and removed.
         try TrustedPath.judge(paths.volumes)
+        return record
+    }
+
+    /// The record in a file, of a volume of this name if one is given; nil where there is no such file.
+    func decode(_ path: String, of name: VolumeName? = nil) throws(SystemFailure) -> VolumeRecord? {
+        guard let bytes = try AtomicFile.read(path) else { return nil }
         let record: VolumeRecord
         do {
             record = try JSONDecoder().decode(VolumeRecord.self, from: Data(bytes))
@@ -117,10 +123,10 @@ public struct VolumeRegistry: Sendable {
                 path, "is not a volume's record", fix: "restore it from a copy; the volume's data is untouched",
                 status: .dataError)
         }
-        guard record.format == VolumeRecord.currentFormat, record.name == name.description else {
+        guard record.format == VolumeRecord.currentFormat, record.name == name?.description ?? record.name else {
             throw SystemFailure(
                 path,
-                "has format \(record.format) and name \"\(record.name)\", and this program reads format \(VolumeRecord.currentFormat) of \"\(name)\"",
+                "has format \(record.format) and name \"\(record.name)\", and this program reads format \(VolumeRecord.currentFormat)\(name.map { " of \"\($0)\"" } ?? "")",
                 fix: "use the program that wrote it", status: .dataError)
         }
         return record
@@ -171,14 +177,22 @@ public struct VolumeRegistry: Sendable {
     /// sure that nobody uses it, and has cleared its bucket.
     public func remove(_ record: VolumeRecord, caches: [String], keepData: Bool = false) throws(SystemFailure) {
         let volume = paths.volume(record.name)
+        try remove(record, at: volume.directory, caches: caches, keepData: keepData)
+        unlink(volume.startLock)
+    }
+
+    /// The same of a volume whose directory lies elsewhere.
+    func remove(
+        _ record: VolumeRecord, at directory: String, caches: [String], keepData: Bool
+    ) throws(SystemFailure) {
         // Proved first: where it cannot be removed, the volume stays. Removed last: a volume whose removal is cut short is gone.
         var store: HeldDirectory?
-        if record.options.store != nil, !keepData, case .directory(let path) = record.place(volume) {
+        if record.options.store != nil, !keepData, case .directory(let path) = record.place(paths.volume(record.name)) {
             store = try StoreTrust.held(path, isShared: record.options.isStoreShared == true)
         }
         let doomed = "\(paths.volumes)/.old-\(record.name)-\(getpid())-\(UInt32.random(in: .min ... .max))"
-        guard rename(volume.directory, doomed) == 0 else {
-            throw SystemFailure(volume.directory, "cannot be removed", .current)
+        guard rename(directory, doomed) == 0 else {
+            throw SystemFailure(directory, "cannot be removed", .current)
         }
         FileTree.remove(doomed)
         if let store = store.take() {
@@ -186,7 +200,6 @@ public struct VolumeRegistry: Sendable {
             rmdir(store.path)
         }
         for cache in caches { FileTree.remove(cache) }
-        unlink(volume.startLock)
     }
 
     /// Removes what a crash left of volumes half made or half removed.
@@ -201,7 +214,8 @@ public struct VolumeRegistry: Sendable {
         guard mkdir(directory, 0o700) == 0 else {
             let fix =
                 errno == EEXIST
-                ? "if that is a volume of yours, bring it back with `\(recovery)`; else use another name"
+                ? "if that is a volume of yours, bring it back with `\(recovery)`, or where podman removed it with "
+                    + "`berth volume restore NAME` (`berth volume ls --removed` has it); else use another name"
                 : "make the store's directory first, writable for you"
             throw SystemFailure("store \(directory)", "cannot be made", .current, fix: fix, status: .cannotCreate)
         }

@@ -51,6 +51,25 @@ struct Site {
     }
 
     var registry: VolumeRegistry { mounts.registry }
+
+    /// Podman's own list of volumes.
+    var engineVolumes: EngineVolumes { EngineVolumes(paths, environment: environment) }
+
+    /// Every way of making a volume ends here: podman is told, and where it is not, the user. The volume is there all the same.
+    func tellPodman(ofNew name: String) {
+        if let failure = engineVolumes.tellMade(name) { ProcessEnvironment.complain("berth: \(failure.message)") }
+    }
+
+    /// Every way of removing a volume goes through here.
+    func tellingPodman(
+        ofRemoved name: VolumeName, _ body: () throws(SystemFailure) -> Void
+    ) throws(SystemFailure) {
+        // First: podman does not say whose a volume was that is gone.
+        let isKnown = engineVolumes.knows(name.description)
+        try body()
+        guard isKnown, let failure = engineVolumes.tellRemoved(name.description) else { return }
+        ProcessEnvironment.complain("berth: \(failure.message)")
+    }
 }
 
 /// Runs a command's body; a failure becomes one line on standard error and an exit status of `sysexits.h`.

@@ -49,6 +49,7 @@ extension VolumeCommand {
         func run() throws {
             try berth.run { site throws(SystemFailure) in
                 let record = try site.registry.record(try VolumeName(name))
+                site.tellPodman(ofNew: record.name)
                 throw try site.mounts.supervisor.become(
                     "berthfs", ["load", record.name, file] + trustSource.flatMap { ["--trust-source", $0] })
             }
@@ -93,6 +94,7 @@ extension VolumeCommand {
                 let trusted = try trustSource.map { text throws(SystemFailure) in try SourceEntry(text: text) }
                 let recovery = try site.mounts.recover(
                     name, options, trusted: trusted, fromPacks: fromPacks, now: Output.timestamp())
+                site.tellPodman(ofNew: name.description)
                 if json { return try Output.json(recovery) }
                 for line in recovery.lines(name.description) { print(line) }
             }

@@ -99,9 +99,9 @@ final class PluginDriver: VolumeDriver, @unchecked Sendable {
         let volume = entry(name)
         volume.lock.lock()
         defer { volume.lock.unlock() }
-        try service.remove(name)
+        try service.discard(name, now: Timestamp.now().seconds)
         volume.namespaces = nil
-        logger.info("removed", metadata: ["volume": "\(name)"])
+        logger.info("removed, and kept for `berth volume restore`", metadata: ["volume": "\(name)"])
     }
 
     /// Podman counts a volume's users, asks for no mount where it knows of some, and keeps the count when its namespaces

@@ -37,6 +37,7 @@ struct ServeCommand: ParsableCommand {
             reporter.failed(error)
             throw ExitCode(error.status.rawValue)
         }
+        service.tellOfVolumes()
         reporter.ready()
         Termination.wait()
         service.stop()

@@ -1,5 +1,6 @@
 import Control
 import FileModel
+import FileModel
 import Glibc
 import LinuxSystem
 import Logging
@@ -23,6 +24,7 @@ private struct Listener: ~Copyable {
 /// What `berth serve` is made of: podman's plugin, the socket that hooks ask, and the sweep of what nobody uses.
 struct ServedPlugin {
     private let site: Site
+    private let logger: Logger
     /// Sockets that go with this process, and which files they are.
     private let files: [(path: String, mark: FileMark)]
     private let server: PluginServer
@@ -35,6 +37,7 @@ struct ServedPlugin {
         let settings = try UserSettings.load(site.paths)
         let logger = LogWriter.logger(
             program: "berth", format: LogFormat.chosen(asked.logFormat, site.environment, settings))
+        self.logger = logger
         // First, because it is what most likely cannot be had.
         let loopback = try Self.loopback(asked, settings, logger)
         let listener = try Self.listen(site)
@@ -69,6 +72,15 @@ struct ServedPlugin {
         metrics.stop()
         // After a logout another plugin may have made its own in their place.
         for file in files where FileMark(file.path) == file.mark { unlink(file.path) }
+    }
+
+    /// Tells podman of volumes that it does not know: those made while no plugin ran, or on a node that shares the home
+    /// directory and not podman's storage. Before the plugin is said to be ready: the user's next word may be `podman run`.
+    func tellOfVolumes() {
+        let names = ((try? site.registry.list())?.records ?? []).map(\.name)
+        for failure in site.engineVolumes.tellMade(all: names) {
+            logger.warning("podman does not have a volume as it is", metadata: ["cause": "\(failure.message)"])
+        }
     }
 
     /// Another socket than `berth setup` found is of no use to podman.
@@ -141,6 +153,14 @@ struct ServedPlugin {
         }
     }
 
+    private static func expire(_ now: Int64, _ site: Site, _ logger: Logger) {
+        let (names, failures) = site.mounts.expireRemoved(now: now)
+        for name in names { logger.info("a volume that was removed is gone for good", metadata: ["volume": "\(name)"]) }
+        for failure in failures {
+            logger.error("a removed volume cannot be taken away", metadata: ["cause": "\(failure.message)"])
+        }
+    }
+
     private static func startSweep(_ site: Site, _ driver: PluginDriver, _ settings: UserSettings, _ logger: Logger) {
         let sweep = EngineSweep(
             site.mounts, idle: settings.sessionIdle,
@@ -150,6 +170,7 @@ struct ServedPlugin {
             },
             excludingPlugin: { name, body in driver.excluding(name, body) })
         let socket = FileMark(site.paths.pluginSocket)
+        let (wallStart, start) = (Timestamp.now().seconds, ContinuousClock.now)
         // Detached on purpose: it ends with the process.
         _ = WorkerThread(name: "berth-sweep") {
             while true {
@@ -163,6 +184,9 @@ struct ServedPlugin {
                 }
                 driver.dropDeadNamespaces()
                 sweep.sweep(now: .now)
+                // A clock that somebody sets forward must not throw volumes away (decision 0068).
+                let elapsed = Int64((ContinuousClock.now - start) / .seconds(1))
+                expire(min(Timestamp.now().seconds, wallStart + elapsed), site, logger)
             }
         }
     }

@@ -205,6 +205,7 @@ struct CloneCommand: ParsableCommand {
         try berth.run { site throws(SystemFailure) in
             let record = try site.mounts.clone(
                 try VolumeReference(original), as: try VolumeName(name), now: Output.timestamp())
+            site.tellPodman(ofNew: record.name)
             if json { try Output.json(VolumeView(record, site)) } else { print(record.name) }
         }
     }

@@ -12,6 +12,9 @@ struct StatusCommand: ParsableCommand {
     @Flag(help: "Print as JSON.")
     var json = false
 
+    /// Who looks waits for podman no longer.
+    private static let patience = Duration.seconds(5)
+
     private struct View: Encodable {
         /// Of this program. What runs may be older, after an upgrade.
         var version = Release.version
@@ -19,6 +22,8 @@ struct StatusCommand: ParsableCommand {
         var pluginVersion: String?
         var pluginSocket: String
         var volumes: [Entry]
+        /// Where podman means something else by a volume's name.
+        var podman: [String]
     }
 
     private struct Entry: Encodable {
@@ -56,10 +61,12 @@ struct StatusCommand: ParsableCommand {
             }
             let view = View(
                 plugin: PluginProcess.running(site.paths), pluginVersion: PluginProcess.version(site.paths),
-                pluginSocket: site.paths.pluginSocket, volumes: volumes)
+                pluginSocket: site.paths.pluginSocket, volumes: volumes,
+                podman: site.engineVolumes.differences(volumes.map(\.name), within: Self.patience).map(\.message))
             if json { return try Output.json(view) }
             print("plugin   \(Self.line(view, site.paths))")
             print("socket   \(view.pluginSocket)")
+            for line in view.podman { print("warning  \(line)") }
             for volume in volumes {
                 print("volume   \(volume.name)  \(Self.line(volume))")
                 for fault in volume.faults { print("fault    \(volume.name)  \(fault.part.rawValue): \(fault.text)") }

@@ -10,7 +10,7 @@ struct VolumeCommand: ParsableCommand {
         commandName: "volume", abstract: "Make, list, show, change, check, copy, bring back and remove volumes.",
         subcommands: [
             Create.self, List.self, Inspect.self, Change.self, Remove.self, Check.self, Dump.self, Load.self,
-            Recover.self, Trust.self,
+            Recover.self, Restore.self, Trust.self,
         ])
 
     struct Create: ParsableCommand {
@@ -30,6 +30,7 @@ struct VolumeCommand: ParsableCommand {
             try berth.run { site throws(SystemFailure) in
                 let record = try site.mounts.create(
                     try VolumeName(name), try VolumeOptions(words: option), now: Output.timestamp())
+                site.tellPodman(ofNew: record.name)
                 if json { try Output.json(VolumeView(record, site)) } else { print(record.name) }
             }
         }
@@ -38,11 +39,15 @@ struct VolumeCommand: ParsableCommand {
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(commandName: "ls", abstract: "List volumes.")
 
+        @Flag(help: "List the volumes that podman removed and that can come back, the latest last.")
+        var removed = false
+
         @Flag(help: "Print the list as JSON.")
         var json = false
 
         func run() throws {
             try berth.run { site throws(SystemFailure) in
+                if removed { return try RemovedVolumes.list(site, json: json) }
                 let (records, failures) = try site.registry.list()
                 if json {
                     try Output.json(records.map { VolumeView($0, site) })
@@ -117,11 +122,15 @@ struct VolumeCommand: ParsableCommand {
         @Flag(help: "Leave what is in the bucket or directory of store= there.")
         var keepData = false
 
+        @Flag(help: "Remove for good what podman removed under these names.")
+        var removed = false
+
         @Flag(help: "Print what was removed as JSON.")
         var json = false
 
         func run() throws {
             try berth.run { site throws(SystemFailure) in
+                if removed { return try RemovedVolumes.remove(names, keepData: keepData, site, json: json) }
                 // All names first: a mistyped one must not leave the work half done.
                 var checked: [VolumeName] = []
                 for name in names {
@@ -130,7 +139,9 @@ struct VolumeCommand: ParsableCommand {
                     checked.append(name)
                 }
                 for name in checked {
-                    try site.mounts.remove(name, keepData: keepData)
+                    try site.tellingPodman(ofRemoved: name) { () throws(SystemFailure) in
+                        try site.mounts.remove(name, keepData: keepData)
+                    }
                     if !json { print(name) }
                 }
                 if json { try Output.json(["removed": names]) }

@@ -134,7 +134,8 @@ struct Bucket {
         case .exists:
             SystemFailure(
                 "store \(store.url)", "holds a volume already",
-                fix: "bring that one back with `\(recovery)`, or use another name or prefix",
+                fix:
+                    "bring that one back with `\(recovery)` (one that podman removed: `berth volume restore NAME`), or use another name or prefix",
                 errno: .alreadyExists, status: .cannotCreate)
         case .missing, .short: SystemFailure("store \(store.url)", "has lost an object", status: .dataError)
         }

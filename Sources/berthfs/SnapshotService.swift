@@ -169,7 +169,10 @@ final class SnapshotService: @unchecked Sendable {
     private func releaseLostClones() throws(SystemFailure) {
         let old = Int64(time(nil)) - 3600
         for hold in try list([]) where hold.isClone && hold.created < old {
-            guard access(paths.sibling(hold.name).directory, F_OK) != 0, errno == ENOENT else { continue }
+            guard access(paths.sibling(hold.name).directory, F_OK) != 0, errno == ENOENT,
+                // One that an engine removed may come back.
+                access(paths.sibling(hold.name).removedHolder, F_OK) != 0, errno == ENOENT
+            else { continue }
             try wording(hold.name) { () throws(Errno) in try fileSystem.releaseClone(hold.name) }
         }
     }
