@@ -75,9 +75,17 @@ struct TarHeader {
         return value
     }
 
-    /// A time may be before 1970: then it is base 256 and negative.
+    /// A time may be before 1970: then it is base 256 and negative. What 64 bits do not hold is the nearest that they do.
     private static func signedNumber(_ field: ArraySlice<UInt8>) -> Int64 {
-        guard field.first == 0xFF else { return number(field).flatMap { Int64(exactly: $0) } ?? 0 }
-        return field.suffix(8).reduce(Int64(-1)) { $0 << 8 | Int64($1) }
+        guard let first = field.first, first & 0x80 != 0 else { return octal(field).map { Int64(clamping: $0) } ?? 0 }
+        // The first bit marks the base, the next is the sign.
+        let isNegative = first & 0x40 != 0
+        let high = isNegative ? first : first & 0x3F
+        let filler: UInt8 = isNegative ? 0xFF : 0
+        let low = field.suffix(8)
+        let value = Int64(bitPattern: low.reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
+        let fits = high == filler && field.dropFirst().dropLast(8).allSatisfy { $0 == filler }
+        guard fits, (value < 0) == isNegative else { return isNegative ? .min : .max }
+        return value
     }
 }

@@ -14,7 +14,7 @@ public struct Extent: Hashable, Sendable {
         self.packOffset = packOffset
     }
 
-    @inlinable public var end: UInt64 { fileOffset + length }
+    @inlinable public var end: UInt64 { fileOffset.addingClamped(length) }
 
     /// The part of this extent inside `range`, or nil where they do not meet.
     @inlinable
@@ -23,7 +23,16 @@ public struct Extent: Hashable, Sendable {
         let stop = min(end, range.upperBound)
         guard start < stop else { return nil }
         return Extent(
-            fileOffset: start, length: stop - start, pack: pack, packOffset: packOffset + (start - fileOffset))
+            fileOffset: start, length: stop - start, pack: pack,
+            packOffset: packOffset.addingClamped(start - fileOffset))
+    }
+
+    /// Whether its numbers can be those of an extent: within the largest file, and within what such a pack can hold. False
+    /// for a row of a damaged table.
+    @inlinable public var isPossible: Bool {
+        let limit = pack.isForeign ? PackID.foreignByteLimit : PackRecord.lengthLimit
+        return length > 0 && end <= UInt64(Int64.max) && pack.packed >= 0 && !pack.isCacheSegment
+            && packOffset.addingClamped(length) <= limit
     }
 }
 
@@ -49,6 +58,9 @@ public struct PackRecord: Equatable, Sendable {
     public var liveBytes: UInt64
     /// A snapshot or a clone needs the pack, whatever this volume's own extents name.
     public var isHeld = false
+
+    /// Far more than a pack can have: what says more is damage.
+    public static let lengthLimit: UInt64 = 1 << 40
 
     /// Somebody may read the pack.
     public var isNeeded: Bool { liveBytes > 0 || isHeld }

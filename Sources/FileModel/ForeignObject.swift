@@ -63,7 +63,7 @@ extension PackID {
     /// The largest object whose parts have numbers.
     public static let foreignByteLimit: UInt64 = foreignPartBytes << 24
     private static let mark: Int64 = 1 << 62
-    private static let segmentMark: Int64 = 1 << 61
+    @usableFromInline static let segmentMark: Int64 = 1 << 61
     private static let partBits: Int64 = 24
 
     public init(foreign number: UInt64, part: UInt64 = 0) {
@@ -76,7 +76,7 @@ extension PackID {
 
     @inlinable public var isForeign: Bool { epoch >= Self.firstForeignEpoch }
 
-    public var isCacheSegment: Bool { isForeign && packed & Self.segmentMark != 0 }
+    @inlinable public var isCacheSegment: Bool { isForeign && packed & Self.segmentMark != 0 }
 
     /// Of a foreign object's pack.
     public var foreignNumber: UInt64 { UInt64((packed & (Self.segmentMark - 1)) >> Self.partBits) }

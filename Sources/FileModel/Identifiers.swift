@@ -10,6 +10,11 @@ public struct InodeID: Hashable, Sendable, RawRepresentable, Comparable {
     /// The root directory. FUSE fixes this number (`FUSE_ROOT_ID`).
     public static let root = InodeID(rawValue: 1)
 
+    /// No inode of a volume has this number or a larger one: those are for what is shown beside the volume.
+    public static let limit: UInt64 = 1 << 62
+
+    @inlinable public var isPossible: Bool { rawValue > 0 && rawValue < Self.limit }
+
     @inlinable
     public static func < (left: InodeID, right: InodeID) -> Bool { left.rawValue < right.rawValue }
 }

@@ -11,21 +11,33 @@ public enum FileKind: UInt32, Sendable, CaseIterable {
     case socket = 0o140000
 }
 
-/// A point in time: nanoseconds since 1970 UTC. Reaches from 1677 to 2262.
+/// A point in time: nanoseconds since 1970 UTC, from `earliest` to `latest`. What is before or after is that one.
 public struct Timestamp: Hashable, Sendable, Comparable {
     public let nanoseconds: Int64
 
+    /// In 1677: the first whole second that the count can hold, so that seconds and the rest of any time are the same
+    /// time again.
+    public static let earliest = Timestamp(nanoseconds: .min)
+    /// In 2262.
+    public static let latest = Timestamp(nanoseconds: .max)
+
     @inlinable
     public init(nanoseconds: Int64) {
-        self.nanoseconds = nanoseconds
+        self.nanoseconds = max(nanoseconds, -9_223_372_036_000_000_000)
     }
 
-    /// Clamps to the years a 64-bit count of nanoseconds can hold.
     @inlinable
     public init(seconds: Int64, nanoseconds: Int64) {
-        let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        let (sum, overflow2) = whole.addingReportingOverflow(nanoseconds)
-        self.nanoseconds = overflow || overflow2 ? (seconds < 0 ? Int64.min : Int64.max) : sum
+        self.init(nanoseconds: seconds.multipliedClamped(by: 1_000_000_000).addingClamped(nanoseconds))
+    }
+
+    /// How long before this time the other was; less than 0 where it was after it.
+    @inlinable
+    public func nanoseconds(since other: Timestamp) -> Int64 { nanoseconds.subtractingClamped(other.nanoseconds) }
+
+    @inlinable
+    public func adding(nanoseconds more: Int64) -> Timestamp {
+        Timestamp(nanoseconds: nanoseconds.addingClamped(more))
     }
 
     /// The kernel's coarse realtime clock: the one local file systems stamp files with.
@@ -43,7 +55,6 @@ public struct Timestamp: Hashable, Sendable, Comparable {
 
     /// 0 ..< 1,000,000,000.
     @inlinable public var nanosecondsOfSecond: Int64 {
-        // Not by way of `seconds`: those of the earliest time are before what the count can hold.
         let rest = nanoseconds % 1_000_000_000
         return rest < 0 ? rest + 1_000_000_000 : rest
     }

@@ -42,7 +42,9 @@ public enum CacheDirectory {
             copies.append(
                 Copy(
                     id: id, bytes: Int(status.st_blocks) * 512,
-                    lastUse: Int64(status.st_mtim.tv_sec) * 1_000_000_000 + Int64(status.st_mtim.tv_nsec)))
+                    lastUse: Timestamp(
+                        seconds: Int64(status.st_mtim.tv_sec), nanoseconds: Int64(status.st_mtim.tv_nsec)
+                    ).nanoseconds))
         }
         return copies.sorted { ($0.lastUse, $0.id) < ($1.lastUse, $1.id) }
     }

@@ -163,10 +163,7 @@ public struct DirectoryStore: ObjectStore {
     }
 
     public func capacity() -> (total: UInt64, free: UInt64)? {
-        var status = Glibc.statvfs()
-        guard statvfs(root, &status) == 0 else { return nil }
-        let unit = UInt64(status.f_frsize)
-        return (UInt64(status.f_blocks) * unit, UInt64(status.f_bavail) * unit)
+        DiskRoom(of: root).map { ($0.total, $0.free) }
     }
 
     // MARK: Paths

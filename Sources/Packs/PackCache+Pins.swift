@@ -58,7 +58,7 @@ extension PackCache {
         let needed = all.values.reduce(0, +)
         let missing = sizes.reduce(0) { $0 + max(0, $1.value - (entries[$1.key]?.bytes ?? 0)) }
         let droppable = entries.reduce(0) { $0 + (all[$1.key] != nil ? 0 : $1.value.bytes) }
-        let room = max(0, free - limits.free) + droppable
+        let room = max(0, free.subtractingClamped(limits.free)).addingClamped(droppable)
         let limit = limits.bytes - Self.unpinnableBytes
         let old = pins
         if needed <= limit && missing <= room { pins = all }

@@ -67,9 +67,7 @@ extension PackCache {
 
     /// Bytes that its user may still write to a file system.
     static func freeBytes(_ path: String) -> Int? {
-        var status = statvfs()
-        guard statvfs(path, &status) == 0 else { return nil }
-        return Int(clamping: UInt64(status.f_bavail) * UInt64(status.f_frsize))
+        DiskRoom(of: path).map { Int(clamping: $0.free) }
     }
 
     /// Gives back some room on a full disk. False where nothing can go.

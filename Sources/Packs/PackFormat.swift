@@ -23,7 +23,7 @@ public enum PackFormat {
 
     /// Frames that a range of raw bytes touches.
     static func frames(at offset: Int, count: Int) -> Int {
-        count == 0 ? 0 : (offset + count - 1) / frameBytes - offset / frameBytes + 1
+        count == 0 ? 0 : (offset.addingClamped(count) - 1) / frameBytes - offset / frameBytes + 1
     }
 
     static func frameCount(rawLength: Int) -> Int { (rawLength + frameBytes - 1) / frameBytes }

@@ -107,10 +107,11 @@ final class StagedPack: @unchecked Sendable {
     }
 
     /// True when bytes at `offset` may be written again in place. Call `releaseRewrite` after if so.
-    func retainForRewrite(at offset: Int) -> Bool {
+    func retainForRewrite(at offset: Int, _ count: Int) -> Bool {
         monitor.lock()
         defer { monitor.unlock() }
-        guard isOpen, offset >= rewritableFrom else { return false }
+        // Past the end is only what damaged metadata says.
+        guard isOpen, offset >= rewritableFrom, offset <= length, count <= length - offset else { return false }
         users += 1
         rewriters += 1
         written = min(written, offset)
@@ -159,7 +160,10 @@ final class StagedPack: @unchecked Sendable {
     func read(
         at offset: Int, into target: UnsafeMutableRawBufferPointer, _ beforeWaiting: () -> Void
     ) throws(PackReadFailure) {
-        let (buffer, file) = monitor.withLock { (self.buffer, self.file) }
+        let (buffer, file, length) = monitor.withLock { (self.buffer, self.file, self.length) }
+        guard offset <= length, target.count <= length - offset else {
+            throw .damage(.inconsistent("a read past the end"))
+        }
         if let buffer {
             target.copyMemory(from: buffer.bytes(offset..<offset + target.count))
         } else {

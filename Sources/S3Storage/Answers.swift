@@ -40,7 +40,8 @@ struct RangeCheck {
         guard text.hasPrefix("bytes ") else { return nil }
         let parts = text.dropFirst(6).words(at: "/")
         let ends = parts.first?.split(separator: "-").compactMap { UInt64($0) } ?? []
-        guard parts.count == 2, ends.count == 2, ends[0] <= ends[1] else { return nil }
+        // No object is larger than a file can be: what says so is no answer.
+        guard parts.count == 2, ends.count == 2, ends[0] <= ends[1], ends[1] < UInt64(Int64.max) else { return nil }
         return (ends[0]...ends[1], UInt64(parts[1]))
     }
 }

@@ -28,7 +28,7 @@ public struct S3ForeignStore: ForeignStore {
         _ object: ForeignObject, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
     ) throws(ObjectStoreError) {
         guard !buffer.isEmpty else { return }
-        let range = offset...(offset + UInt64(buffer.count) - 1)
+        let range = offset...offset.addingClamped(UInt64(buffer.count) - 1)
         do throws(S3Failure) {
             _ = try client.send(
                 S3Call(

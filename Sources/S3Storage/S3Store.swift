@@ -120,7 +120,7 @@ public final class S3Store: ObjectStore {
             _ = try size(name)
             return
         }
-        let range = offset...(offset + UInt64(buffer.count) - 1)
+        let range = offset...offset.addingClamped(UInt64(buffer.count) - 1)
         _ = try translating(name, "cannot be read") { () throws(S3Failure) in
             try send(
                 S3Call(

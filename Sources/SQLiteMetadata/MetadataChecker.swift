@@ -57,7 +57,7 @@ public struct MetadataChecker {
         report.entries = try number("SELECT COUNT(*) FROM entry")
         report.extents = try number("SELECT COUNT(*) FROM extent")
         report.bytes = try number("SELECT COALESCE(SUM(length), 0) FROM extent")
-        for rule in Self.rules + Self.spaceRules { try apply(rule) }
+        for rule in ImpossibleNumbers.rules + Self.rules + Self.spaceRules { try apply(rule) }
         try checkReachability()
         try collectPacks()
         try collectForeign()
@@ -108,7 +108,10 @@ public struct MetadataChecker {
             switch statement.step() {
             case SQLITE_ROW: report.problems.add(statement.text(0) ?? "?")
             case SQLITE_DONE: return
-            case let code: throw connection.failure(code)
+            case let code:
+                let failure = connection.failure(code)
+                guard failure.isOverflow else { throw failure }
+                return report.problems.add("numbers are too large to be added up")
             }
         }
     }
@@ -158,7 +161,7 @@ public struct MetadataChecker {
         "SELECT 'extents of inode ' || inode || ' overlap at ' || offset FROM (SELECT inode, offset, "
             + "LAG(offset + length) OVER (PARTITION BY inode ORDER BY offset) AS before FROM extent) WHERE before > offset",
         "SELECT 'inode ' || x.inode || ' has data past its end at ' || x.offset FROM extent x JOIN inode i ON i.id = x.inode "
-            + "WHERE x.offset + x.length > i.size OR x.length <= 0 OR x.offset < 0 OR x.start < 0",
+            + "WHERE x.offset + x.length > i.size",
         "SELECT 'inode ' || i.id || ' says ' || COALESCE(i.allocated, i.size) || ' bytes of data and has ' || "
             + "(COALESCE(n.bytes, 0) + COALESCE(x.bytes, 0) + COALESCE(length(s.target), 0)) FROM inode i "
             + "LEFT JOIN (SELECT inode, SUM(length) AS bytes FROM extent GROUP BY inode) n ON n.inode = i.id "
@@ -243,6 +246,12 @@ public struct MetadataChecker {
     }
 
     private func number(_ sql: String) throws(SQLiteFailure) -> UInt64 {
-        try connection.text(sql).flatMap { UInt64($0) } ?? 0
+        do throws(SQLiteFailure) {
+            return try connection.text(sql).flatMap { UInt64($0) } ?? 0
+        } catch {
+            // The rules tell which numbers they are.
+            guard error.isOverflow else { throw error }
+            return 0
+        }
     }
 }

@@ -32,7 +32,7 @@ public struct MetadataRepairer {
         try connection.execute("BEGIN IMMEDIATE")
         do {
             var mended: [String] = []
-            for step in [root(now)] + Self.removals + Self.links + Self.trash { try apply(step, &mended) }
+            for step in Self.numbers + [root(now)] + Self.removals + Self.links + Self.trash { try apply(step, &mended) }
             try adopt(now, &mended)
             for step in Self.counts + Self.holds + Self.imports { try apply(step, &mended) }
             try recount(&mended)
@@ -76,8 +76,6 @@ public struct MetadataRepairer {
         Step(
             words: "extents of files that are not there",
             sql: "DELETE FROM extent WHERE inode NOT IN (SELECT id FROM inode WHERE \(isFile))"),
-        Step(
-            words: "extents that mean nothing", sql: "DELETE FROM extent WHERE length <= 0 OR offset < 0 OR start < 0"),
         // Which of two is right nobody can tell; the later one begins where the other ends.
         Step(
             words: "extents that overlapped",

@@ -34,7 +34,7 @@ enum Redo {
     /// write were taken.
     var answer: UInt64? {
         switch self {
-        case .replaceExtents(_, _, let extents): extents.reduce(0) { $0 + $1.length }
+        case .replaceExtents(_, _, let extents): extents.clampedSum(of: \.length)
         case .insert(let inode): inode.id.rawValue
         case .link(_, _, let target): target.rawValue
         default: nil
@@ -47,7 +47,7 @@ extension SQLiteTransaction {
     func apply(_ redo: Redo) throws(Errno) {
         switch redo {
         case .insert(let inode):
-            nextInode = max(nextInode, inode.id.rawValue + 1)
+            nextInode = max(nextInode, inode.id.rawValue.addingClamped(1))
             try insert(inode)
         case .update(let inode): try update(inode)
         case .remove(let id): try remove(id)

@@ -6,6 +6,9 @@ import Glibc
 struct SQLiteFailure: Error {
     let code: Int32
     let message: String
+
+    /// A sum was more than 64 bits hold.
+    var isOverflow: Bool { code & 0xFF == SQLITE_ERROR && message == "integer overflow" }
 }
 
 /// One open database. Not thread-safe: the owner holds a lock around every call.

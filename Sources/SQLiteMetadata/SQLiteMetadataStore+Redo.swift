@@ -43,7 +43,8 @@ extension SQLiteMetadataStore {
     /// Counts the commit in the database, for the redo log; nil where there is none.
     func countGeneration() throws(Errno) -> UInt64? {
         guard let log = current.log else { return nil }
-        let next = log.generation + 1
+        // Only whether two are the same matters.
+        let next = log.generation == .max ? 0 : log.generation + 1
         try current.putSetting(Self.generationKey, String(next))
         return next
     }

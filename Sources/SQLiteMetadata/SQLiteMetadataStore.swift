@@ -130,6 +130,9 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         // Of millions of files, what a step gathers is no matter for memory.
         try connection.execute("PRAGMA temp_store = FILE; BEGIN EXCLUSIVE")
         let found = try connection.text("PRAGMA user_version").flatMap { Int($0) } ?? 0
+        guard found >= 0 else {
+            throw SQLiteFailure(code: SQLITE_CORRUPT, message: "its schema is version \(found)")
+        }
         guard found <= Schema.version else {
             throw SQLiteFailure(
                 code: SQLITE_MISMATCH,

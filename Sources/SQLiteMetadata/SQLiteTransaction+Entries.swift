@@ -8,10 +8,12 @@ extension SQLiteTransaction {
         statements.selectEntry.bind(1, directory.rawValue)
         statements.selectEntry.bind(2, name.bytes)
         let found = try first(statements.selectEntry) { InodeID(rawValue: $0.unsigned(0)) }
-        if found == nil {
+        guard let found else {
             if absentNames.count == Self.absentNameLimit { absentNames.removeFirst() }
             absentNames.append((directory, name))
+            return nil
         }
+        guard found.isPossible else { throw corrupt("entry \(name) names inode \(found.rawValue)") }
         return found
     }
 
@@ -30,7 +32,7 @@ extension SQLiteTransaction {
         entries.reserveCapacity(rows.count)
         for row in rows {
             // The cache first: the table's record may be older, or not there yet.
-            guard let inode = cache[row.target]?.inode ?? row.inode else {
+            guard row.target.isPossible, let inode = cache[row.target]?.inode ?? row.inode else {
                 throw corrupt("entry \(row.name) names inode \(row.target.rawValue), which does not exist")
             }
             entries.append(DirectoryEntry(name: row.name, inode: inode))
@@ -100,7 +102,7 @@ extension SQLiteTransaction {
         statements.putAttribute.bind(2, name)
         statements.putAttribute.bind(3, value)
         try run(statements.putAttribute)
-        return use(Int64(name.count + value.count) - before)
+        return use(Int64(name.count + value.count).subtractingClamped(before))
     }
 
     func removeAttribute(_ name: [UInt8], of inode: InodeID) throws(Errno) -> Int64 {
@@ -122,7 +124,9 @@ extension SQLiteTransaction {
     /// Counts bytes that are in no pack for the volume. Answers their number.
     private func use(_ bytes: Int64) -> Int64 {
         // As with extents where a count is damaged.
-        used.bytes = bytes < 0 ? used.bytes - min(used.bytes, bytes.magnitude) : used.bytes &+ bytes.magnitude
+        used.bytes =
+            bytes < 0
+            ? used.bytes - min(used.bytes, bytes.magnitude) : Self.raised(used.bytes, by: bytes.magnitude)
         isCounterDirty = true
         return bytes
     }

@@ -11,13 +11,23 @@ extension SQLiteTransaction {
         var found = try all(statement, Self.readExtent)
         // The query starts at the last extent at or before the range, which may end before it.
         if let start = found.first, start.end <= range.lowerBound { found.removeFirst() }
+        for extent in found { try requirePossible(extent, of: inode) }
         return found
     }
 
     func firstExtent(of inode: InodeID, from offset: UInt64) throws(Errno) -> Extent? {
         statements.selectExtentFrom.bind(1, inode.rawValue)
         statements.selectExtentFrom.bind(2, offset)
-        return try first(statements.selectExtentFrom, Self.readExtent)
+        guard let found = try first(statements.selectExtentFrom, Self.readExtent) else { return nil }
+        try requirePossible(found, of: inode)
+        return found
+    }
+
+    /// Answers EIO for numbers that no extent has: bytes that they name would be others, or none.
+    private func requirePossible(_ extent: Extent, of inode: InodeID) throws(Errno) {
+        guard extent.isPossible else {
+            throw corrupt("inode \(inode.rawValue) has an extent with impossible numbers at \(extent.fileOffset)")
+        }
     }
 
     func replaceExtents(of inode: InodeID, in range: Range<UInt64>, with extents: [Extent]) throws(Errno) -> Int64 {
@@ -31,19 +41,19 @@ extension SQLiteTransaction {
         // No extent lies past the end of its inode, so an append need not look.
         if try self.inode(inode).map({ range.lowerBound < $0.size }) ?? true {
             for old in try self.extents(of: inode, overlapping: range) {
-                removed += try cut(range, outOf: old, of: inode)
+                removed = removed.addingClamped(try cut(range, outOf: old, of: inode))
             }
         }
         for new in extents {
             try append(new, to: inode)
-            account(new.pack, Int64(new.length))
-            added += new.length
+            account(new.pack, Int64(clamping: new.length))
+            added = added.addingClamped(new.length)
         }
         // As above where a count is damaged.
-        used.bytes = used.bytes &+ added
+        used.bytes = Self.raised(used.bytes, by: added)
         used.bytes -= min(used.bytes, removed)
         isCounterDirty = true
-        return Int64(added) - Int64(removed)
+        return Int64(clamping: added).subtractingClamped(Int64(clamping: removed))
     }
 
     /// Leaves of `old` what lies outside `range`. Answers the bytes that went.
@@ -57,7 +67,7 @@ extension SQLiteTransaction {
             try run(statements.deleteExtent)
         }
         if let after = old.clipped(to: range.upperBound..<UInt64.max) { try put(after, of: inode) }
-        account(old.pack, -Int64(gone.length))
+        account(old.pack, -Int64(clamping: gone.length))
         return gone.length
     }
 
@@ -67,11 +77,11 @@ extension SQLiteTransaction {
             statements.selectExtentBefore.bind(1, inode.rawValue)
             statements.selectExtentBefore.bind(2, new.fileOffset)
             if let before = try first(statements.selectExtentBefore, Self.readExtent), before.end == new.fileOffset,
-                before.pack == new.pack, before.packOffset + before.length == new.packOffset
+                before.pack == new.pack, before.packOffset.addingClamped(before.length) == new.packOffset
             {
                 var longer = before
-                longer.length += new.length
-                return try put(longer, of: inode)
+                longer.length = longer.length.addingClamped(new.length)
+                if longer.isPossible { return try put(longer, of: inode) }
             }
         }
         try put(new, of: inode)
@@ -97,12 +107,12 @@ extension SQLiteTransaction {
 
     private func account(_ pack: PackID, _ difference: Int64) {
         if pack.isForeign {
-            foreignChanges[pack, default: 0] += difference
+            foreignChanges[pack] = (foreignChanges[pack] ?? 0).addingClamped(difference)
             return
         }
         var record = packRecords[pack] ?? PackRecord(id: pack, state: .staged)
         // Clamped: a damaged count is the checker's to report, not a reason to trap.
-        record.liveBytes = UInt64(max(0, Int64(record.liveBytes) + difference))
+        record.liveBytes = UInt64(max(0, Int64(clamping: record.liveBytes).addingClamped(difference)))
         packRecords[pack] = record
         dirtyPacks.insert(pack)
     }

@@ -25,7 +25,15 @@ extension SQLiteTransaction {
 
     func foreignObject(_ id: PackID) throws(Errno) -> ForeignObject? {
         statements.foreign.selectForeign.bind(1, id.packed)
-        return try first(statements.foreign.selectForeign, Self.readForeign)
+        guard let found = try first(statements.foreign.selectForeign, Self.readForeign) else { return nil }
+        try requirePossible(found, id)
+        return found
+    }
+
+    private func requirePossible(_ object: ForeignObject, _ id: PackID) throws(Errno) {
+        guard object.size <= PackID.foreignByteLimit else {
+            throw corrupt("foreign object \(id) has \(object.size) bytes")
+        }
     }
 
     func foreignObjects(
@@ -33,7 +41,11 @@ extension SQLiteTransaction {
     ) throws(Errno) -> [(id: PackID, object: ForeignObject)] {
         statements.foreign.listForeign.bind(1, id?.packed ?? 0)
         statements.foreign.listForeign.bind(2, Int64(limit))
-        return try all(statements.foreign.listForeign) { (PackID(packed: $0.integer(5)), Self.readForeign($0)) }
+        let found = try all(statements.foreign.listForeign) {
+            (id: PackID(packed: $0.integer(5)), object: Self.readForeign($0))
+        }
+        for (id, object) in found { try requirePossible(object, id) }
+        return found
     }
 
     func addForeignObject(_ object: ForeignObject) throws(Errno) -> PackID {

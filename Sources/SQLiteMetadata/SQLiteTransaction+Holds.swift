@@ -39,10 +39,12 @@ extension SQLiteTransaction {
         guard !others.contains(where: { $0.kind == kind && $0.name == name }) else { throw .alreadyExists }
         let model = others.first { $0.id == like }
         guard like == nil || model != nil else { throw .noEntry }
-        changed(.addHold(kind, name, created: created, like: like))
         // Never twice: kernels know inodes of snapshots by it.
         let last = try setting(Self.lastHoldKey).flatMap { Hold.ID($0) } ?? 0
-        let id = max(last, others.map(\.id).max() ?? 0) + 1
+        let before = max(0, last, others.map(\.id).max() ?? 0)
+        guard before < Hold.ID.max else { throw .valueTooLarge }
+        let id = before + 1
+        changed(.addHold(kind, name, created: created, like: like))
         try putSetting(Self.lastHoldKey, "\(id)")
         let usage = model?.usage ?? used
         let insert = try prepared(

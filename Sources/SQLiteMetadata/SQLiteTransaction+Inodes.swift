@@ -27,14 +27,16 @@ extension SQLiteTransaction {
     }
 
     func allocateInodeID() throws(Errno) -> InodeID {
-        defer { nextInode += 1 }
+        let id = InodeID(rawValue: nextInode)
+        guard id.isPossible else { throw corrupt("no number is left for another inode") }
+        nextInode += 1
         isCounterDirty = true
-        return InodeID(rawValue: nextInode)
+        return id
     }
 
     func insert(_ inode: Inode) throws(Errno) {
         changed(.insert(inode))
-        used.files += 1
+        used.files = Self.raised(used.files, by: 1)
         isCounterDirty = true
         try remember(inode, as: .dirty)
         try account(from: nil, to: inode)
@@ -190,7 +192,7 @@ extension SQLiteTransaction {
         var inode = Inode(
             id: InodeID(rawValue: row.unsigned(0)), kind: kind, permissions: mode & 0o7777,
             userID: UInt32(truncatingIfNeeded: row.integer(2)), groupID: UInt32(truncatingIfNeeded: row.integer(3)),
-            linkCount: UInt32(truncatingIfNeeded: row.integer(4)), size: row.unsigned(5), time: modified,
+            linkCount: UInt32(clamping: row.integer(4)), size: row.unsigned(5), time: modified,
             device: UInt32(truncatingIfNeeded: row.integer(10)))
         // A damaged or hostile row: sums of sizes must not trap.
         inode.size = min(inode.size, UInt64(Int64.max))

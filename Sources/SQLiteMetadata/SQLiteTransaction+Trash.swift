@@ -3,6 +3,9 @@ import FileModel
 import Metadata
 
 extension SQLiteTransaction {
+    /// Numbers of what is in the trash are below it: they grow by one with each deletion.
+    static let trashLimit: Int64 = 1 << 62
+
     func addToTrash(_ record: TrashRecord) throws(Errno) {
         var numbered = record
         numbered.id = nextTrash

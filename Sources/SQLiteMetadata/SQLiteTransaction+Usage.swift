@@ -2,19 +2,21 @@ import CSQLite
 import FileModel
 import Metadata
 
-/// Inodes and bytes, as a difference.
+/// Inodes and bytes, as a difference. Sums stay in their range: a damaged count is the checker's to report, not a reason to
+/// trap.
 struct UsageDelta: Equatable {
     var files: Int64 = 0
     var bytes: Int64 = 0
 
     static func += (left: inout UsageDelta, right: UsageDelta) {
-        left.files &+= right.files
-        left.bytes &+= right.bytes
+        left.files = left.files.addingClamped(right.files)
+        left.bytes = left.bytes.addingClamped(right.bytes)
     }
 
-    static prefix func - (delta: UsageDelta) -> UsageDelta { UsageDelta(files: -delta.files, bytes: -delta.bytes) }
+    static prefix func - (delta: UsageDelta) -> UsageDelta {
+        UsageDelta(files: Int64(0).subtractingClamped(delta.files), bytes: Int64(0).subtractingClamped(delta.bytes))
+    }
 
-    /// Clamped: a damaged count is the checker's to report, not a reason to trap.
     var usage: Usage { Usage(files: UInt64(max(0, files)), bytes: UInt64(max(0, bytes))) }
 }
 
@@ -50,7 +52,7 @@ extension SQLiteTransaction {
     func account(from old: Inode?, to new: Inode?) throws(Errno) {
         let named = Self.links(new) - Self.links(old)
         if named != 0 {
-            links &+= named
+            links = links.addingClamped(named)
             isCounterDirty = true
         }
         let before = old.map(Self.place) ?? .nowhere
@@ -253,8 +255,8 @@ extension SQLiteTransaction {
                 return
             }
             let limits = QuotaLimits(
-                bytes: statement.isNull(1) ? nil : statement.unsigned(1),
-                inodes: statement.isNull(2) ? nil : statement.unsigned(2))
+                bytes: statement.isNull(1) ? nil : min(statement.unsigned(1), UInt64(Int64.max)),
+                inodes: statement.isNull(2) ? nil : min(statement.unsigned(2), UInt64(Int64.max)))
             quotaRecords[InodeID(rawValue: statement.unsigned(0))] = QuotaState(
                 limits: limits, used: UsageDelta(files: statement.integer(4), bytes: statement.integer(3)))
         }
@@ -264,7 +266,10 @@ extension SQLiteTransaction {
 
     func hardLinks(of inode: InodeID) throws(Errno) -> [(directory: InodeID, names: UInt64)] {
         statements.selectHardLinks.bind(1, inode.rawValue)
-        return try all(statements.selectHardLinks) { (InodeID(rawValue: $0.unsigned(0)), $0.unsigned(1)) }
+        return try all(statements.selectHardLinks) {
+            // A row stands for a name at least, and an inode has no more than its count can say.
+            (InodeID(rawValue: $0.unsigned(0)), UInt64(min(max(1, $0.integer(1)), Int64(UInt32.max))))
+        }
     }
 
     func setHardLinks(of inode: InodeID, in directory: InodeID, to names: UInt64) throws(Errno) {

@@ -112,7 +112,9 @@ final class SQLiteTransaction: MetadataTransaction {
         let bytes = try connection.text("SELECT used FROM quota WHERE name = 'trash-bytes'").flatMap { Int64($0) }
         trashed = UsageDelta(files: files ?? 0, bytes: bytes ?? 0)
         links = try connection.text("SELECT used FROM quota WHERE name = 'links'").flatMap { Int64($0) } ?? 0
-        nextTrash = (try connection.text("SELECT MAX(id) FROM trash").flatMap { UInt64($0) } ?? 0) + 1
+        // Past the limit is only what a damaged table says.
+        let last = try connection.text("SELECT MAX(id) FROM trash WHERE id < \(Self.trashLimit)")
+        nextTrash = (last.flatMap { UInt64($0) } ?? 0) + 1
         try loadQuotas()
     }
 
@@ -122,6 +124,9 @@ final class SQLiteTransaction: MetadataTransaction {
         let next = try connection.text("SELECT value FROM setting WHERE key = 'next_inode'").flatMap { UInt64($0) }
         guard let files, let bytes, let next else {
             throw SQLiteFailure(code: SQLITE_CORRUPT, message: "the counters of the volume are missing")
+        }
+        guard InodeID(rawValue: next).isPossible else {
+            throw SQLiteFailure(code: SQLITE_CORRUPT, message: "the number of the next inode is \(next)")
         }
         return (Usage(files: files, bytes: bytes), next)
     }
@@ -139,8 +144,9 @@ final class SQLiteTransaction: MetadataTransaction {
             }
             let id = PackID(packed: statement.integer(0))
             packRecords[id] = PackRecord(
-                id: id, state: state, rawLength: statement.unsigned(2), storedLength: statement.unsigned(3),
-                liveBytes: statement.unsigned(4))
+                id: id, state: state, rawLength: min(statement.unsigned(2), PackRecord.lengthLimit),
+                storedLength: min(statement.unsigned(3), PackRecord.lengthLimit),
+                liveBytes: UInt64(max(0, statement.integer(4))))
         }
     }
 
@@ -208,6 +214,11 @@ final class SQLiteTransaction: MetadataTransaction {
     // MARK: The volume
 
     func usage() throws(Errno) -> Usage { used }
+
+    /// A counter that goes up stays one that its column can hold.
+    static func raised(_ count: UInt64, by more: UInt64) -> UInt64 {
+        min(count.addingClamped(more), UInt64(Int64.max))
+    }
 
     func linkUsage() throws(Errno) -> UInt64 { UInt64(max(0, links)) }
 

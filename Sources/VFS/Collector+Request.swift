@@ -53,7 +53,8 @@ extension Collector {
 
     private func verdict(_ record: PackRecord, _ holders: [String], _ isChosen: Bool) -> (PackVerdict.Action, String) {
         // Bytes that several files share count for each of them.
-        let percent = Int((record.liveShare * 100).rounded())
+        // A damaged count may be any number of times what the pack holds.
+        let percent = Int(min(record.liveShare * 100, 1000).rounded())
         let live = percent > 100 ? "live, some of it shared" : "live \(percent) %"
         if record.state == .staged {
             return (.keep, record.liveBytes > 0 ? "not in the store yet" : "not in the store yet, and empty")
@@ -107,7 +108,7 @@ extension Collector {
                 guard reason == nil, !dryRun else { continue }
                 try packs.delete(id)
                 result.deletedObjects += 1
-                result.freedBytes += object.size
+                result.freedBytes = result.freedBytes.addingClamped(object.size)
             }
             guard !dryRun else { return }
             result.leftovers += try packs.sweepStore(olderThan: age)
@@ -127,7 +128,7 @@ extension Collector {
         guard let modified = object.modified else {
             return "nothing names it, and the store does not say how old it is"
         }
-        let seconds = configuration.now().seconds - modified
+        let seconds = configuration.now().seconds.subtractingClamped(modified)
         return seconds < age ? "nothing names it yet: it is \(max(0, seconds)) s old" : nil
     }
 }

@@ -59,7 +59,7 @@ final class Collector: @unchecked Sendable {
             unneededBefore = unneeded
             guard configuration.hasRoom() else { return }
             let now = configuration.now()
-            leftAlone = leftAlone.filter { now.nanoseconds - $0.value.nanoseconds < Self.patienceNanoseconds }
+            leftAlone = leftAlone.filter { now.nanoseconds(since: $0.value) < Self.patienceNanoseconds }
             guard let pack = deadest(records) else { return }
             var pace = Pace(configuration.space, until: isOver)
             if let failure = empty([pack.id], &pace).failures.first {
@@ -134,7 +134,7 @@ final class Collector: @unchecked Sendable {
             for record in gone { try transaction.removePack(record.id) }
         }
         committer.noteChange()
-        return (gone.count, gone.filter { packs.isOwn($0.id) }.reduce(0) { $0 + $1.storedLength })
+        return (gone.count, gone.filter { packs.isOwn($0.id) }.clampedSum(of: \.storedLength))
     }
 
     /// Whether no copy of the metadata that is newest needs the pack.

@@ -25,7 +25,7 @@ public struct ImportedEntry: Sendable {
     var byteCount: UInt64 {
         let attributes = attributes.reduce(0) { $0 + $1.key.utf8.count + $1.value.count }
         return switch content {
-        case .data(_, _, let count): count.addingReportingOverflow(UInt64(attributes)).partialValue
+        case .data(_, _, let count): count.addingClamped(UInt64(attributes))
         case .symbolicLink(let target): UInt64(target.count)
         case .directory: UInt64(attributes)
         case .hardLink, .fifo: 0
@@ -67,6 +67,8 @@ public final class FileImport: @unchecked Sendable {
     private static let fileBits: UInt32 = 0o777
     private static let directoryBits: UInt32 = 0o1777
     static let implicitDirectory: UInt32 = 0o755
+    /// 4 EiB: a listing may say what sizes it likes, and counts stay numbers.
+    private static let volumeLimit: UInt64 = 1 << 62
 
     let fileSystem: FileSystem
     let session: Session
@@ -117,6 +119,8 @@ public final class FileImport: @unchecked Sendable {
 
     /// Before anything is changed. Directories that come into being on the way are not counted.
     private func checkRoom(for entries: [ImportedEntry], _ transaction: any MetadataTransaction) throws(Errno) {
+        let most = entries.clampedSum(of: \.byteCount)
+        guard try transaction.usage().bytes.addingClamped(most) <= Self.volumeLimit else { throw .noSpace }
         if fileSystem.configuration.limits.inodes != nil {
             try fileSystem.checkRoom(forInodes: UInt64(try Self.absent(entries, place, transaction)), transaction)
         }
@@ -158,7 +162,7 @@ public final class FileImport: @unchecked Sendable {
             {
                 before = try transaction.inode(id)?.allocated ?? 0
             }
-            bytes += count > before ? count - before : 0
+            bytes = bytes.addingClamped(count > before ? count - before : 0)
         }
         return bytes
     }
@@ -246,7 +250,7 @@ public final class FileImport: @unchecked Sendable {
         let isOurs = made.contains(parent)
         if !isOurs || isDirectory, var directory = try transaction.inode(parent) {
             if !isOurs { directory.touchEntries(now) }
-            if isDirectory { directory.linkCount += 1 }
+            if isDirectory { directory.changeLinks(by: 1) }
             try transaction.update(directory)
         }
         invalidations.append(.entry(parent: parent, name: name))

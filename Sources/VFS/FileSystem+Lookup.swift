@@ -124,14 +124,7 @@ extension Inode {
     }
 
     mutating func changeLinks(by difference: Int64) {
-        linkCount = UInt32(clamping: Int64(linkCount) + difference)
-    }
-}
-
-extension Int64 {
-    fileprivate func addingClamped(_ other: Int64) -> Int64 {
-        let (sum, overflow) = addingReportingOverflow(other)
-        return overflow ? (other > 0 ? .max : .min) : sum
+        linkCount = UInt32(clamping: Int64(linkCount).addingClamped(difference))
     }
 }
 

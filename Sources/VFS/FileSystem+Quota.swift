@@ -78,7 +78,7 @@ extension FileSystem {
         of id: InodeID, in range: Range<UInt64>, holding bytes: UInt64, _ transaction: any MetadataTransaction
     ) throws(Errno) -> UInt64 {
         let present = try transaction.extents(of: id, overlapping: range)
-            .reduce(0) { $0 + ($1.clipped(to: range)?.length ?? 0) }
+            .clampedSum { $0.clipped(to: range)?.length ?? 0 }
         return bytes > present ? bytes - present : 0
     }
 
@@ -170,7 +170,9 @@ extension MetadataTransaction {
         for change in changes {
             for quota in try quotas(governing: change.place) {
                 let sum = sums[quota.directory] ?? (quota, 0, 0)
-                sums[quota.directory] = (quota, sum.bytes + change.bytes, sum.inodes + change.inodes)
+                sums[quota.directory] = (
+                    quota, sum.bytes.addingClamped(change.bytes), sum.inodes.addingClamped(change.inodes)
+                )
             }
         }
         for (quota, bytes, inodes) in sums.values {

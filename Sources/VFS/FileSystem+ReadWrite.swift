@@ -79,8 +79,7 @@ extension FileSystem {
             let isOld =
                 mayTouch
                 && (inode.accessed <= inode.modified || inode.accessed <= inode.changed
-                    || now.nanoseconds.subtractingReportingOverflow(inode.accessed.nanoseconds).partialValue
-                        > Self.accessTimeAge)
+                    || now.nanoseconds(since: inode.accessed) > Self.accessTimeAge)
             if isOld { touched = try transaction.touch(id, accessed: now) }
             return (Int(end - offset), extents, inode.size)
         }
@@ -188,8 +187,8 @@ extension FileSystem {
             return (start, nil)
         }
         let overlapping = try transaction.extents(of: id, overlapping: start..<end)
-        let present = overlapping.reduce(0) { $0 + ($1.clipped(to: start..<end)?.length ?? 0) }
-        try checkGrowth(of: inode, by: UInt64(count) - present, transaction)
+        let present = overlapping.clampedSum { $0.clipped(to: start..<end)?.length ?? 0 }
+        try checkGrowth(of: inode, by: UInt64(count).subtractingClamped(present), transaction)
         guard overlapping.count == 1, present == UInt64(count) else { return (start, nil) }
         return (start, overlapping[0].clipped(to: start..<end))
     }
@@ -213,7 +212,7 @@ extension FileSystem {
             guard var inode = try transaction.inode(id) else { throw .stale }
             // Again: since the look another write may have taken the room.
             if self.hasLimits(transaction) {
-                let bytes = extents.reduce(0) { $0 + $1.length }
+                let bytes = extents.clampedSum(of: \.length)
                 let more = try self.growth(of: id, in: range, holding: bytes, transaction)
                 try self.checkGrowth(of: inode, by: more, transaction)
             }

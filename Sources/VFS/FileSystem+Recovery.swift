@@ -43,13 +43,17 @@ final class PacksInMetadata: PackLedger, ForeignCatalog {
 }
 
 extension FileSystem {
+    /// What `prepareVolume` answers of a volume whose root is missing.
+    static let withoutRoot = Errno.stale
+
     /// Makes the root of a new volume.
     func prepareVolume() throws(Errno) {
         let now = configuration.now()
         try metadata.transaction { transaction throws(Errno) in
             guard try transaction.inode(.root) == nil else { return }
             let id = try transaction.allocateInodeID()
-            precondition(id == .root, "the first inode of a volume is its root")
+            // Another number says that there was a root, and it is lost.
+            guard id == .root else { throw Self.withoutRoot }
             try transaction.insert(
                 Inode(
                     id: id, kind: .directory, permissions: 0o755, userID: 0, groupID: 0, linkCount: 2, time: now,

@@ -126,10 +126,17 @@ private struct Move {
         _ moved: InodeID, _ destination: InodeID, _ transaction: any MetadataTransaction
     ) throws(Errno) {
         var step = destination
+        // A ring in damaged metadata comes back to a place that was passed: one more is remembered after each twice as
+        // many steps.
+        var passed = step
+        var (steps, limit) = (0, 1)
         while true {
             guard step != moved else { throw .invalidArgument }
             guard step != .root, let parent = try transaction.inode(step)?.parent else { return }
+            guard parent != passed else { throw .io }
             step = parent
+            steps += 1
+            if steps == limit { (passed, steps, limit) = (step, 0, limit * 2) }
         }
     }
 

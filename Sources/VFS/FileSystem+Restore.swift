@@ -167,6 +167,8 @@ extension FileSystem {
                 return record
             }
             guard let record else { break }
+            // A ring in damaged metadata has no end.
+            guard !missing.contains(record) else { throw .io }
             missing.append(record)
             step = record.parent
         }

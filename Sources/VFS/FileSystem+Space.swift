@@ -111,7 +111,7 @@ extension FileSystem {
                 copy.fileOffset = extent.fileOffset - sourceOffset + targetOffset
                 return copy
             }
-            let added = moved.reduce(0) { $0 + $1.length }
+            let added = moved.clampedSum(of: \.length)
             let more = try self.growth(of: target, in: range, holding: added, transaction)
             try self.checkGrowth(of: inode, by: more, transaction)
             // Here, because only here no write can come between the look and the copy. These bytes have two owners

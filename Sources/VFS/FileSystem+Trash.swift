@@ -30,7 +30,7 @@ extension FileSystem {
         _ inode: Inode, _ departure: Departure, _ now: Timestamp, _ transaction: any MetadataTransaction
     ) throws(Errno) -> Bool {
         let isOn = configuration.trash.isOn && departure != .discarded
-        let isYoung = now.nanoseconds &- inode.modified.nanoseconds < Self.temporaryNanoseconds
+        let isYoung = now.nanoseconds(since: inode.modified) < Self.temporaryNanoseconds
         switch inode.kind {
         case .regular: return isOn && (inode.size > 0 || !isYoung)
         case .symbolicLink: return isOn
@@ -122,7 +122,7 @@ extension FileSystem {
         let (items, next) = try trash(below: path, after: last)
         let chosen = items.filter { $0.record.deleted < limit }
         let gone = try discard(chosen.map(\.record))
-        let bytes = chosen.filter { gone.contains($0.record.inode) }.reduce(0) { $0 + $1.bytes }
+        let bytes = chosen.filter { gone.contains($0.record.inode) }.clampedSum(of: \.bytes)
         return (gone.count, bytes, next)
     }
 
@@ -130,7 +130,7 @@ extension FileSystem {
     /// the rest. True while there may be more.
     func discardExpired(_ now: Timestamp) -> Bool {
         do throws(Errno) {
-            let limit = Timestamp(nanoseconds: now.nanoseconds - configuration.trash.retentionNanoseconds)
+            let limit = now.adding(nanoseconds: -configuration.trash.retentionNanoseconds)
             let oldest = try read { transaction throws(Errno) in
                 try transaction.trash(after: 0, limit: Self.discardBatch)
             }
@@ -213,7 +213,7 @@ extension MetadataTransaction {
         var growth: Int64 = 0
         for name in try attributeNames(of: source) {
             guard let value = try attribute(name, of: source) else { continue }
-            growth += try setAttribute(name, to: value, of: target)
+            growth = growth.addingClamped(try setAttribute(name, to: value, of: target))
         }
         return growth
     }

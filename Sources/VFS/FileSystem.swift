@@ -114,6 +114,9 @@ public final class FileSystem: @unchecked Sendable {
             try settleLostPacks()
         } catch let error as PackRecoveryFailure {
             throw VolumeOpenFailure(description: error.description)
+        } catch let error as Errno where error == Self.withoutRoot {
+            throw VolumeOpenFailure(
+                description: "metadata: the root directory is missing; mend it with: berth volume check --repair")
         } catch {
             throw VolumeOpenFailure(
                 description: "metadata: \(metadata.failure ?? "\(error)"); check the volume's database")
@@ -144,7 +147,7 @@ public final class FileSystem: @unchecked Sendable {
 
     /// What is done now and then, on a thread of its own: what nobody writes to is sealed, what was long enough in the
     /// trash leaves it, and room comes back.
-    func housekeep() {
+    package func housekeep() {
         packs.sealIdleStreams()
         resume()
         noteFullness()

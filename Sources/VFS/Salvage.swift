@@ -136,7 +136,10 @@ public struct Salvage: Sendable {
                 if let known { file = known } else { file = try makeFile(for: run.inode) }
                 files[run.inode] = file
                 // What goes over earlier bytes counts once.
-                outcome.bytes &+= UInt64(bitPattern: try add(run, of: contents.record.id, to: file))
+                let growth = try add(run, of: contents.record.id, to: file)
+                outcome.bytes =
+                    growth < 0
+                    ? outcome.bytes.subtractingClamped(growth.magnitude) : outcome.bytes.addingClamped(growth.magnitude)
             }
         } catch {
             throw .cache(error)
@@ -145,7 +148,7 @@ public struct Salvage: Sendable {
 
     /// Answers by how many bytes that the packs hold the file grew.
     private func add(_ run: PackRun, of pack: PackID, to file: InodeID) throws(Errno) -> Int64 {
-        let range = run.fileOffset..<run.fileOffset + UInt64(run.length)
+        let range = run.fileOffset..<run.fileOffset.addingClamped(UInt64(run.length))
         let extent = Extent(
             fileOffset: run.fileOffset, length: UInt64(run.length), pack: pack, packOffset: UInt64(run.rawOffset))
         return try metadata.transaction { transaction throws(Errno) in
@@ -187,7 +190,7 @@ public struct Salvage: Sendable {
                 id: id, kind: .directory, permissions: 0o700, userID: 0, groupID: 0, linkCount: 2, time: now,
                 parent: .root))
         try transaction.link(name, in: .root, to: id)
-        root.linkCount += 1
+        root.changeLinks(by: 1)
         try transaction.update(root)
         return id
     }

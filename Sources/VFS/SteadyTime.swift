@@ -15,8 +15,8 @@ public final class SteadyTime: Sendable {
         last.withLock { last in
             var time = wall
             if let before = last {
-                let passed = max(0, steady - before.steady)
-                time = min(wall, Timestamp(nanoseconds: before.time.nanoseconds + passed))
+                let passed = max(0, steady.subtractingClamped(before.steady))
+                time = min(wall, before.time.adding(nanoseconds: passed))
             }
             last = (time, steady)
             return time

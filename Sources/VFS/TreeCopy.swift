@@ -83,7 +83,7 @@ struct TreeCopy {
             for original in originals {
                 let id = try Self.make(original, in: parent, seen[original.inode.id], transaction)
                 if original.inode.linkCount > 1, !original.inode.isDirectory { seen[original.inode.id] = id }
-                if original.inode.isDirectory { directory.linkCount += 1 }
+                if original.inode.isDirectory { directory.changeLinks(by: 1) }
                 ids.append(id)
             }
             try transaction.update(directory)
@@ -96,7 +96,7 @@ struct TreeCopy {
             if original.inode.isDirectory { directories.append((original.inode.id, id)) }
             guard isNew else { continue }
             made.files += 1
-            made.bytes += original.inode.allocated
+            made.bytes = made.bytes.addingClamped(original.inode.allocated)
             try fill(original, id)
         }
     }
@@ -106,7 +106,7 @@ struct TreeCopy {
         _ transaction: any MetadataTransaction
     ) throws(Errno) {
         let new = originals.filter { known[$0.inode.id] == nil }
-        let bytes = new.reduce(0) { $0 + $1.inode.allocated }
+        let bytes = new.clampedSum(of: \.inode.allocated)
         try target.checkRoom(forInodes: UInt64(new.count), transaction)
         try target.checkRoom(forBytes: bytes, transaction)
         try transaction.requireQuota([
@@ -120,7 +120,7 @@ struct TreeCopy {
     ) throws(Errno) -> InodeID {
         if let existing, var inode = try transaction.inode(existing) {
             try transaction.nameAdded(to: &inode, in: parent)
-            inode.linkCount += 1
+            inode.changeLinks(by: 1)
             try transaction.update(inode)
             try transaction.link(original.name, in: parent, to: existing)
             return existing

@@ -38,15 +38,14 @@ public struct CacheShare: Equatable, Sendable {
 
     /// A quarter of what is free in a directory and of what the cache there has already.
     public static func usual(in directory: String) -> UInt64 {
-        let held = (try? CacheDirectory.copies(in: directory))?.reduce(0) { $0 + UInt64($1.bytes) } ?? 0
-        return (disk(directory).free + held) / 4
+        let held = (try? CacheDirectory.copies(in: directory))?.clampedSum { UInt64(clamping: $0.bytes) } ?? 0
+        return disk(directory).free.addingClamped(held) / 4
     }
 
     /// The file system's size, and what its user may still write; without an answer as if it were very large.
     public static func disk(_ directory: String) -> (bytes: UInt64, free: UInt64) {
-        var status = statvfs()
-        guard statvfs(directory, &status) == 0 else { return (1 << 50, 1 << 50) }
-        return (UInt64(status.f_blocks) * UInt64(status.f_frsize), UInt64(status.f_bavail) * UInt64(status.f_frsize))
+        guard let room = DiskRoom(of: directory) else { return (1 << 50, 1 << 50) }
+        return (room.total, room.free)
     }
 }
 

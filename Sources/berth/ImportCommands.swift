@@ -239,7 +239,7 @@ private final class TransferDisplay {
     }
 
     private func text(_ progress: TransferProgress) -> String {
-        let rate = Int(Double(progress.found) / max(output.seconds, 0.001))
+        let rate = UInt64(clamping: (Double(progress.found) / max(output.seconds, 0.001)).rounded(.down))
         return "\(what): \(progress.found) entries, \(rate)/s; \(progress.made) new, \(progress.renewed) renewed, "
             + "\(progress.same) there already, \(progress.leftOut) left out; \(Output.bytes(progress.bytes))"
     }

@@ -68,7 +68,7 @@ struct UmountCommand: ParsableCommand {
     }
 
     private func drain(_ volumes: [VolumePaths], _ site: Site) throws(SystemFailure) {
-        let deadline = Deadline(after: .seconds(timeout ?? 0))
+        let deadline = Deadline(afterSeconds: timeout ?? 0)
         for volume in volumes {
             // Nil: its server has ended meanwhile.
             let total = try site.mounts.drain(volume, until: deadline)

@@ -29,15 +29,15 @@ struct ProgressOutput {
 
     /// `[####....]` of a share of 1.
     static func bar(_ share: Double) -> String {
-        let filled = Int(share * Double(width))
+        let filled = Int(min(UInt64(width), UInt64(clamping: (share * Double(width)).rounded(.down))))
         return "[" + String(repeating: "#", count: filled) + String(repeating: ".", count: width - filled) + "]"
     }
 
     /// Of so many bytes until now, `1.5 MiB/s`.
-    func rate(_ bytes: UInt64) -> String { "\(Output.bytes(UInt64(Double(bytes) / max(seconds, 0.001))))/s" }
+    func rate(_ bytes: UInt64) -> String { "\(Output.bytes(UInt64(clamping: Double(bytes) / max(seconds, 0.001))))/s" }
 
     /// Seconds for the rest, at the pace of what is done.
-    func secondsLeft(after share: Double) -> Int { share > 0 ? Int(seconds / share - seconds) : 0 }
+    func secondsLeft(after share: Double) -> Int { share > 0 ? Int(clamping: UInt64(clamping: (seconds / share - seconds).rounded(.down))) : 0 }
 
     /// Puts a text in the terminal's line.
     func draw(_ text: String) { write("\r\(PrintableText.escaped(text))\u{1B}[K") }

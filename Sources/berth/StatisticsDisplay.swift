@@ -101,11 +101,11 @@ struct StatisticsDisplay {
 
     /// With a decimal below ten.
     private static func number(_ value: Double) -> String {
-        value > 0 && value < 10 ? "\((value * 10).rounded() / 10)" : "\(UInt64(value.rounded()))"
+        value > 0 && value < 10 ? "\((value * 10).rounded() / 10)" : "\(UInt64(clamping: value))"
     }
 
     private static func rate(_ bytesPerSecond: Double) -> String {
-        Output.bytes(UInt64(bytesPerSecond.rounded())) + "/s"
+        Output.bytes(UInt64(clamping: bytesPerSecond)) + "/s"
     }
 
     private static func share(_ ratio: Double?) -> String {
@@ -117,6 +117,6 @@ struct StatisticsDisplay {
         for (unit, size) in [("s", 1e9), ("ms", 1e6)] where nanoseconds >= size {
             return "\((nanoseconds / size * 10).rounded() / 10) \(unit)"
         }
-        return "\(Int((nanoseconds / 1e3).rounded())) µs"
+        return "\(UInt64(clamping: nanoseconds / 1e3)) µs"
     }
 }

@@ -119,7 +119,7 @@ struct StopCommand: ParsableCommand {
 
     func run() throws {
         try berth.run { site throws(SystemFailure) in
-            let deadline = Deadline(after: timeout.map { .seconds($0) })
+            let deadline = Deadline(afterSeconds: timeout)
             try stopPlugin(site)
             guard all else { return }
             var busy: SystemFailure?

@@ -37,7 +37,7 @@ struct SyncCommand: ParsableCommand {
             // A server that has ended may have left data in staging: a new one goes on with it.
             _ = try site.mounts.supervisor.client(for: volume)
             var display = DrainDisplay(name: record.name, style: wait ? (json ? .lines : .bar) : .none)
-            let deadline = wait ? Deadline(after: timeout.map { .seconds($0) }) : Deadline(after: .zero)
+            let deadline = wait ? Deadline(afterSeconds: timeout) : Deadline(after: .zero)
             guard let total = try site.mounts.drain(volume, until: deadline, show: { display.show($0) }) else {
                 throw SystemFailure(
                     "volume \"\(record.name)\"", "its server ended meanwhile", fix: "try again",

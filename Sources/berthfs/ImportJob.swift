@@ -35,6 +35,9 @@ struct ImportJob: Sendable {
             guard let object = origin.object, case .object(let size, let tag) = object.content else {
                 throw SystemFailure(order.source, "is no single object, and so no archive", status: .noInput)
             }
+            guard size <= PackID.foreignByteLimit else {
+                throw SystemFailure(order.source, "is said to have \(size) bytes, and is too large", status: .dataError)
+            }
             let archive = ForeignObject(
                 source: origin.source.id, key: object.key, size: size, tag: tag, modified: object.modified)
             try take(try members(of: archive, origin.store, step), work, step)
@@ -276,7 +279,9 @@ struct ImportJob: Sendable {
             progress.leaveOut(entry.path.map(\.description).joined(separator: "/"), reason)
             return
         }
-        if outcome != .same, case .data(_, _, let count) = entry.content { progress.bytes += count }
+        if outcome != .same, case .data(_, _, let count) = entry.content {
+            progress.bytes = progress.bytes.addingClamped(count)
+        }
     }
 
     // MARK: Failures

@@ -233,9 +233,7 @@ struct OpenVolume {
     private static let reservedBytes: UInt64 = 256 << 20
 
     private static func hasRoom(_ directory: String) -> Bool {
-        var status = statvfs()
-        guard statvfs(directory, &status) == 0 else { return true }
-        let unit = UInt64(status.f_frsize)
-        return UInt64(status.f_bavail) * unit >= min(reservedBytes, UInt64(status.f_blocks) * unit / 20)
+        guard let room = DiskRoom(of: directory) else { return true }
+        return room.free >= min(reservedBytes, room.total / 20)
     }
 }

@@ -53,7 +53,7 @@ struct StatisticsCensus: Sendable {
     private static func residentBytes() -> UInt64 {
         guard let bytes = (try? AtomicFile.read("/proc/self/statm")) ?? nil else { return 0 }
         let words = String(decoding: bytes, as: UTF8.self).split(separator: " ")
-        return words.count > 1 ? (UInt64(words[1]) ?? 0) * UInt64(sysconf(Int32(_SC_PAGESIZE))) : 0
+        return words.count > 1 ? (UInt64(words[1]) ?? 0).multipliedClamped(by: UInt64(sysconf(Int32(_SC_PAGESIZE)))) : 0
     }
 
     private static func processorSeconds() -> Double {

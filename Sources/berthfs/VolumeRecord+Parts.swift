@@ -1,3 +1,4 @@
+import FileModel
 import Packs
 import VFS
 import Volumes
@@ -26,7 +27,8 @@ extension VolumeRecord {
     func apply(to settings: TrashSettings) {
         let trash = options.trash ?? TrashOptions()
         settings.set(
-            retentionNanoseconds: Int64(trash.seconds ?? TrashOptions.defaultSeconds) * 1_000_000_000,
+            retentionNanoseconds: Int64(clamping: trash.seconds ?? TrashOptions.defaultSeconds)
+                .multipliedClamped(by: 1_000_000_000),
             countsInLimits: options.countsTrash, keepsTruncated: trash.keepsTruncated ?? false)
     }
 }

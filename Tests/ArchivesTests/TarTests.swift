@@ -157,6 +157,46 @@ struct TarTests {
         }
     }
 
+    @Test("numbers in base 256 are clamped to what there is, times below 0 included")
+    func baseNumbers() throws {
+        let plain = TarWriter.encode(header("f", size: 0)) + TarWriter.end
+        let fields: [([UInt8], Timestamp)] = [
+            ([0x80] + [UInt8](repeating: 0, count: 10) + [5], Timestamp(seconds: 5, nanoseconds: 0)),
+            ([UInt8](repeating: 0xFF, count: 12), Timestamp(seconds: -1, nanoseconds: 0)),
+            ([0xFF, 0xFE] + [UInt8](repeating: 0, count: 10), .earliest),
+            ([0xFF, 0xFF, 0xFF, 0xFF, 0x80] + [UInt8](repeating: 0, count: 7), .earliest),
+            ([0xFF, 0xFF, 0xFF, 0xFF, 0x7F] + [UInt8](repeating: 0, count: 7), .earliest),
+            ([0x80, 0, 0, 0, 0x7F] + [UInt8](repeating: 0xFF, count: 7), .latest),
+            ([0x80, 0, 0, 0, 0xFF] + [UInt8](repeating: 0xFF, count: 7), .latest),
+            ([0xBF] + [UInt8](repeating: 0xFF, count: 11), .latest), ([0xC0] + [UInt8](repeating: 0, count: 11), .earliest),
+            // 1601-01-01, as GNU tar writes it.
+            ([0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFD, 0x49, 0xF2, 0x2C, 0x80], .earliest),
+        ]
+        for (field, time) in fields {
+            var bytes = plain
+            bytes.replaceSubrange(136..<148, with: field)
+            Self.mend(&bytes, 0)
+            #expect(try read(bytes).map(\.modified) == [time], "\(field)")
+            // The same as a size: taken where the archive has so much, which none of these does but 0.
+            bytes = plain
+            bytes.replaceSubrange(124..<136, with: field)
+            Self.mend(&bytes, 0)
+            #expect(throws: TarFailure.self, "\(field)") { try read(bytes) }
+        }
+    }
+
+    @Test("dates far from any clock come out of tar's archives as the nearest there is", arguments: ["gnu", "pax"])
+    func farDates(format: String) throws {
+        let bytes = try archive(
+            "for y in 1601 1677 1901 1969 2038 2262 2500 9999; do touch -d $y-01-01T00:00:00Z $y; done; "
+                + "tar -c --format=\(format) -f a.tar 1601 1677 1901 1969 2038 2262 2500 9999 2>/dev/null")
+        let years = try read(bytes).map { String($0.modified.description.prefix(4)) }
+        // The disk may have clamped first: what it kept is what must come.
+        let kept = try Shell.root.run("cd '\(directory.path)' && stat -c %y 1601 1677 1901 1969 2038 2262 2500 9999 | cut -c1-4")
+        let expected = kept.split(separator: "\n").map { max("1677", min("2262", String($0))) }
+        #expect(years == expected, "\(years)")
+    }
+
     /// Makes a header's checksum right again, so that what it says is believed.
     private static func mend(_ bytes: inout [UInt8], _ at: Int) {
         for index in 148..<156 { bytes[at + index] = 0x20 }

@@ -24,9 +24,37 @@ struct TimestampTests {
                 #expect((0..<1_000_000_000).contains(time.nanosecondsOfSecond))
                 #expect(time.seconds &* 1_000_000_000 &+ time.nanosecondsOfSecond == time.nanoseconds)
                 #expect(!time.preciseDescription.isEmpty && !"\(time)".isEmpty)
+                #expect(Timestamp(seconds: time.seconds, nanoseconds: time.nanosecondsOfSecond) == time)
+                #expect(time >= .earliest && time <= .latest)
             }
         }
-        #expect(Timestamp(seconds: -11_644_473_600, nanoseconds: 0).nanoseconds == .min)
+        #expect(Timestamp(seconds: -11_644_473_600, nanoseconds: 0) == .earliest)
+        #expect(Timestamp(nanoseconds: .min) == .earliest && Timestamp.earliest.nanosecondsOfSecond == 0)
+        #expect(Timestamp.latest.nanoseconds(since: .earliest) == .max)
+        #expect(Timestamp.earliest.nanoseconds(since: .latest) == .min)
+        #expect(Timestamp.latest.adding(nanoseconds: 1) == .latest)
+        #expect(Timestamp.earliest.adding(nanoseconds: .min) == .earliest)
+    }
+
+    @Test("sums, differences and products that do not fit are the nearest numbers that do")
+    func clamped() {
+        let numbers = [Int64.min, .min + 1, -3, -1, 0, 1, 2, .max - 1, .max]
+        for one in numbers {
+            for other in numbers {
+                let (a, b) = (Int128(one), Int128(other))
+                #expect(Int128(one.addingClamped(other)) == Int128(Int64(clamping: a + b)))
+                #expect(Int128(one.subtractingClamped(other)) == Int128(Int64(clamping: a - b)))
+                #expect(Int128(one.multipliedClamped(by: other)) == Int128(Int64(clamping: a * b)))
+                let (c, d) = (UInt64(bitPattern: one), UInt64(bitPattern: other))
+                #expect(c.addingClamped(d) == UInt64(clamping: UInt128(c) + UInt128(d)))
+                #expect(c.subtractingClamped(d) == UInt64(clamping: Int128(c) - Int128(d)))
+                #expect(c.multipliedClamped(by: d) == UInt64(clamping: UInt128(c) * UInt128(d)))
+            }
+        }
+        #expect([UInt64.max, 1].clampedSum { $0 } == .max)
+        for (value, whole) in [(-1.0, UInt64(0)), (.nan, 0), (.infinity, .max), (1e300, .max), (2.5, 3)] {
+            #expect(UInt64(clamping: value) == whole)
+        }
     }
 
     @Test("zones and fractions of RFC 3339 and of strftime are understood")

@@ -135,3 +135,23 @@ struct FileTests {
         #expect(try AtomicFile.read(path) == [1])
     }
 }
+
+@Suite("what disks say of their room")
+struct DiskRoomTests {
+    @Test("a file system that says more than any disk has is taken for the largest")
+    func extremes() {
+        for unit in [UInt64(0), 1, 4096, .max] {
+            for blocks in [UInt64(0), 1, 1 << 40, 1 << 52, .max] {
+                let room = DiskRoom(unit: unit, blocks: blocks, available: blocks)
+                #expect(room.total == room.free && room.total <= UInt64(Int64.max))
+                #expect(room.total == UInt64(clamping: min(UInt128(unit) * UInt128(blocks), UInt128(Int64.max))))
+            }
+        }
+        #expect(DiskRoom(of: "/").map { $0.total >= $0.free && $0.total > 0 } == true)
+        #expect(DiskRoom(of: "/nothing/of/the/kind") == nil)
+        for seconds in [0, 1e-9, 1e10, 1e18, 1e300, .infinity, .nan] {
+            #expect(Deadline(afterSeconds: seconds).remainingMilliseconds >= -1)
+        }
+        #expect(Deadline(after: .seconds(Int64.max)).remainingMilliseconds == .max)
+    }
+}

@@ -42,6 +42,23 @@ struct WireTests {
                 == "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd")
     }
 
+    @Test("a range that no object has is an error of the store's, and ends nobody")
+    func impossibleRanges() {
+        let numbers = ["0", "9", "9223372036854775807", "18446744073709551614", "18446744073709551615", "99999999999999999999"]
+        for first in numbers {
+            for last in numbers {
+                for total in numbers + ["*"] {
+                    var reply = HTTPReply()
+                    reply.status = 206
+                    reply.headers = ["content-range": "bytes \(first)-\(last)/\(total)"]
+                    let isWhole = RangeCheck(range: 0...9).fault(reply) == nil
+                    #expect(!isWhole, "\(reply.headers)")
+                    #expect(TailCheck(count: 10).size(reply) == nil, "\(reply.headers)")
+                }
+            }
+        }
+    }
+
     @Test("a session token is sent and signed, and keys are never printed")
     func token() {
         let keys = S3Credentials(accessKey: "A", secretKey: "SECRET", sessionToken: "TOKEN", source: "a file")

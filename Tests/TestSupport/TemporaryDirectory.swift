@@ -5,8 +5,9 @@ import LinuxSystem
 public final class TemporaryDirectory {
     public let path: String
 
-    public init() {
-        var template = Array("/tmp/berth-test-XXXXXX".utf8CString)
+    /// In memory where a test has many volumes one after the other: `/dev/shm`.
+    public init(in place: String = "/tmp") {
+        var template = Array("\(place)/berth-test-XXXXXX".utf8CString)
         path = template.withUnsafeMutableBufferPointer { buffer in
             buffer.baseAddress.flatMap { mkdtemp($0) }.map { String(cString: $0) } ?? "/nonexistent"
         }
