@@ -92,6 +92,11 @@ public final class FileSystem: @unchecked Sendable {
     let readFailures = ReadFailures()
     /// The disk was short of room at the last look.
     let isDiskShort = Atomic<Bool>(false)
+    /// A request was refused for that since `relief` looked last.
+    let wasRefused = Atomic<Bool>(false)
+    let relief = StoreRelief()
+    /// A fault of a disk without room is over, and there is no room still: the next change may bring it back.
+    let isFragile = Atomic<Bool>(false)
 
     /// Opens the volume: makes the root of a new one, finishes what a crash left. `isTakenOver`: sessions of a process
     /// that died go on, and inodes without a name stay as long as one may hold them.
@@ -143,13 +148,15 @@ public final class FileSystem: @unchecked Sendable {
 
     /// What is done now and then, on a thread of its own: what nobody writes to is sealed, what was long enough in the
     /// trash leaves it, and room comes back.
-    func housekeep() {
+    package func housekeep() {
         packs.sealIdleStreams()
         resume()
         noteFullness()
         guard metadata.failure == nil, let collector else { return }
         let now = expiry.now(configuration.now(), configuration.steadyNanoseconds())
-        while !collector.isOver(), discardExpired(now) {}
+        if isFragile.load(ordering: .relaxed), configuration.hasRoom() { isFragile.store(false, ordering: .relaxed) }
+        // Nobody waits for these changes, and on a disk that has just refused some they would end the next ones, too.
+        while !isFragile.load(ordering: .relaxed), !collector.isOver(), discardExpired(now) {}
         guard configuration.space.isAutomatic else { return }
         collector.collectInBackground()
     }
@@ -224,7 +231,10 @@ public final class FileSystem: @unchecked Sendable {
     /// left for the metadata, so that files can be removed and the volume stays writable.
     func requireRoom() throws(Errno) {
         guard isDiskShort.load(ordering: .relaxed) else { return }
-        guard configuration.hasRoom() else { throw .noSpace }
+        guard configuration.hasRoom() else {
+            wasRefused.store(true, ordering: .relaxed)
+            throw .noSpace
+        }
         isDiskShort.store(false, ordering: .relaxed)
     }
 
@@ -246,6 +256,9 @@ public final class FileSystem: @unchecked Sendable {
     public var readOnlyReason: String? { metadata.failure }
 
     // MARK: Inodes without a name
+
+    /// Whether a session holds the inode.
+    func isHeld(_ id: InodeID) -> Bool { monitor.withLock { sessions.contains { $0.holds(id) } } }
 
     /// `id` lost its last name in a transaction that is over.
     func orphaned(_ id: InodeID) {
