@@ -191,7 +191,7 @@ public protocol MetadataStore: AnyObject, Sendable {
     ) throws(Errno) -> Result
 
     /// As `transaction`, for what the request that this thread answers did not ask for: where the process dies, the request
-    /// is not taken to be done because of it.
+    /// is not taken to be done because of it, and what a fault takes back of it is not lost (`reopen`): nobody was told.
     func maintenance<Result>(
         _ body: (any MetadataTransaction) throws(Errno) -> Result
     ) throws(Errno) -> Result
@@ -227,7 +227,7 @@ public protocol MetadataStore: AnyObject, Sendable {
     var remedy: FaultRemedy? { get }
 
     /// After a fault that can pass: takes changes again, from the last good commit on. Answers the inodes that had changes
-    /// which are lost. Throws where the cause is not gone; it may be tried again. No number that was given out before is
+    /// which somebody was told of and which are lost. Throws where the cause is not gone; it may be tried again. No number that was given out before is
     /// given out again.
     func reopen() throws(Errno) -> Set<InodeID>
 

@@ -92,6 +92,7 @@ extension SQLiteMetadataStore {
         defer { lock.unlock() }
         guard !isClosed, current.fault == nil else { throw .io }
         current.changesOfBody = 0
+        current.isMaintenance = false
         // Refused before it changed anything: nothing is to be taken back.
         try change(current)
         // Nobody is told of it before it is committed.

@@ -46,8 +46,7 @@ extension SQLiteMetadataStore {
     /// back a part of what the caches hold. Nothing can be changed from then on, until `reopen`.
     func settleFault() throws(Errno) {
         guard !isSettled else { return }
-        lostChanges.formUnion(current.dirtyInodes)
-        lostChanges.formUnion(current.writtenInodes)
+        lostChanges.formUnion(current.toldInodes)
         do {
             // Where SQLite has rolled back by itself there is no transaction to end.
             if sqlite3_get_autocommit(connection.handle) == 0 { try connection.execute("ROLLBACK") }

@@ -42,7 +42,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
     var readFailures = MappedReads.failures
     /// After a fault: the caches hold what the last good commit holds.
     var isSettled = false
-    /// After a fault: inodes with changes that no commit has.
+    /// After a fault: inodes with changes that somebody was told of and no commit has.
     var lostChanges: Set<InodeID> = []
 
     /// What an earlier process had not committed is done again, where it left a log.
@@ -187,6 +187,7 @@ public final class SQLiteMetadataStore: MetadataStore, @unchecked Sendable {
         if current.fault != nil { try settleFault() }
         let isFaulty = current.fault != nil
         current.changesOfBody = 0
+        current.isMaintenance = !isRequest
         do throws(Errno) {
             let result = try body(current)
             try requireSoundReads()

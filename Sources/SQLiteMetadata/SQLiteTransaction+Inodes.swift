@@ -100,7 +100,10 @@ extension SQLiteTransaction {
     private func remember(_ inode: Inode, as state: CachedInode.State) throws(Errno) {
         let before = cache[inode.id]?.state
         if before == nil && cache.count >= Self.cachedInodeLimit { try emptyCache() }
-        if state == .dirty && before != .dirty { dirtyInodes.append(inode.id) }
+        if state == .dirty {
+            noteTelling(inode.id, wasDirty: before == .dirty)
+            if before != .dirty { dirtyInodes.append(inode.id) }
+        }
         cache[inode.id] = CachedInode(inode: inode, state: state)
     }
 
@@ -110,7 +113,7 @@ extension SQLiteTransaction {
             if !touchedInodes.isEmpty { isDirty = true }
             try writeInodes(all: true)
         } else {
-            dirtyInodes.removeAll()
+            forgetDirty()
             touchedInodes.removeAll()
         }
         cache.removeAll(keepingCapacity: true)
@@ -151,8 +154,7 @@ extension SQLiteTransaction {
             try write(cached.inode)
             cache[id]?.state = .clean
         }
-        writtenInodes += dirtyInodes
-        dirtyInodes.removeAll(keepingCapacity: true)
+        noteWritten()
         touchedInodes.removeLast(touched.count)
     }
 

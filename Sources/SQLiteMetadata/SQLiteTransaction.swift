@@ -79,8 +79,12 @@ final class SQLiteTransaction: MetadataTransaction {
     var log: RedoLog?
     /// The first fault.
     var fault: MetadataFault?
-    /// Inodes whose records were written into the open transaction before its commit.
+    /// Inodes whose records were written into the open transaction before its commit, for somebody who was told.
     var writtenInodes: [InodeID] = []
+    /// The body that runs is of the volume's own housekeeping.
+    var isMaintenance = false
+    /// Dirty inodes that only housekeeping has changed: nobody was told of that.
+    private(set) var untoldInodes: Set<InodeID> = []
 
     init(connection: SQLiteConnection) throws(SQLiteFailure) {
         self.connection = connection
@@ -195,10 +199,34 @@ final class SQLiteTransaction: MetadataTransaction {
         }
     }
 
+    /// Inodes with changes since the last commit that somebody was told of.
+    var toldInodes: Set<InodeID> { Set(dirtyInodes).subtracting(untoldInodes).union(writtenInodes) }
+
+    /// An inode is about to be dirty.
+    @inline(__always)
+    func noteTelling(_ id: InodeID, wasDirty: Bool) {
+        if isMaintenance {
+            if !wasDirty { untoldInodes.insert(id) }
+        } else if !untoldInodes.isEmpty {
+            untoldInodes.remove(id)
+        }
+    }
+
+    /// The dirty inodes are written into the tables now.
+    func noteWritten() {
+        writtenInodes += untoldInodes.isEmpty ? dirtyInodes : dirtyInodes.filter { !untoldInodes.contains($0) }
+        forgetDirty(keepingCapacity: true)
+    }
+
+    func forgetDirty(keepingCapacity: Bool = false) {
+        dirtyInodes.removeAll(keepingCapacity: keepingCapacity)
+        untoldInodes.removeAll()
+    }
+
     /// Forgets what is not in the tables.
     func forgetCache() {
         cache.removeAll()
-        dirtyInodes.removeAll()
+        forgetDirty()
         absentNames.removeAll()
         touchedInodes.removeAll()
         writtenInodes.removeAll()

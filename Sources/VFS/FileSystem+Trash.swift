@@ -19,11 +19,6 @@ extension FileSystem {
     private static let temporaryNanoseconds: Int64 = 2_000_000_000
     /// A few milliseconds of the metadata's lock.
     static let discardBatch = 500
-    /// What the trash gives up at one look where the store is short of room, the oldest first.
-    private static let shortageBytes: UInt64 = 1 << 30
-    private static let shortageItems = 5000
-    /// A store with less room than this, or than a twentieth of it, is short.
-    private static let smallestRoom: UInt64 = 256 << 20
 
     /// Whether an inode that loses its last name goes to the trash.
     func isWorthKeeping(
@@ -126,8 +121,8 @@ extension FileSystem {
         return (gone.count, bytes, next)
     }
 
-    /// Housekeeping's part: what is older than the volume keeps it, and where the store is short of room, the oldest of
-    /// the rest. True while there may be more.
+    /// Housekeeping's part: what is older than the volume keeps it, and where the store is short of room, what brings some
+    /// back. True while there may be more.
     func discardExpired(_ now: Timestamp) -> Bool {
         do throws(Errno) {
             let limit = now.adding(nanoseconds: -configuration.trash.retentionNanoseconds)
@@ -136,31 +131,12 @@ extension FileSystem {
             }
             let expired = oldest.filter { $0.deleted < limit }
             let gone = expired.isEmpty ? [] : try discard(expired)
-            if expired.isEmpty && !oldest.isEmpty && isStoreShort { try giveWay() }
+            if expired.isEmpty { try giveWayToStore(hasTrash: !oldest.isEmpty) }
             return expired.count == Self.discardBatch && !gone.isEmpty
         } catch {
             noteFailure()
             return false
         }
-    }
-
-    private var isStoreShort: Bool {
-        guard let room = packs.capacity() else { return false }
-        return room.free < min(Self.smallestRoom, room.total / 20)
-    }
-
-    private func giveWay() throws(Errno) {
-        let before = try trashUsage()
-        var items = 0
-        while items < Self.shortageItems {
-            let gone = try discardOldest(atMost: Self.discardBatch)
-            items += gone
-            let left = try trashUsage().bytes
-            guard gone > 0, before.bytes - min(before.bytes, left) < Self.shortageBytes else { break }
-        }
-        configuration.report(
-            "the store is short of room: \(items) of the oldest things in the trash are discarded; make room in the store"
-        )
     }
 
     /// Discards the oldest until so many things, or so many bytes, went. Answers how many things did.

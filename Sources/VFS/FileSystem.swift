@@ -93,6 +93,11 @@ public final class FileSystem: @unchecked Sendable {
     /// The disk was short of room at the last look.
     let isDiskShort = Atomic<Bool>(false)
     private let isClosedWell = Atomic<Bool>(false)
+    /// A request was refused for that since `relief` looked last.
+    let wasRefused = Atomic<Bool>(false)
+    let relief = StoreRelief()
+    /// A fault of a disk without room is over, and there is no room still: the next change may bring it back.
+    let isFragile = Atomic<Bool>(false)
 
     /// Opens the volume: makes the root of a new one, finishes what a crash left. `isTakenOver`: sessions of a process
     /// that died go on, and inodes without a name stay as long as one may hold them.
@@ -153,7 +158,9 @@ public final class FileSystem: @unchecked Sendable {
         noteFullness()
         guard metadata.failure == nil, let collector else { return }
         let now = expiry.now(configuration.now(), configuration.steadyNanoseconds())
-        while !collector.isOver(), discardExpired(now) {}
+        if isFragile.load(ordering: .relaxed), configuration.hasRoom() { isFragile.store(false, ordering: .relaxed) }
+        // Nobody waits for these changes, and on a disk that has just refused some they would end the next ones, too.
+        while !isFragile.load(ordering: .relaxed), !collector.isOver(), discardExpired(now) {}
         guard configuration.space.isAutomatic else { return }
         collector.collectInBackground()
     }
@@ -228,7 +235,10 @@ public final class FileSystem: @unchecked Sendable {
     /// left for the metadata, so that files can be removed and the volume stays writable.
     func requireRoom() throws(Errno) {
         guard isDiskShort.load(ordering: .relaxed) else { return }
-        guard configuration.hasRoom() else { throw .noSpace }
+        guard configuration.hasRoom() else {
+            wasRefused.store(true, ordering: .relaxed)
+            throw .noSpace
+        }
         isDiskShort.store(false, ordering: .relaxed)
     }
 
@@ -250,6 +260,9 @@ public final class FileSystem: @unchecked Sendable {
     public var readOnlyReason: String? { metadata.failure }
 
     // MARK: Inodes without a name
+
+    /// Whether a session holds the inode.
+    func isHeld(_ id: InodeID) -> Bool { monitor.withLock { sessions.contains { $0.holds(id) } } }
 
     /// `id` lost its last name in a transaction that is over.
     func orphaned(_ id: InodeID) {

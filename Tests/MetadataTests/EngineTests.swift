@@ -76,6 +76,47 @@ struct EngineTests {
         try store.close()
     }
 
+    @Test(
+        "what a fault takes back of the volume's own housekeeping is not lost: nobody was told; all else is, written or not"
+    )
+    func untold() throws {
+        let store = try open()
+        let ids = (7...12).map { InodeID(rawValue: $0) }
+        func setMode(_ id: InodeID, by isRequest: Bool) throws {
+            let body = { (transaction: any MetadataTransaction) throws(Errno) in
+                var inode = file(id)
+                inode.permissions = isRequest ? 0o600 : 0o700
+                try transaction.update(inode)
+            }
+            if isRequest { try store.transaction(body) } else { try store.maintenance(body) }
+        }
+        try store.transaction { transaction throws(Errno) in
+            for id in ids { try transaction.insert(file(id)) }
+        }
+        try store.commit(prepare: {})
+        try setMode(ids[0], by: false)
+        try setMode(ids[1], by: true)
+        // Both, in either order.
+        try setMode(ids[2], by: false)
+        try setMode(ids[2], by: true)
+        try setMode(ids[3], by: true)
+        try setMode(ids[3], by: false)
+        // So many that records are written into the open transaction in between.
+        try store.maintenance { transaction throws(Errno) in
+            for number in 100..<66_000 { try transaction.insert(file(InodeID(rawValue: UInt64(number)))) }
+        }
+        try setMode(ids[1], by: false)
+        try setMode(ids[4], by: false)
+        try setMode(ids[0], by: false)
+        #expect(throws: Errno.io) { try store.commit { () throws(Errno) in throw .io } }
+        #expect(try store.reopen() == [ids[1], ids[2], ids[3]])
+        // The same inodes, after it.
+        try setMode(ids[4], by: true)
+        #expect(throws: Errno.io) { try store.commit { () throws(Errno) in throw .io } }
+        #expect(try store.reopen() == [ids[4]])
+        try store.close()
+    }
+
     @Test("a count that is damaged traps nobody who deletes")
     func damagedCounts() throws {
         var store = try open()
