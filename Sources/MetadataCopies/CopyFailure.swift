@@ -30,7 +30,9 @@ public enum CopyFailure: Error, Equatable, CustomStringConvertible {
         case .store(let error): "\(error)"
         case .file(let errno): "\(errno)"
         case .damage(let damage): "the copy is damaged: \(damage)"
-        case .recoveredElsewhere: "the volume was recovered on another machine, which alone may write to its store now"
+        case .recoveredElsewhere:
+            "the volume was recovered on another machine, which alone may write to its store now; save what only this one has with "
+                + "`berth export`, then remove it here with `berth volume rm --keep-data`"
         case .none: "the store holds no copy of the volume's metadata"
         case .noTime: "there was not enough time"
         }

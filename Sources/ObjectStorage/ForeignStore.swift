@@ -41,9 +41,13 @@ public protocol ForeignStore: Sendable {
     func list(below prefix: [UInt8], _ take: ([ForeignEntry]) -> Bool) throws(ObjectStoreError)
     /// Makes sure that the object is still the one that was imported.
     func prove(_ object: ForeignObject, _ url: String) throws(ObjectStoreError)
+    /// The same store for one errand, as `ObjectStore` has it.
+    func on(_ errand: StoreErrand) -> any ForeignStore
 }
 
 extension ForeignStore {
+    public func on(_ errand: StoreErrand) -> any ForeignStore { self }
+
     public func prove(_ object: ForeignObject, _ url: String) throws(ObjectStoreError) {
         guard let found = try find(object.key) else { throw .vanished(url, object.key) }
         guard case .object(let size, let tag) = found.content, size == object.size, tag == object.tag,

@@ -124,7 +124,9 @@ public final class PackStore: @unchecked Sendable {
             directory: configuration.cacheDirectory,
             limits: CacheLimits(bytes: configuration.cacheLimit, free: configuration.cacheFloor), store: store,
             meter: configuration.meter, seal: configuration.copySeal, report: configuration.reportCache)
-        foreign = ForeignCache(cache: cache, opener: configuration.foreignOpener)
+        // Imported data is read for programs, too.
+        let (open, reading) = (configuration.foreignOpener, reading)
+        foreign = ForeignCache(cache: cache) { source throws(ObjectStoreError) in try open(source).on(reading) }
     }
 
     // MARK: Writing

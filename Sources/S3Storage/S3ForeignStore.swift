@@ -12,6 +12,7 @@ public struct S3ForeignStore: ForeignStore {
     private static let permissions: UInt32 = 0o644
 
     private let client: S3Client
+    private let errand: StoreErrand?
     private var url: String { client.location.url }
 
     /// Reads the credentials, and asks the store nothing yet. The location's prefix is not used.
@@ -22,7 +23,15 @@ public struct S3ForeignStore: ForeignStore {
         client = try S3Client(
             location, certificates: certificates, limits: S3Limits(), surroundings: surroundings, meter: meter,
             credentials: credentials)
+        errand = nil
     }
+
+    private init(_ client: S3Client, on errand: StoreErrand) {
+        self.client = client
+        self.errand = errand
+    }
+
+    public func on(_ errand: StoreErrand) -> any ForeignStore { S3ForeignStore(client, on: errand) }
 
     public func read(
         _ object: ForeignObject, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
@@ -36,7 +45,7 @@ public struct S3ForeignStore: ForeignStore {
                     headers: [
                         "range": "bytes=\(range.lowerBound)-\(range.upperBound)", "if-match": "\"\(object.tag)\"",
                     ],
-                    target: buffer, permission: "s3:GetObject",
+                    target: buffer, permission: "s3:GetObject", errand: errand,
                     check: { Self.fault($0, of: object) ?? RangeCheck(range: range).fault($0) }))
         } catch {
             throw translate(error, object.key, "cannot be read")
@@ -46,7 +55,8 @@ public struct S3ForeignStore: ForeignStore {
     public func find(_ key: [UInt8]) throws(ObjectStoreError) -> ForeignEntry? {
         // Not HEAD: some servers know their directories by it. The object itself comes first, if there is one.
         let page = try client.listing(of: "bucket \(url)") { () throws(S3Failure) in
-            try client.page(below: String(decoding: key, as: UTF8.self), limit: 1, budget: .transfer)
+            try client.page(
+                below: String(decoding: key, as: UTF8.self), limit: 1, budget: .transfer, errand: errand)
         }
         return try entries(page).first { $0.key == key }
     }
@@ -54,7 +64,7 @@ public struct S3ForeignStore: ForeignStore {
     public func list(below prefix: [UInt8], _ take: ([ForeignEntry]) -> Bool) throws(ObjectStoreError) {
         var problem: ObjectStoreError?
         try client.listing(of: "bucket \(url)") { () throws(S3Failure) in
-            try client.list(below: String(decoding: prefix, as: UTF8.self), budget: .transfer) { page in
+            try client.list(below: String(decoding: prefix, as: UTF8.self), budget: .transfer, errand: errand) { page in
                 do throws(ObjectStoreError) {
                     let entries = try entries(page)
                     return entries.isEmpty || take(entries)

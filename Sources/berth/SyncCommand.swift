@@ -63,7 +63,7 @@ struct SyncCommand: ParsableCommand {
         switch total.metadata {
         case .failed(let cause):
             return SystemFailure(
-                subject, "its data is in the store, and no copy of its metadata: \(cause)", fix: "try again",
+                subject, "its data is in the store, and no copy of its metadata: \(cause)",
                 status: .temporaryFailure)
         case .copying:
             return SystemFailure(
@@ -143,7 +143,7 @@ extension MetadataCopyState {
 enum StagedNote {
     /// `isBeingSent`: a server is at it.
     static func text(_ name: String, _ total: StagedTotal, isBeingSent: Bool = false) -> String {
-        data(name, total, isBeingSent) + copy(total, isBeingSent)
+        data(name, total, isBeingSent) + copy(name, total, isBeingSent)
     }
 
     private static func data(_ name: String, _ total: StagedTotal, _ isBeingSent: Bool) -> String {
@@ -154,10 +154,10 @@ enum StagedNote {
             "\(left) not in the store yet; they are safe in staging, and the volume's next server on this machine sends them"
     }
 
-    private static func copy(_ total: StagedTotal, _ isBeingSent: Bool) -> String {
+    private static func copy(_ name: String, _ total: StagedTotal, _ isBeingSent: Bool) -> String {
         switch total.metadata {
         case nil: ""
-        case .off: "; its metadata is not copied there (metadata-copy=off)"
+        case .off: "; its metadata is not copied there (make copies with: berth volume set \(name) metadata-copy=)"
         case .copied: total.packs == 0 ? ", with a copy of its metadata" : "; a copy of its metadata is there"
         case .copying: isBeingSent ? "; its metadata is being copied" : "; a copy of its metadata is not"
         case .failed(let cause): "; a copy of its metadata is not (\(cause))"

@@ -235,9 +235,7 @@ final class Server: @unchecked Sendable {
         let deadline = Deadline(after: .seconds(min(max(seconds, 0), Warmer.longestStore)))
         // Asked for first: before its data is stored nothing is copied.
         let change = order.flatMap { copier?.ask($0) }
-        var total = try warmer.store(seconds: seconds)
-        if let change { total.metadata = copier?.state(change, until: deadline) }
-        return total
+        return try warmer.store(seconds: seconds) { change.flatMap { copier?.state($0, until: deadline) } }
     }
 
     private func attach(

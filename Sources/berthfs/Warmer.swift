@@ -193,8 +193,8 @@ final class Warmer: @unchecked Sendable {
             pinnedBytes: UInt64(state.pinnedBytes), hits: state.hits, misses: state.misses)
     }
 
-    /// Seals what is open and waits for the store to take it.
-    func store(seconds: Double) throws(SystemFailure) -> StagedTotal {
+    /// Seals what is open and waits for the store to take it, and then for what `copy` answers.
+    func store(seconds: Double, then copy: () -> MetadataCopyState?) throws(SystemFailure) -> StagedTotal {
         do {
             try fileSystem.synchronize()
         } catch {
@@ -203,8 +203,11 @@ final class Warmer: @unchecked Sendable {
         monitor.withLock { stores += 1 }
         defer { monitor.withLock { stores -= 1 } }
         let failure = packs.flush(seconds: min(max(seconds, 0), Self.longestStore))
+        let metadata = copy()
         let left = packs.stagedTotal()
-        return StagedTotal(packs: left.packs, bytes: UInt64(left.bytes), failure: failure)
+        var total = StagedTotal(packs: left.packs, bytes: UInt64(left.bytes), failure: left.packs == 0 ? nil : failure)
+        total.metadata = metadata
+        return total
     }
 
     // MARK: Paths

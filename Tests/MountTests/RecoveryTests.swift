@@ -91,6 +91,13 @@ struct RecoveryTests {
         #expect(none.errors.contains("the last part of it is the volume's name"), "\(none.errors)")
         #expect(try site.shell.attempt("ls s/nothing").end != .exited(0))
         #expect(try site.shell.attempt("berth volume recover v").errors.contains("names no volume in a store"))
+        // The place of a volume that is not here: the way to it is named, and works.
+        let taken = try site.shell.attempt(
+            "\(Self.loseMachine); berth volume create v -o store=file://$PWD/s -o path=/data")
+        #expect(taken.end == .exited(73), "\(taken.errors)")
+        #expect(
+            taken.errors.contains("bring it back with `berth volume recover file://\(site.directory)/s/v`"),
+            "\(taken.errors)")
         let both = try site.shell.run(
             """
             \(Self.loseMachine)

@@ -114,7 +114,7 @@ struct UploadTests {
         let text = try site.shell.run(
             """
             berth mount v m > /dev/null; md5sum -c sum; berth umount m --timeout 60; berth stop --all --force --timeout 60 | grep -v plugin
-            berth mount v m > /dev/null; berth sync v --wait --json | tail -1 | cut -c1-35; berth umount m; berth stop --all --force > /dev/null; berth volume rm v
+            berth mount v m > /dev/null; berth sync v --wait --json | tail -1 | cut -c1-36; berth umount m; berth stop --all --force > /dev/null; berth volume rm v
             """)
         #expect(
             text

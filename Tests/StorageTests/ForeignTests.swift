@@ -127,6 +127,35 @@ struct ForeignTests {
         #expect(try proxy.requests().contains { $0.contains(" 412 ") })
     }
 
+    @Test("who reads what was imported is let go at the end, as who reads packs")
+    func errand() throws {
+        let proxy = try FaultyProxy(before: try S3Server.shared())
+        let place = try Place(.bucket, endpoint: proxy.endpoint)
+        try place.put("k", "first content")
+        let object = try place.object("k")
+        try proxy.set("GET hang 1")
+        let errand = StoreErrand()
+        let store = place.store.on(errand)
+        let ending = WorkerThread(name: "end") {
+            usleep(300_000)
+            errand.finish()
+        }
+        var buffer = [UInt8](repeating: 0, count: 5)
+        let text = words {
+            if let error = buffer.withUnsafeMutableBytes({ buffer -> ObjectStoreError? in
+                do throws(ObjectStoreError) { try store.read(object, at: 0, into: buffer) } catch { return error }
+                return nil
+            }) {
+                throw error
+            }
+        }
+        ending.join()
+        #expect(text.contains("is ending"), "\(text)")
+        #expect(words { _ = try store.find(object.key) }.contains("is ending"))
+        try proxy.set("")
+        #expect(try place.read(object, 0..<5) == "first")
+    }
+
     @Test("more keys than a page has are all listed, once")
     func pages() throws {
         let place = try Place(.bucket)

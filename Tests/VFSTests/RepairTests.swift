@@ -175,6 +175,25 @@ struct RepairTests {
         }
     }
 
+    @Test("names of packs that whoever writes to a store chose are passed over or refused")
+    func chosenNames() throws {
+        let (usual, last) = (PackID(epoch: 7, sequence: 1), PackID(epoch: PackID.firstForeignEpoch - 2, sequence: 1))
+        let foreign = [PackID.firstForeignEpoch, .max].map { PackID(epoch: $0, sequence: .max) }
+        #expect(Salvage.packs(among: ([usual, last] + foreign).map { ObjectName(pack: $0) }) == [usual, last])
+        let metadata = try SQLiteMetadataStore(path: database)
+        func put(_ id: PackID) throws {
+            try metadata.transaction { transaction throws(Errno) in
+                try transaction.putPack(PackRecord(id: id, state: .stored, rawLength: 1, storedLength: 1))
+            }
+        }
+        try put(usual)
+        try metadata.passOverEpochs(by: 1 << 16)
+        #expect(try metadata.nextEpoch() == 7 + (1 << 16) + 1)
+        try put(last)
+        #expect(throws: Errno.outOfRange) { try metadata.passOverEpochs(by: 1 << 16) }
+        try metadata.close()
+    }
+
     @Test("with the metadata gone, the packs give back what was in files, in lost+found")
     func salvage() throws {
         let volume = try OpenedVolume(directory.path)
