@@ -155,7 +155,10 @@ let package = Package(
         tests("PacksTests", ["FileModel", "LinuxSystem", "ObjectStorage", "Packs"]),
         tests(
             "VFSTests",
-            ["CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs", "SQLiteMetadata", "VFS"]),
+            [
+                "Archives", "CLinux", "FileModel", "LinuxSystem", "Metadata", "ObjectStorage", "Packs",
+                "SQLiteMetadata", "VFS",
+            ]),
         tests("SimulationTests", ["FileModel", "LinuxSystem"]),
         tests("ArchivesTests", ["Archives", "FileModel"]),
         tests("StorageTests", ["FileModel", "LinuxSystem", "ObjectStorage", "S3Storage"]),

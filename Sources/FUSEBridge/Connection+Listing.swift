@@ -6,14 +6,28 @@ import VFS
 extension Connection {
     static func addListings(_ table: inout fuse_lowlevel_ops) {
         table.readdir = { request, number, size, offset, _ in
-            answer(request) { bridge throws(Errno) in
-                try bridge.list(request, number, size, offset, withAttributes: false)
+            Connection.fenced(request) {
+                answer(request) { bridge throws(Errno) in
+                    try bridge.list(request, number, size, offset, withAttributes: false)
+                }
             }
         }
         table.readdirplus = { request, number, size, offset, _ in
-            answer(request) { bridge throws(Errno) in
-                try bridge.list(request, number, size, offset, withAttributes: true)
+            Connection.fenced(request) {
+                answer(request) { bridge throws(Errno) in
+                    try bridge.list(request, number, size, offset, withAttributes: true)
+                }
             }
+        }
+    }
+
+    /// Runs what answers a listing, until the kernel has it.
+    private static func fenced(_ request: fuse_req_t?, _ body: () -> Void) {
+        guard let userdata = fuse_req_userdata(request) else { return body() }
+        Unmanaged<Connection>.fromOpaque(userdata)._withUnsafeGuaranteedRef { connection in
+            let pass = connection.listings.enter()
+            body()
+            connection.listings.leave(pass)
         }
     }
 

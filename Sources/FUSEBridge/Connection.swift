@@ -25,6 +25,7 @@ public final class Connection: Endpoint, @unchecked Sendable {
     /// What reads snapshots through it: with the session's ids, and nothing is changed.
     let browsing: Session
     let queue = InvalidationQueue()
+    let listings = ListingFence()
     private var handle: OpaquePointer?
     private var loop: RequestLoop?
     let slots: RequestSlots?
@@ -143,7 +144,14 @@ public final class Connection: Endpoint, @unchecked Sendable {
     /// a request, because two sessions in one directory would wait for each other.
     private func invalidate() {
         while let changes = queue.nextBatch() {
-            for change in changes where !queue.hasClosed { tell(change) }
+            // Of a directory it is enough to be told once, after the names in it.
+            var directories: Set<InodeID> = []
+            for change in changes where !queue.hasClosed {
+                if case .listing(let id) = change { directories.insert(id) } else { tell(change) }
+            }
+            guard !directories.isEmpty else { continue }
+            listings.passEarlier()
+            for id in directories where !queue.hasClosed { tell(.listing(id)) }
         }
     }
 
@@ -157,7 +165,8 @@ public final class Connection: Endpoint, @unchecked Sendable {
             }
         case .attributes(let id):
             fuse_lowlevel_notify_inval_inode(handle, id.rawValue, -1, 0)
-        case .data(let id):
+        // The pages of a directory are its listing.
+        case .data(let id), .listing(let id):
             fuse_lowlevel_notify_inval_inode(handle, id.rawValue, 0, 0)
         case .names: notify(Self.newEpoch)
         }

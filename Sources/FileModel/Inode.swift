@@ -28,7 +28,9 @@ public struct Timestamp: Hashable, Sendable, Comparable {
 
     @inlinable
     public init(seconds: Int64, nanoseconds: Int64) {
-        self.init(nanoseconds: seconds.multipliedClamped(by: 1_000_000_000).addingClamped(nanoseconds))
+        let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        // What is past an end stays there, whatever the rest is.
+        self.init(nanoseconds: overflow ? (seconds < 0 ? .min : .max) : whole.addingClamped(nanoseconds))
     }
 
     /// How long before this time the other was; less than 0 where it was after it.

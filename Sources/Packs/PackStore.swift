@@ -147,7 +147,9 @@ public final class PackStore: @unchecked Sendable {
     /// Writes over bytes of an open pack in place. False where the pack is not open, or the bytes are committed
     /// or may be shared: append then.
     public func rewrite(_ bytes: UnsafeRawBufferPointer, in id: PackID, at offset: UInt64) throws(Errno) -> Bool {
-        guard let pack = stagedPack(id), pack.retainForRewrite(at: Int(clamping: offset), bytes.count) else { return false }
+        guard let pack = stagedPack(id), pack.retainForRewrite(at: Int(clamping: offset), bytes.count) else {
+            return false
+        }
         defer { pack.releaseRewrite() }
         try pack.write(bytes, at: Int(offset))
         return true

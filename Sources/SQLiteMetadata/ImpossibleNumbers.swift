@@ -17,7 +17,13 @@ enum ImpossibleNumbers {
                 + "OR \(name) > \(range.upperBound)))"
         }
 
-        var rule: String { "SELECT \(row) || ' has \(name) ' || quote(\(name)) FROM \(table) WHERE \(isWrong)" }
+    }
+
+    /// One pass over a table, whatever it has columns.
+    private static func rule(_ columns: [Column]) -> String {
+        let words = columns.map { "WHEN \($0.isWrong) THEN ' has \($0.name) ' || quote(\($0.name))" }
+        return "SELECT \(columns[0].row) || CASE \(words.joined(separator: " ")) END FROM \(columns[0].table) WHERE "
+            + columns.map(\.isWrong).joined(separator: " OR ")
     }
 
     /// SQLite reads the least number as the negation of one that is too large.
@@ -44,7 +50,8 @@ enum ImpossibleNumbers {
     static let packLengths = columns("pack", "'pack ' || id", ["raw", "stored"], packLength)
     static let packStates = columns("pack", "'pack ' || id", ["state"], 0...2)
     static let packNumbers = columns("pack", "'pack ' || id", ["id"], 0...firstForeign - 1)
-    static let foreignSizes = columns("foreign_object", "'foreign object ' || id", ["size"], 0...Int64(PackID.foreignByteLimit))
+    static let foreignSizes = columns(
+        "foreign_object", "'foreign object ' || id", ["size"], 0...Int64(PackID.foreignByteLimit))
     static let foreignTimes = columns("foreign_object", "'foreign object ' || id", ["mtime"], time)
     static let foreignNumbers = columns(
         "foreign_object", "'foreign object ' || id", ["id"], firstForeign...firstSegment - 1)
@@ -60,7 +67,8 @@ enum ImpossibleNumbers {
 
     private static let all: [[Column]] = [
         owners, times, links, devices, sizes, allocations, inodes, packLengths, packStates, packNumbers, foreignSizes,
-        foreignTimes, foreignNumbers, trashNumbers, trashTimes, trashOwners, quotas, holdNumbers, heldPacks, holdTimes, holdCounts,
+        foreignTimes, foreignNumbers, trashNumbers, trashTimes, trashOwners, quotas, holdNumbers, heldPacks, holdTimes,
+        holdCounts,
         holdKinds,
     ]
 
@@ -97,7 +105,7 @@ enum ImpossibleNumbers {
     static let wrongLastHold = isWrongSetting("last_hold", 0...1 << 62 - 1)
 
     static let rules: [String] =
-        all.joined().map(\.rule) + [
+        Dictionary(grouping: all.joined(), by: \.table).values.map(rule).sorted() + [
             "SELECT 'inode ' || id || ' has mode ' || quote(mode) FROM inode WHERE \(isWrongMode)",
             "SELECT 'inode ' || inode || ' has an extent with impossible numbers at ' || quote(offset) FROM extent WHERE \(isWrongExtent)",
         ]

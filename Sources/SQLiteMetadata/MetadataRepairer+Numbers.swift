@@ -97,20 +97,24 @@ extension MetadataRepairer {
     private static let settings = [
         Step(
             words: "next inode number that there is not",
-            sql: "UPDATE setting SET value = (SELECT CAST(COALESCE(MAX(id), 0) + 1 AS TEXT) FROM inode) WHERE \(Wrong.wrongNextInode)"
+            sql:
+                "UPDATE setting SET value = (SELECT CAST(COALESCE(MAX(id), 0) + 1 AS TEXT) FROM inode) WHERE \(Wrong.wrongNextInode)"
         ),
         // Far past what a writer can have used that this database does not know of.
         Step(
             words: "epoch that there is not",
-            sql: "UPDATE setting SET value = (SELECT CAST(MIN((COALESCE(MAX(id), 0) >> 32) + 65536, \(PackID.firstForeignEpoch - 65536)) AS TEXT) FROM pack) WHERE \(Wrong.wrongEpoch)"
+            sql:
+                "UPDATE setting SET value = (SELECT CAST(MIN((COALESCE(MAX(id), 0) >> 32) + 65536, \(PackID.firstForeignEpoch - 65536)) AS TEXT) FROM pack) WHERE \(Wrong.wrongEpoch)"
         ),
         Step(
             words: "next number of an imported object that there is not",
-            sql: "UPDATE setting SET value = (SELECT CAST(((COALESCE(MAX(id), 0) >> 24) & \(PackID.foreignLimit - 1)) + 1 AS TEXT) "
+            sql:
+                "UPDATE setting SET value = (SELECT CAST(((COALESCE(MAX(id), 0) >> 24) & \(PackID.foreignLimit - 1)) + 1 AS TEXT) "
                 + "FROM foreign_object) WHERE \(Wrong.wrongNextForeign)"),
         Step(
             words: "number of the last snapshot that there is not",
-            sql: "UPDATE setting SET value = (SELECT CAST(MAX(COALESCE(MAX(id), 0), 0) AS TEXT) FROM hold) WHERE \(Wrong.wrongLastHold)"
+            sql:
+                "UPDATE setting SET value = (SELECT CAST(MAX(COALESCE(MAX(id), 0), 0) AS TEXT) FROM hold) WHERE \(Wrong.wrongLastHold)"
         ),
     ]
 }

@@ -32,7 +32,9 @@ public struct MetadataRepairer {
         try connection.execute("BEGIN IMMEDIATE")
         do {
             var mended: [String] = []
-            for step in Self.numbers + [root(now)] + Self.removals + Self.links + Self.trash { try apply(step, &mended) }
+            for step in Self.numbers + [root(now)] + Self.removals + Self.links + Self.trash {
+                try apply(step, &mended)
+            }
             try adopt(now, &mended)
             for step in Self.counts + Self.holds + Self.imports { try apply(step, &mended) }
             try recount(&mended)
@@ -151,6 +153,9 @@ public struct MetadataRepairer {
                 words: "files and directories without a name, now in lost+found",
                 sql: "INSERT OR IGNORE INTO entry (parent, name, inode) SELECT \(directory), "
                     + "CAST('inode-' || id AS BLOB), id FROM (\(lost)) WHERE id <> \(directory)"), &mended)
+        // Who lists them must see that they changed.
+        try connection.execute(
+            "UPDATE inode SET mtime = \(now.nanoseconds), ctime = NULL WHERE id IN (1, \(directory))")
         try connection.execute(
             "UPDATE inode SET parent = \(directory) WHERE \(Self.isDirectory) AND id IN "
                 + "(SELECT inode FROM entry WHERE parent = \(directory))")

@@ -47,7 +47,7 @@ public struct ImportedEntry: Sendable {
 /// What became of an entry.
 public enum ImportOutcome: Sendable, Equatable {
     case made
-    /// It was imported before, and is another object now.
+    /// It was imported before, and is another object now; or a later member of an archive took its place.
     case renewed
     /// It is there already.
     case same
@@ -59,25 +59,28 @@ public enum ImportOutcome: Sendable, Equatable {
 ///
 /// Invariants
 /// - Nothing but what an import made is ever changed: a file that was written to since stays as it is.
+/// - A file with several names is never changed under one of them: the name goes to a new file, as tar does it.
 /// - A batch is one transaction: a file is there with all its data, or not at all.
 /// - Directories made here keep their own times, whatever is made in them.
 // SAFETY: used by one thread at a time, the job's.
 public final class FileImport: @unchecked Sendable {
     /// Set-id bits of somebody else's files would be this user's rights.
     private static let fileBits: UInt32 = 0o777
-    private static let directoryBits: UInt32 = 0o1777
+    static let directoryBits: UInt32 = 0o1777
     static let implicitDirectory: UInt32 = 0o755
     /// 4 EiB: a listing may say what sizes it likes, and counts stay numbers.
     private static let volumeLimit: UInt64 = 1 << 62
 
     let fileSystem: FileSystem
     let session: Session
-    private let place: [FileName]
-    /// Directories made by this import.
-    private var made: Set<InodeID> = []
+    let place: [FileName]
+    /// What this import has made.
+    var made = InodeRanges()
     /// The record of the object that many entries are parts of, as it was last used.
-    private var shared: (object: ForeignObject, id: PackID)?
-    private var invalidations: [Invalidation] = []
+    var shared: (object: ForeignObject, id: PackID)?
+    var changes = NameChanges()
+    /// Inodes that lost a name in the transaction that runs.
+    var replaced: [Inode] = []
 
     /// `place` is where it all goes; what is missing of it is made.
     public init(into place: [FileName], of fileSystem: FileSystem) {
@@ -101,17 +104,19 @@ public final class FileImport: @unchecked Sendable {
     public func add(_ entries: [ImportedEntry]) throws(Errno) -> [ImportOutcome] {
         try fileSystem.requireRoom()
         let now = fileSystem.configuration.now()
-        invalidations.removeAll(keepingCapacity: true)
         let outcomes = try fileSystem.write(session) { transaction throws(Errno) in
+            // A body may be run again.
+            (changes, replaced) = (NameChanges(), [])
             try checkRoom(for: entries, transaction)
             var outcomes: [ImportOutcome] = []
             outcomes.reserveCapacity(entries.count)
             var parents = ParentFinder(place: place)
             for entry in entries { outcomes.append(try add(entry, &parents, now, transaction)) }
+            try changes.settle(now, transaction)
             return outcomes
         }
-        let changes = invalidations
-        fileSystem.announce(session, changes)
+        for inode in replaced { fileSystem.unnamed(inode) }
+        fileSystem.announce(session, changes.notices)
         return outcomes
     }
 
@@ -189,28 +194,23 @@ public final class FileImport: @unchecked Sendable {
         }
         if let id = try transaction.entry(name, in: parent) {
             guard let inode = try transaction.inode(id) else { throw .io }
-            return try meet(inode, entry, now, transaction)
+            return try meet(inode, name, in: parent, entry, &parents, now, transaction)
         }
         return try make(name, in: parent, entry, parents, now, transaction)
     }
 
-    private func make(
+    func make(
         _ name: FileName, in parent: InodeID, _ entry: ImportedEntry, _ parents: ParentFinder, _ now: Timestamp,
         _ transaction: any MetadataTransaction
     ) throws(Errno) -> ImportOutcome {
+        if let reason = try obstacle(to: entry, in: parent, parents, transaction) { return .refused(reason) }
         let kind: FileKind
         switch entry.content {
         case .hardLink(let path): return try link(name, in: parent, to: path, parents, now, transaction)
-        case .symbolicLink(let target):
-            guard !target.isEmpty, target.count <= FileSystem.maximumTargetLength else {
-                return .refused("its target has \(target.count) bytes")
-            }
-            kind = .symbolicLink
+        case .symbolicLink: kind = .symbolicLink
         case .directory: kind = .directory
         case .fifo: kind = .fifo
-        case .data(_, _, let count):
-            guard count <= FileSystem.maximumFileSize else { return .refused("it is too large") }
-            kind = .regular
+        case .data: kind = .regular
         }
         let bits = kind == .directory ? Self.directoryBits : Self.fileBits
         let permissions = kind == .symbolicLink ? 0o777 : entry.permissions & bits
@@ -227,6 +227,31 @@ public final class FileImport: @unchecked Sendable {
         return .made
     }
 
+    /// Why an entry cannot be made, whatever has its name.
+    func obstacle(
+        to entry: ImportedEntry, in parent: InodeID, _ parents: ParentFinder, _ transaction: any MetadataTransaction
+    ) throws(Errno) -> String? {
+        switch entry.content {
+        case .directory, .fifo: return nil
+        case .symbolicLink(let target):
+            let isPossible = !target.isEmpty && target.count <= FileSystem.maximumTargetLength
+            return isPossible ? nil : "its target has \(target.count) bytes"
+        case .data(_, let offset, let count):
+            return offset.addingClamped(count) <= PackID.foreignByteLimit ? nil : "it is too large"
+        case .hardLink(let path):
+            guard let target = try parents.find(path, transaction), let inode = try transaction.inode(target),
+                !inode.isDirectory
+            else { return "what it is a link to is not there" }
+            guard inode.linkCount < FileSystem.maximumLinks else { return "what it is a link to takes no more names" }
+            do throws(Errno) {
+                if let place = inode.parent { try transaction.requireSameQuotas(place, parent) }
+            } catch .crossDevice {
+                return "what it is a link to counts for another quota"
+            }
+            return nil
+        }
+    }
+
     private func insert(
         _ name: FileName, in parent: InodeID, _ kind: FileKind, _ permissions: UInt32, _ modified: Timestamp,
         _ now: Timestamp, _ transaction: any MetadataTransaction
@@ -238,23 +263,19 @@ public final class FileImport: @unchecked Sendable {
         inode.changed = now
         try transaction.insert(inode)
         try transaction.link(name, in: parent, to: id)
-        try noteEntry(name, in: parent, isDirectory: kind == .directory, now, transaction)
-        if kind == .directory { made.insert(id) }
+        try noteEntry(name, in: parent, isDirectory: kind == .directory, transaction)
+        made.insert(id)
         return id
     }
 
     private func noteEntry(
-        _ name: FileName, in parent: InodeID, isDirectory: Bool, _ now: Timestamp,
-        _ transaction: any MetadataTransaction
+        _ name: FileName, in parent: InodeID, isDirectory: Bool, _ transaction: any MetadataTransaction
     ) throws(Errno) {
-        let isOurs = made.contains(parent)
-        if !isOurs || isDirectory, var directory = try transaction.inode(parent) {
-            if !isOurs { directory.touchEntries(now) }
-            if isDirectory { directory.changeLinks(by: 1) }
+        if isDirectory, var directory = try transaction.inode(parent) {
+            directory.changeLinks(by: 1)
             try transaction.update(directory)
         }
-        invalidations.append(.entry(parent: parent, name: name))
-        if invalidations.last != .attributes(parent), !isOurs { invalidations.append(.attributes(parent)) }
+        changes.add(name, in: parent, keepsTime: made.contains(parent))
     }
 
     private func link(
@@ -262,26 +283,19 @@ public final class FileImport: @unchecked Sendable {
         _ transaction: any MetadataTransaction
     ) throws(Errno) -> ImportOutcome {
         guard let target = try parents.find(path, transaction), var inode = try transaction.inode(target) else {
-            return .refused("what it is a link to is not there")
-        }
-        guard !inode.isDirectory, inode.linkCount < FileSystem.maximumLinks else {
-            return .refused("what it is a link to takes no more names")
-        }
-        do throws(Errno) {
-            if let place = inode.parent { try transaction.requireSameQuotas(place, parent) }
-        } catch .crossDevice {
-            return .refused("what it is a link to counts for another quota")
+            throw .io
         }
         try transaction.nameAdded(to: &inode, in: parent)
         inode.linkCount += 1
         inode.changed = now
         try transaction.update(inode)
         try transaction.link(name, in: parent, to: target)
-        try noteEntry(name, in: parent, isDirectory: false, now, transaction)
+        changes.add(.attributes(target))
+        try noteEntry(name, in: parent, isDirectory: false, transaction)
         return .made
     }
 
-    private func fill(
+    func fill(
         _ id: InodeID, _ object: ForeignObject, _ offset: UInt64, _ count: UInt64, _ entry: ImportedEntry,
         _ now: Timestamp, _ transaction: any MetadataTransaction
     ) throws(Errno) {
@@ -325,129 +339,5 @@ public final class FileImport: @unchecked Sendable {
         try transaction.update(inode)
         try transaction.setSetting(SettingKey.hasAttributes, to: "1")
         fileSystem.hasAttributes.store(true, ordering: .relaxed)
-    }
-
-    // MARK: What is there already
-
-    private func meet(
-        _ inode: Inode, _ entry: ImportedEntry, _ now: Timestamp, _ transaction: any MetadataTransaction
-    ) throws(Errno) -> ImportOutcome {
-        switch entry.content {
-        case .directory where inode.isDirectory: return try meetDirectory(inode, entry, transaction)
-        case .symbolicLink(let target) where inode.kind == .symbolicLink:
-            if try transaction.linkTarget(of: inode.id) == target { return .same }
-        case .fifo where inode.kind == .fifo: return .same
-        case .hardLink(let path):
-            var finder = ParentFinder(place: place)
-            if try finder.lookup(path, transaction) == inode.id { return .same }
-        case .data(let object, let offset, let count) where inode.kind == .regular:
-            return try meetFile(inode, object, offset, count, entry, now, transaction)
-        default: break
-        }
-        return .refused("something else of that name is there")
-    }
-
-    /// A directory that files brought about takes what is said of it later.
-    private func meetDirectory(
-        _ inode: Inode, _ entry: ImportedEntry, _ transaction: any MetadataTransaction
-    ) throws(Errno) -> ImportOutcome {
-        guard made.contains(inode.id) else { return .same }
-        var inode = inode
-        inode.permissions = entry.permissions & Self.directoryBits
-        inode.modified = entry.modified
-        try transaction.update(inode)
-        return .same
-    }
-
-    private func meetFile(
-        _ inode: Inode, _ object: ForeignObject, _ offset: UInt64, _ count: UInt64, _ entry: ImportedEntry,
-        _ now: Timestamp, _ transaction: any MetadataTransaction
-    ) throws(Errno) -> ImportOutcome {
-        if inode.size == 0 {
-            // No data to lose.
-            if count == 0 && inode.modified == entry.modified { return .same }
-        } else {
-            let own = ImportOutcome.refused("a file of that name is there, with data of its own")
-            let extents = try transaction.extents(of: inode.id, overlapping: 0..<inode.size)
-            guard extents.count == 1, let extent = extents.first, extent.fileOffset == 0,
-                extent.length == inode.size, extent.pack.isForeign,
-                let known = try transaction.foreignObject(extent.pack), known.source == object.source,
-                known.key == object.key
-            else { return own }
-            if known.isSame(as: object) {
-                shared = (object, extent.pack)
-                if extent.packOffset == offset && extent.length == count { return .same }
-            }
-            // Cut short by somebody, it still is a run of the object. How long a member of an archive was is not
-            // known; but what is written or cut has the same time of modification and of change.
-            let isWhole = offset == 0 && count == object.size
-            let isUntouched =
-                isWhole ? extent.packOffset == 0 && extent.length == known.size : inode.modified != inode.changed
-            guard isUntouched else { return own }
-        }
-        try fill(inode.id, object, offset, count, entry, now, transaction)
-        invalidations.append(.data(inode.id))
-        return .renewed
-    }
-}
-
-/// Finds the directories of paths; neighbours mostly have the same.
-struct ParentFinder {
-    enum Found {
-        case found(InodeID)
-        case blocked(by: FileName)
-    }
-
-    let place: [FileName]
-    private var last: (path: ArraySlice<FileName>, id: InodeID)?
-
-    init(place: [FileName]) {
-        self.place = place
-    }
-
-    /// Makes with `make` what is missing.
-    mutating func made(
-        _ path: [FileName], _ transaction: any MetadataTransaction,
-        make: (FileName, InodeID) throws(Errno) -> InodeID
-    ) throws(Errno) -> Found {
-        let parents = path.dropLast()
-        if let last, last.path == parents { return .found(last.id) }
-        var id = InodeID.root
-        for name in place + parents {
-            if let next = try transaction.entry(name, in: id) {
-                guard try transaction.inode(next)?.isDirectory == true else { return .blocked(by: name) }
-                id = next
-            } else {
-                id = try make(name, id)
-            }
-        }
-        last = (parents, id)
-        return .found(id)
-    }
-
-    /// Nil where one of them is not there.
-    mutating func existing(_ path: [FileName], _ transaction: any MetadataTransaction) throws(Errno) -> InodeID? {
-        let parents = path.dropLast()
-        if let last, last.path == parents { return last.id }
-        var id = InodeID.root
-        for name in place + parents {
-            guard let next = try transaction.entry(name, in: id),
-                try transaction.inode(next)?.isDirectory == true
-            else { return nil }
-            id = next
-        }
-        last = (parents, id)
-        return id
-    }
-
-    /// What a path from the place stands for.
-    mutating func lookup(_ path: [FileName], _ transaction: any MetadataTransaction) throws(Errno) -> InodeID? {
-        guard let name = path.last, let parent = try existing(path, transaction) else { return nil }
-        return try transaction.entry(name, in: parent)
-    }
-
-    func find(_ path: [FileName], _ transaction: any MetadataTransaction) throws(Errno) -> InodeID? {
-        var copy = self
-        return try copy.lookup(path, transaction)
     }
 }

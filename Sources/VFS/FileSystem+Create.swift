@@ -40,7 +40,7 @@ extension FileSystem {
                 return inode
             }
         }
-        announce(caller.session, [.entry(parent: parent, name: name), .attributes(parent)])
+        announce(caller.session, [.entry(parent: parent, name: name), .listing(parent)])
         return inode
     }
 
@@ -180,7 +180,7 @@ extension FileSystem {
         }
         if wasOrphan { named(id) }
         caller.session.retain(id)
-        announce(caller.session, [.entry(parent: parent, name: name), .attributes(parent), .attributes(id)])
+        announce(caller.session, [.entry(parent: parent, name: name), .listing(parent), .attributes(id)])
         return inode
     }
 }

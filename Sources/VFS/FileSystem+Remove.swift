@@ -31,7 +31,7 @@ extension FileSystem {
             return left
         }
         unnamed(inode)
-        announce(caller.session, [.entry(parent: parent, name: name), .attributes(parent), .attributes(inode.id)])
+        announce(caller.session, [.entry(parent: parent, name: name), .listing(parent), .attributes(inode.id)])
     }
 
     /// Removes an empty directory. Answers ENOTEMPTY while any entry but "." and ".." remains.
@@ -57,7 +57,7 @@ extension FileSystem {
             return left
         }
         unnamed(inode)
-        announce(caller.session, [.entry(parent: parent, name: name), .attributes(parent), .attributes(inode.id)])
+        announce(caller.session, [.entry(parent: parent, name: name), .listing(parent), .attributes(inode.id)])
     }
 
     /// Takes one name from an inode: all of them from a directory, which has one. An inode that has no

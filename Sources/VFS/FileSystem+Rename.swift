@@ -43,8 +43,8 @@ extension FileSystem {
         announce(
             caller.session,
             [
-                .entry(parent: names.oldParent, name: names.oldName), .attributes(names.oldParent),
-                .entry(parent: names.newParent, name: names.newName), .attributes(names.newParent),
+                .entry(parent: names.oldParent, name: names.oldName), .listing(names.oldParent),
+                .entry(parent: names.newParent, name: names.newName), .listing(names.newParent),
             ] + moved.map { .attributes($0) })
     }
 

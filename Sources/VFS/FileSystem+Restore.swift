@@ -56,6 +56,10 @@ extension FileSystem {
     public func restore(_ order: RestoreOrder) throws(Errno) -> RestoreOutcome {
         if hasReportedProblem { throw .readOnly }
         try requireRoom()
+        let session = Session(name: "trash", identity: .oneToOne, isReadOnly: false, invalidate: { _, _ in })
+        // From here on what sessions have cached is good for a second at most, and they are told.
+        attach(session)
+        defer { detach(session) }
         var outcome = RestoreOutcome()
         guard let record = try find(order) else {
             // Nothing of that name was deleted; perhaps something in it was.
@@ -247,23 +251,25 @@ extension FileSystem {
         _ record: TrashRecord, to parent: InodeID, as name: FileName, mayMerge: Bool, _ outcome: inout RestoreOutcome
     ) throws(Errno) -> InodeID {
         let now = configuration.now()
+        var changes = NameChanges()
         let (id, isBack) = try makingRoom(bytes: .max, inodes: 1) { () throws(Errno) in
             try maintain { transaction throws(Errno) in
+                changes = NameChanges()
                 if let taken = try transaction.entry(name, in: parent) {
                     guard mayMerge, try transaction.required(taken).isDirectory else { throw .alreadyExists }
                     return (taken, false)
                 }
-                return (try self.bringBack(record, parent, name, now, transaction), true)
+                return (try self.bringBack(record, parent, name, now, &changes, transaction), true)
             }
         }
         guard isBack else { return id }
         outcome.count += 1
-        announceToAll([.entry(parent: parent, name: name), .attributes(parent), .attributes(id)])
+        announceToAll(changes.notices + [.attributes(id)])
         return id
     }
 
     private func bringBack(
-        _ record: TrashRecord, _ parent: InodeID, _ name: FileName, _ now: Timestamp,
+        _ record: TrashRecord, _ parent: InodeID, _ name: FileName, _ now: Timestamp, _ changes: inout NameChanges,
         _ transaction: any MetadataTransaction
     ) throws(Errno) -> InodeID {
         var directory = try transaction.liveDirectory(parent)
@@ -293,8 +299,9 @@ extension FileSystem {
             try transaction.update(inode)
         }
         try transaction.link(name, in: parent, to: inode.id)
-        directory.touchEntries(now)
         try transaction.update(directory)
+        changes.add(name, in: parent)
+        try changes.settle(now, transaction)
         return inode.id
     }
 }

@@ -189,18 +189,7 @@ public final class FileSystem: @unchecked Sendable {
     /// Whether another session may change what one has cached.
     public var isShared: Bool { sessionCount.load(ordering: .acquiring) > 1 }
 
-    func announce(_ session: Session, _ changes: @autoclosure () -> [Invalidation]) {
-        guard isShared else { return }
-        let others = monitor.withLock { sessions.filter { $0 !== session } }
-        let changes = changes()
-        for other in others { other.invalidate(changes, session.willWait) }
-    }
-
-    /// Tells every session what changed past them all.
-    func announceToAll(_ changes: [Invalidation]) {
-        let all = monitor.withLock { sessions }
-        for session in all { session.invalidate(changes, {}) }
-    }
+    func others(than session: Session?) -> [Session] { monitor.withLock { sessions.filter { $0 !== session } } }
 
     // MARK: Transactions
 

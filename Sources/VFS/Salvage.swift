@@ -176,6 +176,10 @@ public struct Salvage: Sendable {
                 name = "inode-\(lost.rawValue).\(number)"
             }
             try transaction.link(try FileName(name), in: directory, to: id)
+            if var place = try transaction.inode(directory) {
+                place.touchEntries(now)
+                try transaction.update(place)
+            }
             return id
         }
     }
@@ -191,6 +195,7 @@ public struct Salvage: Sendable {
                 parent: .root))
         try transaction.link(name, in: .root, to: id)
         root.changeLinks(by: 1)
+        root.touchEntries(now)
         try transaction.update(root)
         return id
     }

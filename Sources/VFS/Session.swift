@@ -7,6 +7,8 @@ public enum Invalidation: Sendable, Equatable {
     case entry(parent: InodeID, name: FileName)
     /// Attributes changed.
     case attributes(InodeID)
+    /// Names in a directory changed, and with them its attributes.
+    case listing(InodeID)
     /// File data changed, and with it attributes.
     case data(InodeID)
     /// Any name may stand for something else.
@@ -60,6 +62,14 @@ public final class Session: @unchecked Sendable {
         monitor.lock()
         defer { monitor.unlock() }
         return lookups.remove(id, count: count)
+    }
+
+    /// Whether the kernel can have cached anything of it: what is in a directory that it does not know, it does not know.
+    func isConcerned(by change: Invalidation) -> Bool {
+        switch change {
+        case .entry(let parent, _), .listing(let parent): SnapshotNode.isOne(parent) || holds(parent)
+        default: true
+        }
     }
 
     /// As `FileSystem.forget`, of an inode of a snapshot: nothing ends with its last lookup.

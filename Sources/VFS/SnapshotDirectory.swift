@@ -102,7 +102,7 @@ public final class SnapshotDirectory: @unchecked Sendable {
         if let open = opened(ordinal) { return open }
         return try openLock.withLock { () throws(Errno) in
             if let open = opened(ordinal) { return open }
-            guard let name = try snapshots().first(where: { UInt64($0.id) == ordinal })?.name,
+            guard let name = try snapshots().first(where: { UInt64(exactly: $0.id) == ordinal })?.name,
                 monitor.withLock({ !withdrawn.contains(name) })
             else { throw .stale }
             if monitor.withLock({ views.count >= Self.openLimit }) { closeIdle(after: Self.shortIdle) }
@@ -148,7 +148,7 @@ public final class SnapshotDirectory: @unchecked Sendable {
     public func announce(_ name: String) {
         let own = SnapshotNode.directory.number
         volume.announceToAll([
-            .entry(parent: own, name: FileName(trusted: Array(name.utf8))), .data(own),
+            .entry(parent: own, name: FileName(trusted: Array(name.utf8))), .listing(own),
             .entry(parent: .root, name: Self.name),
         ])
     }

@@ -36,7 +36,7 @@ struct TreeCopy {
     /// Copies `top` and all below it to `name` in a directory of the target.
     mutating func run(_ top: Inode, as name: FileName, in parent: InodeID) throws(Errno) {
         let original = try source.read { transaction throws(Errno) in try Self.original(top, name, transaction) }
-        try make([original], in: parent)
+        try make([original], in: parent, keepsTime: false)
         while let next = directories.popLast() {
             var last: FileName?
             repeat {
@@ -47,7 +47,7 @@ struct TreeCopy {
                     }
                     return page
                 }
-                try make(page, in: next.target)
+                try make(page, in: next.target, keepsTime: true)
                 last = page.count < Self.pageEntries ? nil : page.last?.name
             } while last != nil
         }
@@ -71,11 +71,15 @@ struct TreeCopy {
         return original
     }
 
-    private mutating func make(_ originals: [Original], in parent: InodeID) throws(Errno) {
+    /// `keepsTime`: the directory is a copy, too, and shows the time of the original.
+    private mutating func make(_ originals: [Original], in parent: InodeID, keepsTime: Bool) throws(Errno) {
         guard !originals.isEmpty else { return }
         let known = linked
         let target = target
+        let now = target.configuration.now()
+        var changes = NameChanges()
         let ids = try target.metadata.transaction { transaction throws(Errno) in
+            changes = NameChanges()
             try Self.checkRoom(originals, known, parent, target, transaction)
             var ids: [InodeID] = []
             var seen = known
@@ -84,12 +88,15 @@ struct TreeCopy {
                 let id = try Self.make(original, in: parent, seen[original.inode.id], transaction)
                 if original.inode.linkCount > 1, !original.inode.isDirectory { seen[original.inode.id] = id }
                 if original.inode.isDirectory { directory.changeLinks(by: 1) }
+                changes.add(original.name, in: parent, keepsTime: keepsTime)
                 ids.append(id)
             }
             try transaction.update(directory)
+            try changes.settle(now, transaction)
             return ids
         }
         target.committer.noteChange()
+        target.announceToAll(changes.notices)
         for (original, id) in zip(originals, ids) {
             let isNew = linked[original.inode.id] == nil
             if original.inode.linkCount > 1, !original.inode.isDirectory { linked[original.inode.id] = id }

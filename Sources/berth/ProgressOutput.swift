@@ -37,7 +37,9 @@ struct ProgressOutput {
     func rate(_ bytes: UInt64) -> String { "\(Output.bytes(UInt64(clamping: Double(bytes) / max(seconds, 0.001))))/s" }
 
     /// Seconds for the rest, at the pace of what is done.
-    func secondsLeft(after share: Double) -> Int { share > 0 ? Int(clamping: UInt64(clamping: (seconds / share - seconds).rounded(.down))) : 0 }
+    func secondsLeft(after share: Double) -> Int {
+        share > 0 ? Int(clamping: UInt64(clamping: (seconds / share - seconds).rounded(.down))) : 0
+    }
 
     /// Puts a text in the terminal's line.
     func draw(_ text: String) { write("\r\(PrintableText.escaped(text))\u{1B}[K") }

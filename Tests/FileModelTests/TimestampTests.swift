@@ -29,6 +29,8 @@ struct TimestampTests {
             }
         }
         #expect(Timestamp(seconds: -11_644_473_600, nanoseconds: 0) == .earliest)
+        #expect(Timestamp(seconds: .min, nanoseconds: 999_999_999) == .earliest)
+        #expect(Timestamp(seconds: .max, nanoseconds: -999_999_999) == .latest)
         #expect(Timestamp(nanoseconds: .min) == .earliest && Timestamp.earliest.nanosecondsOfSecond == 0)
         #expect(Timestamp.latest.nanoseconds(since: .earliest) == .max)
         #expect(Timestamp.earliest.nanoseconds(since: .latest) == .min)

@@ -16,7 +16,7 @@ struct ExtremeNumberTests {
 
     @Test("a program that asks with them gets answers, the server stays, and so do listings after a restart")
     func program() throws {
-        let volume = try MountedVolume(options: "-o size=1E")
+        let volume = try MountedVolume(options: "-o size=1000000T")
         let server = try #require(try volume.site.server(of: "v"))
         try volume.write("f", "content")
         try volume.write("g", "other")
@@ -28,7 +28,8 @@ struct ExtremeNumberTests {
         let script = "cd m; ls -la --time-style=full-iso | sort; stat -c '%n %s %t:%T %Y' *"
         let before = try volume.site.shell.run(script)
         #expect(before.contains("1677-09-21 00:12:44") && before.contains("2262-04-11 23:47:16"), "\(before)")
-        try volume.site.shell.run("berth umount m; berth stop --all --force >/dev/null; berth volume check v; berth mount v m")
+        try volume.site.shell.run(
+            "berth umount m; berth stop --all --force >/dev/null; berth volume check v; berth mount v m")
         #expect(try volume.site.shell.run(script) == before)
     }
 
@@ -67,7 +68,10 @@ struct ExtremeNumberTests {
         let one = try volume.open("f", O_RDWR)
         let other = try volume.open("g", O_RDWR)
         var byte: UInt8 = 7
-        let modes = [0, BERTH_FALLOC_FL_KEEP_SIZE, BERTH_FALLOC_FL_PUNCH_HOLE | BERTH_FALLOC_FL_KEEP_SIZE, BERTH_FALLOC_FL_ZERO_RANGE]
+        let modes = [
+            0, BERTH_FALLOC_FL_KEEP_SIZE, BERTH_FALLOC_FL_PUNCH_HOLE | BERTH_FALLOC_FL_KEEP_SIZE,
+            BERTH_FALLOC_FL_ZERO_RANGE,
+        ]
         for start in Self.offsets {
             for length in Self.offsets {
                 for mode in modes { _ = fallocate(one.rawValue, Int32(mode), start, length) }

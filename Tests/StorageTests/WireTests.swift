@@ -44,7 +44,9 @@ struct WireTests {
 
     @Test("a range that no object has is an error of the store's, and ends nobody")
     func impossibleRanges() {
-        let numbers = ["0", "9", "9223372036854775807", "18446744073709551614", "18446744073709551615", "99999999999999999999"]
+        let numbers = [
+            "0", "9", "9223372036854775807", "18446744073709551614", "18446744073709551615", "99999999999999999999",
+        ]
         for first in numbers {
             for last in numbers {
                 for total in numbers + ["*"] {

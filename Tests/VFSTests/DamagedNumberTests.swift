@@ -86,8 +86,11 @@ struct DamagedNumberTests {
         var random = SeededGenerator(seed: seed)
         var wounds = columns.flatMap { table, column in
             // Both ends, and two of the rest.
-            ([Int64.min, .max] + [Self.numbers.randomElement(using: &random), Self.others.randomElement(using: &random)]
-                .compactMap { $0 }).map { "UPDATE OR IGNORE \(table) SET \(column) = \($0 == .min ? "-9223372036854775807 - 1" : "\($0)")" }
+            ([Int64.min, .max]
+                + [Self.numbers.randomElement(using: &random), Self.others.randomElement(using: &random)]
+                .compactMap { $0 }).map {
+                    "UPDATE OR IGNORE \(table) SET \(column) = \($0 == .min ? "-9223372036854775807 - 1" : "\($0)")"
+                }
         }
         for key in ["next_inode", "epoch", "next_foreign", "last_hold", "redo_generation", "generation"] {
             for value in ["-1", "0", "9223372036854775807", "18446744073709551615", "4294967295", "x"] {

@@ -56,7 +56,9 @@ struct ExtremeArgumentTests {
             if Bool.random(using: &random) { change.accessed = Timestamp(seconds: signed(), nanoseconds: signed()) }
             if Bool.random(using: &random) { change.modified = Timestamp(nanoseconds: signed()) }
             if Bool.random(using: &random) { change.permissions = word() }
-            if Bool.random(using: &random) { (change.userID, change.groupID) = (min(word(), .max - 1), min(word(), .max - 1)) }
+            if Bool.random(using: &random) {
+                (change.userID, change.groupID) = (min(word(), .max - 1), min(word(), .max - 1))
+            }
             if Bool.random(using: &random) { change.size = unsigned() }
             _ = try? files.setAttributes(of: id, change, caller: volume.caller)
         case 1:
@@ -88,7 +90,9 @@ struct ExtremeArgumentTests {
             _ = try? files.attributes(of: InodeID(rawValue: unsigned()))
             _ = try? files.lookup(try FileName("a"), in: InodeID(rawValue: unsigned()), session: volume.session)
         case 8:
-            let value = (0..<Int.random(in: 0...60, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+            let value = (0..<Int.random(in: 0...60, using: &random)).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
             let name = ["user.x", "system.posix_acl_access", "system.posix_acl_default"].randomElement(using: &random)
             try? files.setAttribute(
                 Array((name ?? "").utf8), to: value, of: id, mode: .createOrReplace, caller: volume.caller)
