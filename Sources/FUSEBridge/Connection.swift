@@ -190,11 +190,14 @@ public final class Connection: Endpoint, @unchecked Sendable {
     /// Chooses what the kernel and we agree on.
     func negotiate(_ connection: UnsafeMutablePointer<fuse_conn_info>) {
         // POSIX locks and flock stay in the kernel: every container of a node shares one session, so they meet
-        // there, and a lock costs no round trip. ATOMIC_O_TRUNC is off because open is never sent.
+        // there, and a lock costs no round trip. ATOMIC_O_TRUNC is off because open is never sent. ASYNC_DIO is off because
+        // the kernel drops no pages after an asynchronous write past them: who read meanwhile would read what was there
+        // before for ever (decision 0008). A session that an older program began goes on as it was agreed.
         let wanted =
             FUSE_CAP_ASYNC_READ | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_DONT_MASK | FUSE_CAP_READDIRPLUS
-            | FUSE_CAP_ASYNC_DIO | FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_POSIX_ACL
+            | FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_POSIX_ACL
             | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT
+            | (hook.hasAsynchronousDirect ? FUSE_CAP_ASYNC_DIO : 0)
         connection.pointee.want = connection.pointee.capable & UInt32(wanted)
         connection.pointee.max_write = Self.maximumTransfer
         connection.pointee.max_background = Self.backgroundRequests

@@ -28,6 +28,8 @@ package final class RequestHook: @unchecked Sendable {
     private var reply: [UInt8] = []
     /// INIT comes from an earlier server's hand, and the kernel has its answer.
     private var isReplaying = false
+    /// FUSE_ASYNC_DIO is in that answer.
+    private(set) var hasAsynchronousDirect = false
 
     /// Whether a file may be written directly through one handle and read through the page cache by others. Kernels
     /// before 6.18 leave a page in the cache that a reader fetched while a direct write was under way.
@@ -47,6 +49,7 @@ package final class RequestHook: @unchecked Sendable {
     func replay(_ negotiation: Negotiation, to handle: OpaquePointer) -> Bool {
         isReplaying = true
         defer { isReplaying = false }
+        hasAsynchronousDirect = negotiation.flags & Self.asynchronousDirect != 0
         var bytes = negotiation.request
         bytes.withUnsafeMutableBytes { memory in
             received(memory)
@@ -113,8 +116,9 @@ package final class RequestHook: @unchecked Sendable {
     }
 
     // `linux/fuse.h` 7.39: fuse_init_in and fuse_init_out both have `flags` here; `flags2` holds bits 32 and up.
-    private static let flagsOffset = 12
+    fileprivate static let flagsOffset = 12
     private static let secondFlagsOffset = 32
+    private static let asynchronousDirect = UInt32(1) << 15
     private static let killPrivV2 = UInt32(1) << 28
     private static let initExtended = UInt32(1) << 30
     private static let directAllowsMapping = UInt32(1) << 4
@@ -163,6 +167,14 @@ package final class RequestHook: @unchecked Sendable {
 public struct Negotiation: Codable, Sendable, Equatable {
     public var request: [UInt8]
     public var reply: [UInt8]
+
+    /// What was agreed, of the first 32.
+    fileprivate var flags: UInt32 {
+        reply.withUnsafeBytes {
+            let offset = RequestHook.flagsOffset
+            return $0.count >= offset + 4 ? $0.loadUnaligned(fromByteOffset: offset, as: UInt32.self) : 0
+        }
+    }
 }
 
 /// What libfuse's user data must be for the hook to be found: the object that answers a session's requests.
