@@ -34,7 +34,7 @@ public struct MetadataRepairer {
             var mended: [String] = []
             for step in [root(now)] + Self.removals + Self.links + Self.trash { try apply(step, &mended) }
             try adopt(now, &mended)
-            for step in Self.counts + Self.holds + Self.imports { try apply(step, &mended) }
+            for step in Self.counts + Self.holds + Self.imports + Self.accounts { try apply(step, &mended) }
             try recount(&mended)
             try connection.execute("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")
             return mended

@@ -58,6 +58,7 @@ extension FileSystem {
             // The cause is still there: it has been said.
             return
         }
+        accounts.forget()
         announceToAll([.names] + inodes.map { .data($0) })
         hasReportedFailure.store(false, ordering: .releasing)
         let consequence =
