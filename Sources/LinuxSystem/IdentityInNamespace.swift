@@ -86,12 +86,18 @@ extension Identity {
         let host = hostMount(userID: outside(geteuid(), users), groupID: outside(getegid(), groups))
         return Identity(
             users: users.inside(host.users), groups: groups.inside(host.groups),
-            isOfSite: users.isWhole && groups.isWhole, strangers: strangers(groups))
+            isOfSite: users.isWhole && groups.isWhole, strangers: strangers(groups, own: getegid()))
     }
 
-    /// The process's own group where its namespace has no overflow id.
-    private static func strangers(_ groups: NamespaceIDs) -> UInt32? {
-        groups.outside(IdentityMap.overflowID) == nil && !groups.ranges.isEmpty ? getegid() : nil
+    /// How a mount in a container engine's namespace, that of a process, shows a volume's owners: its 0 is the volume's.
+    public static func engine(process: String) -> Identity {
+        let groups = NamespaceIDs(of: process, .groups) ?? NamespaceIDs(ranges: [])
+        return Identity(users: .oneToOne, groups: .oneToOne, strangers: strangers(groups, own: 0))
+    }
+
+    /// The own group where a namespace has no overflow id: one that an account without subordinate ids made.
+    private static func strangers(_ groups: NamespaceIDs, own: UInt32) -> UInt32? {
+        groups.outside(IdentityMap.overflowID) == nil && !groups.ranges.isEmpty ? own : nil
     }
 
     /// The same for a namespace in which there is nobody but this user and this group.

@@ -29,7 +29,8 @@ extension MetadataRepairer {
             sql: "DELETE FROM account WHERE \(MetadataChecker.wrongAccount)"),
         Step(
             words: "users and groups whose names are lost",
-            sql: "INSERT OR IGNORE INTO account SELECT o.id, o.kind, 'lost ' || o.id FROM \(MetadataChecker.ownersByName) o "
+            sql:
+                "INSERT OR IGNORE INTO account SELECT o.id, o.kind, 'lost ' || o.id FROM \(MetadataChecker.ownersByName) o "
                 + "WHERE o.id NOT IN (SELECT id FROM account)"),
     ]
 }

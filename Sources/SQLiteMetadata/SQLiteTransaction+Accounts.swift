@@ -12,16 +12,16 @@ extension SQLiteTransaction {
                 UInt32(exactly: row.integer(0)).map { NamedAccount(id: $0, kind: kind, name: row.text(2) ?? "") }
             }
         }.compactMap { $0 }
-        .filter { NamedAccount.isOne($0.id) && NamedAccount.isName($0.name) }
+            .filter { NamedAccount.isOne($0.id) && NamedAccount.isName($0.name) }
     }
 
     func addNamedAccount(_ kind: AccountKind, _ name: String) throws(Errno) -> NamedAccount {
         guard NamedAccount.isName(name) else { throw .invalidArgument }
         if let known = try namedAccounts().first(where: { $0.kind == kind && $0.name == name }) { return known }
-        let last = try first(try prepared("SELECT COALESCE(MAX(id), 0) FROM account")) { $0.integer(0) } ?? 0
+        let last = try namedAccounts().last?.id ?? 0
         // Beside the table: access control lists may name ids whose rows damage took.
-        let noted = try setting(Self.nextAccountKey).flatMap { UInt32($0) } ?? NamedAccount.firstID
-        let next = max(UInt32(clamping: last).addingReportingOverflow(1).partialValue, noted, nextAccount)
+        let noted = try setting(Self.nextAccountKey).flatMap { UInt32($0) } ?? 0
+        let next = max(last + 1, noted, nextAccount)
         guard NamedAccount.isOne(next) else { throw .noSpace }
         let account = NamedAccount(id: next, kind: kind, name: name)
         try add(account)

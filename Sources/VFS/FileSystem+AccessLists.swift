@@ -36,9 +36,10 @@ extension FileSystem {
     func stored(
         _ list: AccessControlList, over old: AccessControlList?, _ session: Session
     ) throws(Errno) -> AccessControlList {
-        let strangers = old.map { old in
-            old.entries.filter { entry in entry.kind.map { numberInList(entry.id, $0, session) == nil } ?? false }
-        } ?? []
+        let strangers =
+            old.map { old in
+                old.entries.filter { entry in entry.kind.map { numberInList(entry.id, $0, session) == nil } ?? false }
+            } ?? []
         var stored = list
         stored.entries = []
         for entry in list.entries {

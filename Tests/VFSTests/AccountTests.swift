@@ -28,7 +28,8 @@ final class FakeSite: SiteAccounts {
         state.withLock { state in
             state.questions += 1
             if state.isSilent { return .unknown }
-            return (kind == .user ? state.users : state.groups).first { $0.value == id }.map { .found($0.key) } ?? .absent
+            return (kind == .user ? state.users : state.groups).first { $0.value == id }.map { .found($0.key) }
+                ?? .absent
         }
     }
 
@@ -61,7 +62,9 @@ struct Visitor {
         return Identity(users: map, groups: map, isOfSite: true)
     }
 
-    init(_ volume: OpenedVolume, identity: Identity = identity(), user: UInt32 = 0, group: UInt32 = 0, thread: Int32 = 0) {
+    init(
+        _ volume: OpenedVolume, identity: Identity = identity(), user: UInt32 = 0, group: UInt32 = 0, thread: Int32 = 0
+    ) {
         self.volume = volume
         session = Session(name: "visitor", identity: identity, isReadOnly: false, invalidate: { _, _ in })
         caller = Caller(
@@ -87,7 +90,8 @@ struct Visitor {
         try volume.fileSystem.attributes(of: try volume.id(path)).permissions
     }
 
-    func setList(_ list: AccessControlList, of path: String, _ name: [UInt8] = AccessControlList.accessAttribute) throws {
+    func setList(_ list: AccessControlList, of path: String, _ name: [UInt8] = AccessControlList.accessAttribute) throws
+    {
         try volume.fileSystem.setAttribute(
             name, to: list.encoded(), of: try volume.id(path), mode: .createOrReplace, caller: caller)
     }
@@ -162,7 +166,8 @@ struct AccountTests {
         #expect(try MetadataChecker.check(path: volume.database).problems.lines == [])
     }
 
-    @Test("a name that nobody answers for is 65534 at first, and its number once somebody does; who has it is asked once")
+    @Test(
+        "a name that nobody answers for is 65534 at first, and its number once somebody does; who has it is asked once")
     func silence() throws {
         let site = FakeSite(groups: ["project": 5000])
         let volume = try open(site)
@@ -196,7 +201,8 @@ struct AccountTests {
         #expect(throws: Errno.invalidArgument) { try podman.changeGroup("f", to: NamedAccount.firstID) }
         let only = IdentityMap(ranges: [.init(session: 1000, volume: 0, count: 1)])
         let alone = Visitor(volume, identity: Identity(users: only, groups: only, strangers: 1000))
-        #expect(try alone.group("f") == 1000, "the kernel refuses writes to a file of a group that it has no number for")
+        #expect(
+            try alone.group("f") == 1000, "the kernel refuses writes to a file of a group that it has no number for")
         #expect(throws: Errno.invalidArgument) { try alone.changeGroup("f", to: 5000) }
         // A list with people whom the namespace cannot say comes back whole.
         let host = Visitor(volume)
@@ -235,7 +241,9 @@ struct AccountTests {
         try volume.close()
     }
 
-    @Test("random lists through sites that know some of the names: what is written back unchanged stays as it was", arguments: 0..<20)
+    @Test(
+        "random lists through sites that know some of the names: what is written back unchanged stays as it was",
+        arguments: 0..<20)
     func randomLists(seed: UInt64) throws {
         var generator = SeededGenerator(seed: seed)
         let all = Dictionary(uniqueKeysWithValues: (0..<8).map { ("g\($0)", UInt32(5000 + $0)) })
@@ -347,10 +355,11 @@ struct AccountTests {
         try volume.metadata.copy(to: copy, prepare: {}, change: { _ in })
         try volume.file("g")
         try visitor.changeGroup("g", to: 5001)
-        let snapshot = FileSystem(
-            snapshot: try SQLiteSnapshot(path: copy), packs: volume.packs, configuration: volume.configuration)
+        let records = try SQLiteSnapshot(path: copy)
+        let snapshot = FileSystem(snapshot: records, packs: volume.packs, configuration: volume.configuration)
         let shown = try snapshot.lookup(try FileName("f"), in: .root, session: visitor.session)
         #expect(snapshot.shownID(of: shown.groupID, .group, visitor.session) == 5000)
+        try records.close()
         // The whole volume as it was: the name that came later keeps its number, which other snapshots may name.
         try volume.metadata.replaceContent(withCopyAt: copy, prepare: {})
         let names = try volume.metadata.transaction { transaction throws(Errno) in try transaction.namedAccounts() }
