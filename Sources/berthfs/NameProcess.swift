@@ -4,6 +4,9 @@ import LinuxSystem
 /// The process that answers a server's questions about users and groups. The keeper starts it and never waits for it: a
 /// name service may hang. At most one runs.
 struct NameProcess {
+    /// One that the kernel cannot end at once is left to itself: the keeper has others to answer.
+    private static let endTimeout = Duration.seconds(1)
+
     private let program: String
     private var child: pid_t?
 
@@ -29,6 +32,6 @@ struct NameProcess {
         guard let child else { return }
         self.child = nil
         kill(child, SIGKILL)
-        _ = Spawn.wait(for: child)
+        _ = Spawn.wait(for: child, timeout: Self.endTimeout)
     }
 }
