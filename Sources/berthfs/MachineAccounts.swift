@@ -1,6 +1,7 @@
 import Control
 import FileModel
 import LinuxSystem
+import Logging
 import VFS
 
 /// The users, groups and threads of this machine, for a volume's server, which may neither make a socket nor look at other
@@ -15,14 +16,20 @@ final class MachineAccounts: SiteAccounts, @unchecked Sendable {
     private struct State {
         var channel: FrameChannel?
         var restsUntil: ContinuousClock.Instant?
+        /// The silence was said.
+        var isSilent = false
     }
 
     private let link: KeeperLink
+    private let logger: Logger
+    private let volume: String
     private let monitor = Monitor()
     private var state = State()
 
-    init(_ link: KeeperLink) {
+    init(_ link: KeeperLink, volume: String, logger: Logger) {
         self.link = link
+        self.volume = volume
+        self.logger = logger
     }
 
     func name(of id: UInt32, _ kind: AccountKind) -> SiteAnswer<String> {
@@ -62,7 +69,10 @@ final class MachineAccounts: SiteAccounts, @unchecked Sendable {
             let asked = ContinuousClock.now
             do throws(SystemFailure) {
                 try channel.send(question, timeout: Self.patience)
-                if let reply = try channel.receive(NameReply.self, timeout: Self.patience) { return reply.message }
+                if let reply = try channel.receive(NameReply.self, timeout: Self.patience) {
+                    note(isSilent: false)
+                    return reply.message
+                }
             } catch {
                 // Below.
             }
@@ -70,6 +80,20 @@ final class MachineAccounts: SiteAccounts, @unchecked Sendable {
             if isNew || isLast || asked.duration(to: .now) >= Self.patience { break }
         }
         state.restsUntil = .now.advanced(by: Self.rest)
+        note(isSilent: true)
         return .unknown
+    }
+
+    /// Says it once, and once that it is over.
+    private func note(isSilent: Bool) {
+        guard state.isSilent != isSilent else { return }
+        state.isSilent = isSilent
+        if isSilent {
+            logger.warning(
+                "the machine's name service does not answer: groups and users that were not asked for before show as 65534, and cannot be set (EINVAL)",
+                metadata: ["volume": "\(volume)"])
+        } else {
+            logger.notice("the machine's name service answers again", metadata: ["volume": "\(volume)"])
+        }
     }
 }

@@ -76,7 +76,7 @@ struct OpenVolume {
         configuration.snapshotDirectory = paths.snapshots
         configuration.resumes = true
         if let lease { configuration.loss = { lease.loss() } }
-        if let legacy { configuration.site = MachineAccounts(legacy.link) }
+        if let legacy { configuration.site = MachineAccounts(legacy.link, volume: record.name, logger: logger) }
         configuration.machine = machine
         self.configuration = configuration
         do {
