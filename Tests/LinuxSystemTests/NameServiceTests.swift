@@ -37,4 +37,22 @@ struct NameServiceTests {
             ThreadRights(ofThread: 0) == nil && ThreadRights(ofThread: -1) == nil && ThreadRights(ofThread: .max) == nil
         )
     }
+
+    @Test(
+        "ids are the machine's where the namespace has all of them, and strangers get a number that the namespace has")
+    func namespaces() {
+        #expect(NamespaceIDs(text: "         0          0 4294967295\n").isWhole)
+        for other in ["0 1000 1", "0 0 65536", "1 1 4294967295", "0 0 1\n1 100000 65536", ""] {
+            #expect(!NamespaceIDs(text: other).isWhole, "\(other)")
+        }
+        let alone = Identity.alone(userID: 12_345, groupID: 12_346)
+        #expect(alone.isOfSite == nil && alone.stranger(.group) == 12_346)
+        #expect(alone.stranger(.user) == IdentityMap.overflowID)
+        #expect(Identity.hostMount(userID: 12_345, groupID: 12_346).isOfSite == true)
+        #expect(Identity.engine(process: "self").ownID(5, .group) == 5)
+        let named = NamedAccount.firstID + 3
+        #expect(Identity.oneToOne.ownID(named, .group) == nil, "nobody names another's name by its number")
+        let reaching = IdentityMap(ranges: [.init(session: 7, volume: named, count: 1)])
+        #expect(Identity(users: reaching, groups: reaching).ownID(7, .user) == nil)
+    }
 }
