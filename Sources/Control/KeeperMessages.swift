@@ -15,6 +15,8 @@ public enum KeeperRequest: Codable, Sendable, Equatable {
     case makeCache
     /// The user's settings, and the records of the other volumes: `kept` with JSON, or `done`.
     case surroundings
+    /// Start a process that answers `NameQuestion`; the one before ends. Answered with `kept` and the socket to it, or `done`.
+    case names
 }
 
 public enum KeeperReply: Codable, Sendable, Equatable {
@@ -35,4 +37,6 @@ public enum Handover {
     /// Kept without a descriptor by a keeper that knows the requests which a server in a Landlock domain needs. A keeper
     /// outlives upgrades: an older one would hang up at a request it does not know.
     public static let errandsMark = "keeper:errands"
+    /// The same of `names`.
+    public static let namesMark = "keeper:names"
 }

@@ -69,6 +69,12 @@ extension ServerRequest {
         }
     }
 
+    /// Answered with more where the client shows where it is: who names ids of the machine must be in its namespace.
+    var gainsByIntroduction: Bool {
+        if case .attach(let attachment) = self { return attachment.identity.isOfSite == true }
+        return !isForContainers
+    }
+
     /// Answered to containers, too, of which some have the socket because somebody bound its directory: what gives them no
     /// more than a mount of the volume does. Of sessions only those that Apptainer made are detached for one.
     public var isForContainers: Bool {

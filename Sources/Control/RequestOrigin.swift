@@ -26,6 +26,9 @@ public final class RequestOrigin: Sendable {
         }
     }
 
+    /// Ids that it names are those of the machine: it has shown the host's user namespace, wherever its files are.
+    public var namesHostIDs: Bool { shown.withLock { $0.userNamespace } }
+
     /// It has shown both.
     public var isHost: Bool { shown.withLock { $0.root && $0.userNamespace } }
 }

@@ -63,7 +63,7 @@ public struct ServerClient: Sendable {
 
     /// The connection, once the server knows where we are; at once where the request needs no such thing.
     private func introduced(for request: ServerRequest, _ timeout: Duration) throws(SystemFailure) -> FrameChannel {
-        guard line.state.withLock({ !$0.isIntroduced && !request.isForContainers }) else {
+        guard line.state.withLock({ !$0.isIntroduced && request.gainsByIntroduction }) else {
             return line.state.withLock { $0.channel }
         }
         do throws(SystemFailure) {

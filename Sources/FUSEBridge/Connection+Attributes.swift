@@ -67,15 +67,12 @@ extension Connection {
 
     private func change(_ status: stat, _ valid: Int32) throws(Errno) -> AttributeChange {
         var change = AttributeChange()
-        let identity = session.identity
         if valid & FUSE_SET_ATTR_MODE != 0 { change.permissions = status.st_mode & 0o7777 }
         if valid & FUSE_SET_ATTR_UID != 0 {
-            guard let id = identity.users.volumeID(status.st_uid) else { throw .invalidArgument }
-            change.userID = id
+            change.userID = try volumeID(of: status.st_uid, .user)
         }
         if valid & FUSE_SET_ATTR_GID != 0 {
-            guard let id = identity.groups.volumeID(status.st_gid) else { throw .invalidArgument }
-            change.groupID = id
+            change.groupID = try volumeID(of: status.st_gid, .group)
         }
         if valid & FUSE_SET_ATTR_SIZE != 0 { change.size = try unsigned(status.st_size) }
         if valid & FUSE_SET_ATTR_ATIME_NOW != 0 {
@@ -94,6 +91,12 @@ extension Connection {
             | FUSE_SET_ATTR_MTIME
         change.killsSetID = valid & named == 0
         return change
+    }
+
+    /// That the caller may name it, the kernel has checked: the owner, of the groups that they are in (default_permissions).
+    private func volumeID(of id: UInt32, _ kind: AccountKind) throws(Errno) -> UInt32 {
+        guard let found = try fileSystem.volumeID(of: id, kind, session, adding: true) else { throw .invalidArgument }
+        return found
     }
 }
 

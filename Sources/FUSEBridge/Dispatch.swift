@@ -29,16 +29,25 @@ extension Connection {
                 umask: 0o077)
         }
         return Caller(
-            session: session, userID: session.identity.users.volumeID(context.uid) ?? IdentityMap.overflowID,
-            groupID: session.identity.groups.volumeID(context.gid) ?? IdentityMap.overflowID,
-            isSuperuser: context.uid == 0, umask: context.umask)
+            session: session, userID: volumeID(of: context.uid, .user), groupID: volumeID(of: context.gid, .group),
+            isSuperuser: context.uid == 0, umask: context.umask, thread: context.pid)
+    }
+
+    @inline(__always)
+    private func volumeID(of id: UInt32, _ kind: AccountKind) -> UInt32 {
+        do throws(Errno) {
+            return try fileSystem.volumeID(of: id, kind, session, adding: false) ?? IdentityMap.overflowID
+        } catch {
+            return IdentityMap.overflowID
+        }
     }
 
     /// As `caller`, of someone who will own what is made. Answers EOVERFLOW for an id without a place in the
     /// volume, as the kernel does for one without a place in a user namespace.
     func owner(of request: fuse_req_t?) throws(Errno) -> Caller {
-        guard let context = fuse_req_ctx(request)?.pointee, session.identity.users.volumeID(context.uid) != nil,
-            session.identity.groups.volumeID(context.gid) != nil
+        guard let context = fuse_req_ctx(request)?.pointee,
+            try fileSystem.volumeID(of: context.uid, .user, session, adding: true) != nil,
+            try fileSystem.volumeID(of: context.gid, .group, session, adding: true) != nil
         else { throw Errno(EOVERFLOW) }
         return caller(of: request)
     }

@@ -83,7 +83,9 @@ extension Connection {
     var timeout: Double { fileSystem.isShared ? 1 : Self.unbounded }
 
     @inline(__always)
-    private func timeout(of inode: Inode) -> Double { SnapshotNode.isVolatile(inode.id) ? 1 : timeout }
+    private func timeout(of inode: Inode) -> Double {
+        SnapshotNode.isVolatile(inode.id) || fileSystem.mayBeNamed(inode, session) ? 1 : timeout
+    }
 
     /// About 30 years; the kernel clamps what its clock cannot hold.
     private static let unbounded: Double = 1e9
@@ -104,8 +106,8 @@ extension Connection {
         status.st_ino = UInt(inode.id.rawValue)
         status.st_mode = inode.mode
         status.st_nlink = UInt(inode.linkCount)
-        status.st_uid = session.identity.users.sessionID(inode.userID)
-        status.st_gid = session.identity.groups.sessionID(inode.groupID)
+        status.st_uid = fileSystem.shownID(of: inode.userID, .user, session)
+        status.st_gid = fileSystem.shownID(of: inode.groupID, .group, session)
         status.st_rdev = dev_t(inode.device)
         status.st_size = off_t(clamping: inode.size)
         status.st_blocks = blkcnt_t(inode.allocated / 512 + (inode.allocated % 512 == 0 ? 0 : 1))

@@ -50,12 +50,16 @@ public struct IdentityMap: Equatable, Sendable, Codable {
 
     /// The session's id for a volume id; the overflow id where the session has no number for it.
     @inlinable
-    public func sessionID(_ volume: UInt32) -> UInt32 {
+    public func sessionID(_ volume: UInt32) -> UInt32 { number(volume) ?? Self.overflowID }
+
+    /// The session's id for a volume id, or nil where the session has no number for it.
+    @inlinable
+    public func number(_ volume: UInt32) -> UInt32? {
         if ranges.isEmpty { return volume }
         for range in ranges where volume >= range.volume && volume - range.volume < range.count {
             return range.session + (volume - range.volume)
         }
-        return Self.overflowID
+        return nil
     }
 }
 
@@ -63,11 +67,32 @@ public struct IdentityMap: Equatable, Sendable, Codable {
 public struct Identity: Equatable, Sendable, Codable {
     public var users: IdentityMap
     public var groups: IdentityMap
+    /// The session's ids are those of the machine, so that their names mean something to the volume. Nil: they are those of
+    /// a user namespace, or an older client attached.
+    public var isOfSite: Bool?
+    /// The group that stands for groups without a number in the session; nil: the overflow id. A namespace that has no such
+    /// id could neither write nor remove what the overflow id owns (EACCES, EOVERFLOW).
+    public var strangers: UInt32?
 
-    public init(users: IdentityMap, groups: IdentityMap) {
+    public init(users: IdentityMap, groups: IdentityMap, isOfSite: Bool? = nil, strangers: UInt32? = nil) {
         self.users = users
         self.groups = groups
+        self.isOfSite = isOfSite
+        self.strangers = strangers
     }
 
     public static let oneToOne = Identity(users: .oneToOne, groups: .oneToOne)
+
+    /// The volume's own id for a session's id, without asking for names.
+    @inlinable
+    public func ownID(_ id: UInt32, _ kind: AccountKind) -> UInt32? {
+        let found = kind == .user ? users.volumeID(id) : groups.volumeID(id)
+        // Nobody names these by number: they would be another's name.
+        return found.flatMap { NamedAccount.isOne($0) ? nil : $0 }
+    }
+
+    /// What a user or group without a number in the session is shown as.
+    public func stranger(_ kind: AccountKind) -> UInt32 {
+        kind == .group ? strangers ?? IdentityMap.overflowID : IdentityMap.overflowID
+    }
 }

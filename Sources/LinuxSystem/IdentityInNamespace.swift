@@ -48,6 +48,11 @@ public struct NamespaceIDs: Equatable, Sendable {
         return nil
     }
 
+    /// Whether ids inside are those outside, each and every one.
+    public var isWhole: Bool {
+        ranges.count == 1 && ranges[0].inside == 0 && ranges[0].outside == 0 && ranges[0].count >= UInt32.max - 1
+    }
+
     /// How a session in this namespace shows a volume that `host` shows outside.
     public func inside(_ host: IdentityMap) -> IdentityMap {
         var result: [IdentityMap.Range] = []
@@ -79,7 +84,20 @@ extension Identity {
         let users = own(.users)
         let groups = own(.groups)
         let host = hostMount(userID: outside(geteuid(), users), groupID: outside(getegid(), groups))
-        return Identity(users: users.inside(host.users), groups: groups.inside(host.groups))
+        return Identity(
+            users: users.inside(host.users), groups: groups.inside(host.groups),
+            isOfSite: users.isWhole && groups.isWhole, strangers: strangers(groups, own: getegid()))
+    }
+
+    /// How a mount in a container engine's namespace, that of a process, shows a volume's owners: its 0 is the volume's.
+    public static func engine(process: String) -> Identity {
+        let groups = NamespaceIDs(of: process, .groups) ?? NamespaceIDs(ranges: [])
+        return Identity(users: .oneToOne, groups: .oneToOne, strangers: strangers(groups, own: 0))
+    }
+
+    /// The own group where a namespace has no overflow id: one that an account without subordinate ids made.
+    private static func strangers(_ groups: NamespaceIDs, own: UInt32) -> UInt32? {
+        groups.outside(IdentityMap.overflowID) == nil && !groups.ranges.isEmpty ? own : nil
     }
 
     /// The same for a namespace in which there is nobody but this user and this group.
@@ -88,7 +106,7 @@ extension Identity {
         func only(_ id: UInt32, _ map: IdentityMap) -> IdentityMap {
             NamespaceIDs(ranges: [.init(inside: id, outside: id, count: 1)]).inside(map)
         }
-        return Identity(users: only(userID, host.users), groups: only(groupID, host.groups))
+        return Identity(users: only(userID, host.users), groups: only(groupID, host.groups), strangers: groupID)
     }
 
     private static func own(_ kind: NamespaceIDs.Kind) -> NamespaceIDs {

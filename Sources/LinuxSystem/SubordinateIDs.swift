@@ -47,11 +47,11 @@ extension Identity {
     /// How a mount in the host's namespace shows a volume's owners: for real root one to one, for a user
     /// with themselves as 0 and their subordinate ids as 1….
     public static func hostMount(userID: UInt32, groupID: UInt32) -> Identity {
-        if userID == 0 { return .oneToOne }
+        if userID == 0 { return Identity(users: .oneToOne, groups: .oneToOne, isOfSite: true) }
         let user =
             Account.named(id: userID) ?? Account(name: "", userID: userID, groupID: groupID, home: "/")
         return Identity(
             users: SubordinateIDs.load("/etc/subuid", user: user).map(own: userID),
-            groups: SubordinateIDs.load("/etc/subgid", user: user).map(own: groupID))
+            groups: SubordinateIDs.load("/etc/subgid", user: user).map(own: groupID), isOfSite: true)
     }
 }

@@ -174,6 +174,13 @@ public protocol MetadataTransaction: AnyObject {
     /// names it.
     func addForeignObject(_ object: ForeignObject) throws(Errno) -> PackID
 
+    // MARK: Users and groups of sites that the volume's own ids do not hold
+
+    func namedAccounts() throws(Errno) -> [NamedAccount]
+    /// The one of this kind and name; made where there is none. Its id is never another's. Answers ENOSPC where there are
+    /// as many as there can be.
+    func addNamedAccount(_ kind: AccountKind, _ name: String) throws(Errno) -> NamedAccount
+
     // MARK: The volume
 
     func usage() throws(Errno) -> Usage

@@ -139,7 +139,7 @@ public struct PrecreateHook {
             let device = try place.mount()
             let session = SessionMarker.newSession()
             let attachment = Attachment(
-                session: session, mountpoint: place.path, readOnly: false, identity: .oneToOne,
+                session: session, mountpoint: place.path, readOnly: false, identity: .engine(process: "self"),
                 origin: SessionOrigin(
                     runtime: .hook, namespace: ProcessTable.namespace("mnt", of: "self"),
                     environment: caller.environment))

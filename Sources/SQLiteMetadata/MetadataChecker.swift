@@ -57,7 +57,7 @@ public struct MetadataChecker {
         report.entries = try number("SELECT COUNT(*) FROM entry")
         report.extents = try number("SELECT COUNT(*) FROM extent")
         report.bytes = try number("SELECT COALESCE(SUM(length), 0) FROM extent")
-        for rule in ImpossibleNumbers.rules + Self.rules + Self.spaceRules { try apply(rule) }
+        for rule in ImpossibleNumbers.rules + Self.rules + Self.spaceRules + Self.accountRules { try apply(rule) }
         try checkReachability()
         try collectPacks()
         try collectForeign()

@@ -36,7 +36,7 @@ public struct MetadataRepairer {
                 try apply(step, &mended)
             }
             try adopt(now, &mended)
-            for step in Self.counts + Self.holds + Self.imports { try apply(step, &mended) }
+            for step in Self.counts + Self.holds + Self.imports + Self.accounts { try apply(step, &mended) }
             try recount(&mended)
             try connection.execute("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")
             return mended

@@ -29,6 +29,8 @@ enum Redo {
     /// With the number it got.
     case addForeignObject(ForeignObject, number: UInt64)
     case setSetting(String, to: String)
+    /// With the id it got.
+    case addNamedAccount(NamedAccount)
 
     /// What the answer to a request needs to be given again: the inode that got a name, or was made; how many bytes of a
     /// write were taken.
@@ -77,6 +79,7 @@ extension SQLiteTransaction {
             nextForeign = number
             _ = try addForeignObject(object)
         case .setSetting(let key, let value): try setSetting(key, to: value)
+        case .addNamedAccount(let account): try add(account)
         }
     }
 }

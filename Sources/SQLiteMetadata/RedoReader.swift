@@ -82,6 +82,7 @@ struct RedoReader {
         case .setSetting:
             let key = text()
             return .change(.setSetting(key, to: text()))
+        case .addNamedAccount: return account()
         }
     }
 
@@ -142,6 +143,12 @@ struct RedoReader {
         let object = ForeignObject(
             source: source, key: key, size: size, tag: tag, modified: Timestamp(nanoseconds: take()))
         return .change(.addForeignObject(object, number: number))
+    }
+
+    private mutating func account() -> RedoEntry? {
+        let id: UInt32 = take()
+        guard let kind = AccountKind(rawValue: take()) else { return nil }
+        return .change(.addNamedAccount(NamedAccount(id: id, kind: kind, name: text())))
     }
 
     private mutating func id() -> InodeID { InodeID(rawValue: take()) }

@@ -109,6 +109,11 @@ struct RedoWriter {
             put(Array(object.tag.utf8))
             put(object.modified.nanoseconds)
         case .setSetting(let key, let value): tag(.setSetting); put(Array(key.utf8)); put(Array(value.utf8))
+        case .addNamedAccount(let account):
+            tag(.addNamedAccount)
+            put(account.id)
+            put(account.kind.rawValue)
+            put(Array(account.name.utf8))
         }
     }
 
@@ -149,5 +154,5 @@ package enum RedoTag: UInt8, CaseIterable {
     case end = 1
     case insert, update, remove, link, unlink, replaceExtents, setLinkTarget, setAttribute, removeAttribute
     case addOrphan, removeOrphan, addToTrash, removeFromTrash, setQuota, setHardLinks, putPack, removePack
-    case addHold, completeHold, removeHold, addSource, addForeignObject, setSetting
+    case addHold, completeHold, removeHold, addSource, addForeignObject, setSetting, addNamedAccount
 }

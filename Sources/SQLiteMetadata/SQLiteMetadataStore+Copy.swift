@@ -133,7 +133,7 @@ extension SQLiteMetadataStore {
     }
 
     /// Every table of the copy but those that say what is stored and who needs it: so tables that are added later come
-    /// along, and counters stay right. Sources keep the numbers that they were given: other snapshots name them, too.
+    /// along, and counters stay right. Sources, users and groups keep the numbers that they were given: other snapshots name them, too.
     private func replaceTables(_ path: String) throws(SQLiteFailure) {
         let attach = try connection.prepare("ATTACH DATABASE ? AS copy")
         attach.bind(1, SQLiteConnection.throughLinks(path))
@@ -143,7 +143,7 @@ extension SQLiteMetadataStore {
         defer { try? connection.execute("DETACH DATABASE copy") }
         let names = try connection.texts(
             "SELECT name FROM copy.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' "
-                + "AND name NOT IN ('hold', 'held', 'pack', 'setting', 'source')")
+                + "AND name NOT IN ('hold', 'held', 'pack', 'setting', 'source', 'account')")
         do {
             try connection.execute("BEGIN IMMEDIATE")
             for name in names {
@@ -154,6 +154,7 @@ extension SQLiteMetadataStore {
                 """
                 INSERT OR IGNORE INTO main.setting SELECT * FROM copy.setting;
                 INSERT OR IGNORE INTO main.source SELECT * FROM copy.source;
+                INSERT OR IGNORE INTO main.account SELECT * FROM copy.account;
                 UPDATE main.pack SET live = 0;
                 UPDATE main.pack SET live = n.bytes FROM
                     (SELECT pack, SUM(length) AS bytes FROM main.extent GROUP BY pack) n WHERE n.pack = main.pack.id;

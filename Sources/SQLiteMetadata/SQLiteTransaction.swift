@@ -56,6 +56,8 @@ final class SQLiteTransaction: MetadataTransaction {
     var foreignChanges: [PackID: Int64] = [:]
     /// Nil until it was read.
     var nextForeign: UInt64?
+    /// Past every id that this process has given to a name, also where a fault took the row back.
+    var nextAccount = NamedAccount.firstID
     var used: Usage
     var nextInode: UInt64
     var trashed = UsageDelta()

@@ -11,13 +11,13 @@ enum Schema {
     static let version = migrations.count
 
     /// `migrations[n]` leads from version n to n + 1.
-    static let migrations = [first, snapshots, space, foreignObjects, attributes]
+    static let migrations = [first, snapshots, space, foreignObjects, attributes, accounts]
 
     private static let first = """
         CREATE TABLE inode (
             id        INTEGER PRIMARY KEY,
             mode      INTEGER NOT NULL,  -- st_mode: type and permission bits
-            uid       INTEGER NOT NULL,  -- volume ids: 0 is the volume's user
+            uid       INTEGER NOT NULL,  -- volume ids: 0 is the volume's user; see `accounts`
             gid       INTEGER NOT NULL,
             nlink     INTEGER NOT NULL,
             size      INTEGER NOT NULL,  -- bytes

@@ -84,24 +84,6 @@ struct AccessControlList: Equatable, Sendable {
         set(Tag.other, to: mode)
     }
 
-    /// Renames the ids of named users and groups. Answers nil when one has no counterpart.
-    func mappingIDs(users: (UInt32) -> UInt32?, groups: (UInt32) -> UInt32?) -> AccessControlList? {
-        var copy = self
-        for index in copy.entries.indices {
-            let entry = copy.entries[index]
-            switch entry.tag {
-            case Tag.user:
-                guard let id = users(entry.id) else { return nil }
-                copy.entries[index].id = id
-            case Tag.group:
-                guard let id = groups(entry.id) else { return nil }
-                copy.entries[index].id = id
-            default: break
-            }
-        }
-        return copy
-    }
-
     private func permissions(_ tag: UInt16) -> UInt16? { entries.first { $0.tag == tag }?.permissions }
 
     private mutating func limit(_ tag: UInt16, to bits: UInt32) {

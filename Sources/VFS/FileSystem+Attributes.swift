@@ -14,6 +14,8 @@ public struct AttributeChange: Sendable {
     public var killsSetID = false
 
     public init() {}
+
+    var isOwnerChange: Bool { userID != nil || groupID != nil || killsSetID }
 }
 
 extension FileSystem {
@@ -26,6 +28,7 @@ extension FileSystem {
     ) throws(Errno) -> Inode {
         let now = configuration.now()
         let mayHaveAttributes = hasAttributes.load(ordering: .relaxed)
+        let losesGroup = try losesSetGroupID(id, change, caller)
         let inode = try write(caller.session) { transaction throws(Errno) in
             guard var inode = try transaction.inode(id) else { throw .stale }
             if let size = change.size {
@@ -33,7 +36,8 @@ extension FileSystem {
                 guard size <= Self.maximumFileSize else { throw .fileTooLarge }
                 try self.resize(&inode, to: size, caller, now, transaction)
             }
-            let isOwnerChange = change.userID != nil || change.groupID != nil || change.killsSetID
+            if losesGroup { inode.permissions &= ~0o2000 }
+            let isOwnerChange = change.isOwnerChange
             if let userID = change.userID { inode.userID = userID }
             if let groupID = change.groupID { inode.groupID = groupID }
             if isOwnerChange && change.permissions == nil { inode.dropSetID() }

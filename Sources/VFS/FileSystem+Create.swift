@@ -30,6 +30,8 @@ extension FileSystem {
     public func create(_ name: FileName, in parent: InodeID, _ new: NewInode, caller: Caller) throws(Errno) -> Inode {
         guard new.target.count <= Self.maximumTargetLength else { throw .nameTooLong }
         try requireRoom()
+        var new = new
+        new.permissions = try permissions(of: new, in: parent, caller)
         let now = configuration.now()
         let mayInherit = hasAttributes.load(ordering: .relaxed)
         let bytes = Self.bytes(of: new, mayInherit)
@@ -70,7 +72,8 @@ extension FileSystem {
     public func createNameless(in parent: InodeID, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
         let now = configuration.now()
         let mayInherit = hasAttributes.load(ordering: .relaxed)
-        let new = NewInode(kind: .regular, permissions: permissions)
+        var new = NewInode(kind: .regular, permissions: permissions)
+        new.permissions = try self.permissions(of: new, in: parent, caller)
         try requireRoom()
         let bytes = Self.bytes(of: new, mayInherit)
         let inode = try makingRoom(bytes: bytes, inodes: 1) { () throws(Errno) in

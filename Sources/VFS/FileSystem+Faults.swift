@@ -59,6 +59,7 @@ extension FileSystem {
             return
         }
         isFragile.store(!configuration.hasRoom(), ordering: .relaxed)
+        accounts.forget()
         announceToAll([.names] + inodes.map { .data($0) })
         hasReportedFailure.store(false, ordering: .releasing)
         let consequence =

@@ -31,9 +31,7 @@ extension FileSystem {
             return value
         }
         guard isAccessControl(name), let list = AccessControlList(decoding: value) else { return value }
-        let identity = session.identity
-        let mapped = list.mappingIDs(users: identity.users.sessionID, groups: identity.groups.sessionID)
-        return mapped?.encoded() ?? value
+        return shown(list, session).encoded()
     }
 
     private static func absence(of name: [UInt8]) -> Errno {
@@ -58,11 +56,12 @@ extension FileSystem {
         guard name != Self.sessionAttribute, name != Self.proofAttribute else { throw .notPermitted }
         guard let space = AttributeNamespace(of: name) else { throw AttributeNamespace.refusal(of: name) }
         try requireRoom()
-        let list = space == .accessControl ? try decodeList(value, caller.session) : nil
+        let list = space == .accessControl ? try decodeList(name, value, of: id, caller.session) : nil
+        let keepsGroup = name == AccessControlList.accessAttribute ? try keepsSetGroupID(id, caller) : true
         let now = configuration.now()
         try makingRoom(bytes: UInt64(name.count + value.count)) { () throws(Errno) in
             try write(caller.session) { transaction throws(Errno) in
-                try place(name, space, value, list, of: id, mode, caller, now, transaction)
+                try place(name, space, value, list, of: id, mode, keepsGroup, now, transaction)
             }
         }
         hasAttributes.store(true, ordering: .relaxed)
@@ -71,7 +70,7 @@ extension FileSystem {
 
     private func place(
         _ name: [UInt8], _ space: AttributeNamespace, _ value: [UInt8], _ list: AccessControlList?, of id: InodeID,
-        _ mode: AttributeMode, _ caller: Caller, _ now: Timestamp, _ transaction: any MetadataTransaction
+        _ mode: AttributeMode, _ keepsGroup: Bool, _ now: Timestamp, _ transaction: any MetadataTransaction
     ) throws(Errno) {
         guard var inode = try transaction.inode(id) else { throw .stale }
         guard space.isOf(inode.kind) else { throw .notPermitted }
@@ -82,8 +81,7 @@ extension FileSystem {
         inode.changed = now
         if name == AccessControlList.accessAttribute, let list {
             inode.permissions = inode.permissions & ~0o777 | list.mode
-            // As every file system does: without CAP_FSETID a foreign group loses set-group-id.
-            if !caller.isSuperuser && caller.groupID != inode.groupID { inode.permissions &= ~0o2000 }
+            if !keepsGroup { inode.permissions &= ~0o2000 }
         }
         if let list, list.isMinimal, name == AccessControlList.accessAttribute {
             if old != nil { inode.grow(by: try transaction.removeAttribute(name, of: id)) }
@@ -134,12 +132,12 @@ extension FileSystem {
         name == AccessControlList.accessAttribute || name == AccessControlList.defaultAttribute
     }
 
-    private func decodeList(_ value: [UInt8], _ session: Session) throws(Errno) -> AccessControlList {
+    private func decodeList(
+        _ name: [UInt8], _ value: [UInt8], of id: InodeID, _ session: Session
+    ) throws(Errno) -> AccessControlList {
         guard let list = AccessControlList(decoding: value) else { throw .invalidArgument }
-        let identity = session.identity
-        guard let mapped = list.mappingIDs(users: identity.users.volumeID, groups: identity.groups.volumeID) else {
-            throw .invalidArgument
-        }
-        return mapped
+        guard hasAttributes.load(ordering: .relaxed) else { return try stored(list, over: nil, session) }
+        let old = try read { transaction throws(Errno) in try transaction.attribute(name, of: id) }
+        return try stored(list, over: old.flatMap { AccessControlList(decoding: $0) }, session)
     }
 }

@@ -33,6 +33,11 @@ public struct FileSystemConfiguration: Sendable {
     /// How room comes back.
     public var space = SpacePolicy()
 
+    /// Users and groups of this machine.
+    public var site: any SiteAccounts = NoSite()
+    /// How the volume's ids are in the namespace of this process: what `/proc` shows.
+    public var machine = Identity.oneToOne
+
     public init(
         limits: VolumeLimits = VolumeLimits(), trash: TrashSettings = .off,
         durability: Durability = .local,
@@ -90,6 +95,7 @@ public final class FileSystem: @unchecked Sendable {
     let hasReportedFailure = Atomic<Bool>(false)
     let lost = LostChanges()
     let readFailures = ReadFailures()
+    let accounts = AccountTable()
     /// The disk was short of room at the last look.
     let isDiskShort = Atomic<Bool>(false)
     private let isClosedWell = Atomic<Bool>(false)

@@ -95,8 +95,13 @@ public struct Caller: Sendable {
     public let isSuperuser: Bool
     /// Bits a new file's mode loses, unless a default ACL decides.
     public let umask: UInt32
+    /// The thread's number, as the namespace of processes has it that the session was mounted in; 0 where it has none.
+    public let thread: Int32
 
-    public init(session: Session, userID: UInt32, groupID: UInt32, isSuperuser: Bool, umask: UInt32) {
+    public init(
+        session: Session, userID: UInt32, groupID: UInt32, isSuperuser: Bool, umask: UInt32, thread: Int32 = 0
+    ) {
+        self.thread = thread
         self.session = session
         self.userID = userID
         self.groupID = groupID

@@ -10,6 +10,8 @@ public struct EngineNamespaces: ~Copyable, Sendable {
     let mount: FileDescriptor
     /// The inode that names the mount namespace.
     public let mountInode: UInt64
+    /// How the volume's owners are shown there.
+    let identity: Identity
     /// What of the process's environment says which job it belongs to.
     let environment: [String: String]
 
@@ -33,6 +35,7 @@ public struct EngineNamespaces: ~Copyable, Sendable {
         self.user = user
         self.mount = mount
         mountInode = UInt64(status.st_ino)
+        identity = .engine(process: "\(processID)")
         environment = ProcessTable.environment(of: processID).filter { $0.key == "SLURM_JOB_ID" }
     }
 
@@ -75,7 +78,7 @@ extension MountService {
         }
         let session = SessionMarker.newSession()
         let attachment = Attachment(
-            session: session, mountpoint: volume.podmanMountpoint, readOnly: false, identity: .oneToOne,
+            session: session, mountpoint: volume.podmanMountpoint, readOnly: false, identity: namespaces.identity,
             origin: SessionOrigin(
                 runtime: .podman, namespace: namespaces.mountInode, environment: namespaces.environment))
         let proof: SessionProof

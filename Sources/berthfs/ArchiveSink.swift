@@ -4,7 +4,8 @@ import Glibc
 import LinuxSystem
 import VFS
 
-/// Writes an export as a tar archive (pax), to a file or a pipe. Owners are the volume's: 0 is its user.
+/// Writes an export as a tar archive (pax), to a file or a pipe. Owners are the volume's: 0 is its user. Users and groups
+/// that the volume keeps by name have their names, which tar prefers to numbers.
 final class ArchiveSink: ExportSink {
     private static let bufferBytes = 1 << 20
     /// Smaller holes are written as zeros.
@@ -111,13 +112,19 @@ final class ArchiveSink: ExportSink {
         let rights = reader.rights(inode)
         var header = TarWriter.Header(
             name: Self.name(path), kind: kind, permissions: reader.modes.inArchive(rights.permissions, inode.kind),
-            userID: inode.userID, groupID: inode.groupID, size: size, modified: inode.modified)
+            userID: number(inode.userID), groupID: number(inode.groupID), size: size, modified: inode.modified)
+        for (key, id, kind) in [("uname", inode.userID, AccountKind.user), ("gname", inode.groupID, .group)] {
+            guard let account = reader.fileSystem.account(id), account.kind == kind else { continue }
+            header.records.append((key, Array(account.name.utf8)))
+        }
         guard kind == .file || kind == .directory else { return header }
-        header.records = rights.attributes.map {
+        header.records += rights.attributes.map {
             ("SCHILY.xattr." + String(decoding: $0.name, as: UTF8.self), $0.value)
         }
         return header
     }
+
+    private func number(_ id: UInt32) -> UInt32 { NamedAccount.isOne(id) ? IdentityMap.overflowID : id }
 
     private func copy(_ path: [FileName], _ inode: Inode, _ range: Range<UInt64>) throws(SystemFailure) {
         guard !range.isEmpty else { return }

@@ -17,7 +17,7 @@ struct Berthfs: ParsableCommand {
         version: Release.version,
         subcommands: [
             MountCommand.self, ServeCommand.self, CheckCommand.self, BucketCommand.self, RecoverCommand.self,
-            DumpCommand.self, LoadCommand.self, FilterProbe.self,
+            DumpCommand.self, LoadCommand.self, NamesCommand.self, FilterProbe.self,
         ],
         defaultSubcommand: MountCommand.self)
 }

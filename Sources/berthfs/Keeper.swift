@@ -40,12 +40,14 @@ struct Keeper: ~Copyable {
     private let logger: Logger
     private let signals: FileDescriptor
     private let errands: KeeperErrands
+    private var names: NameProcess
     private var kept: [Kept] = []
 
     init(program: String, volume: VolumeName, logger: Logger) throws(SystemFailure) {
         self.program = program
         self.volume = volume.description
         self.logger = logger
+        names = NameProcess(program: program)
         errands = KeeperErrands(volume: volume, environment: ProcessEnvironment.current())
         signals = try explaining("berthfs", "cannot wait for signals") { () throws(Errno) in try Signals.descriptor() }
     }
@@ -115,6 +117,7 @@ struct Keeper: ~Copyable {
         let channel = FrameChannel(socket, name: "the server")
         handOver(channel)
         answer(channel, number, child)
+        names.end()
         // All of its threads have ended: no request is being answered.
         return Spawn.wait(for: child) ?? Self.unknownEnd
     }
@@ -126,7 +129,9 @@ struct Keeper: ~Copyable {
                     KeeperReply.kept(name: item.name, note: item.note), passing: item.descriptor.descriptor.rawValue,
                     timeout: Self.messageTimeout)
             }
-            try channel.send(KeeperReply.kept(name: Handover.errandsMark, note: []), timeout: Self.messageTimeout)
+            for mark in [Handover.errandsMark, Handover.namesMark] {
+                try channel.send(KeeperReply.kept(name: mark, note: []), timeout: Self.messageTimeout)
+            }
             try channel.send(KeeperReply.done, timeout: Self.messageTimeout)
         } catch {
             // It has died already, which is seen next.
@@ -180,6 +185,11 @@ struct Keeper: ~Copyable {
                 try channel.send(
                     KeeperReply.kept(name: name, note: []), passing: socket.descriptor.rawValue,
                     timeout: Self.messageTimeout)
+                return true
+            case .names:
+                guard let socket = names.start() else { break }
+                try channel.send(
+                    KeeperReply.kept(name: "", note: []), passing: socket.rawValue, timeout: Self.messageTimeout)
                 return true
             case .makeCache, .surroundings:
                 guard let note = errands.run(frame.message) else { break }

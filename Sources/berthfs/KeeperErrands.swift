@@ -34,7 +34,7 @@ struct KeeperErrands {
         switch request {
         case .makeCache: note = cache()
         case .surroundings: note = surroundings()
-        case .keep, .drop, .listen: note = nil
+        case .keep, .drop, .listen, .names: note = nil
         }
         return note.flatMap { $0.count <= Self.noteLimit ? $0 : nil }
     }

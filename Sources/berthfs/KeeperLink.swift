@@ -32,6 +32,7 @@ final class KeeperLink: @unchecked Sendable {
     private var isBroken = false
     /// The keeper does what this process may not any more.
     private var runsErrands = false
+    private var startsNames = false
 
     /// Takes all that the keeper holds.
     init(_ number: Int32, logger: Logger) throws(SystemFailure) {
@@ -41,6 +42,7 @@ final class KeeperLink: @unchecked Sendable {
         while var frame = try channel.receive(KeeperReply.self, timeout: Self.timeout) {
             guard case .kept(let name, let note) = frame.message else { return }
             if name == Handover.errandsMark { runsErrands = true }
+            if name == Handover.namesMark { startsNames = true }
             if let descriptor = frame.takeDescriptor() { items[name] = Item(note, descriptor) }
         }
         throw SystemFailure("the keeper", "hung up", status: .unavailable)
@@ -101,6 +103,12 @@ final class KeeperLink: @unchecked Sendable {
 
     /// Has the volume's cache directory made. False where no place can be had.
     func makeCache() -> Bool { note(.makeCache) != nil }
+
+    /// A new process that answers questions about users and groups; nil where there is none to be had.
+    func startNames() -> FrameChannel? {
+        guard startsNames, var reply = exchange(.names), let socket = reply.takeDescriptor() else { return nil }
+        return FrameChannel(socket, name: "the name service")
+    }
 
     /// Nil where nobody can tell.
     func surroundings() -> ServerSurroundings? {

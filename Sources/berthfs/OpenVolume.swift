@@ -28,7 +28,7 @@ struct OpenVolume {
     /// With a legacy, what an earlier server had not committed is done again.
     init(
         _ record: VolumeRecord, _ paths: VolumePaths, _ caches: CacheSite, _ chosen: ChosenCache,
-        legacy: Legacy? = nil, lease: NodeLease? = nil, logger: Logger
+        legacy: Legacy? = nil, lease: NodeLease? = nil, machine: Identity = .oneToOne, logger: Logger
     ) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
@@ -76,6 +76,8 @@ struct OpenVolume {
         configuration.snapshotDirectory = paths.snapshots
         configuration.resumes = true
         if let lease { configuration.loss = { lease.loss() } }
+        if let legacy { configuration.site = MachineAccounts(legacy.link, volume: record.name, logger: logger) }
+        configuration.machine = machine
         self.configuration = configuration
         do {
             fileSystem = try FileSystem(

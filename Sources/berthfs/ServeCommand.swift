@@ -104,6 +104,7 @@ struct ServeCommand: ParsableCommand {
             // What cannot be asked any more inside.
             let host = HostView.own()
             _ = NodeIdentity.current()
+            let machine = Identity.mountInOwnNamespace()
             TrustedPath.prepare()
             let domain = ServerDomain(
                 record: record, paths: paths, site: site, cache: cache.directory, environment: environment)
@@ -111,7 +112,7 @@ struct ServeCommand: ParsableCommand {
             return try serve(
                 Prepared(
                     record: record, paths: paths, caches: caches, cache: cache, landlock: landlock, host: host,
-                    legacy: legacy, settings: settings, logger: logger),
+                    machine: machine, legacy: legacy, settings: settings, logger: logger),
                 socket, inner.take())
         } catch {
             // One that is to be tried again keeps its socket: clients wait.
@@ -150,6 +151,8 @@ struct ServeCommand: ParsableCommand {
         let landlock: Int
         /// What clients show who are in no container.
         let host: HostView?
+        /// How the volume's ids are in this process's namespace.
+        let machine: Identity
         let legacy: Legacy
         let settings: UserSettings
         let logger: Logger
@@ -163,7 +166,8 @@ struct ServeCommand: ParsableCommand {
         let lock = try Self.lock(paths, legacy, logger)
         let isMended = Mending(record, paths, logger: logger).runIfAsked()
         let volume = try OpenVolume(
-            record, paths, caches, prepared.cache, legacy: legacy, lease: lock.lease, logger: logger)
+            record, paths, caches, prepared.cache, legacy: legacy, lease: lock.lease, machine: prepared.machine,
+            logger: logger)
         let copier = try MetadataCopier(record, volume, paths, logger: logger)
         let confinement = Confinement(
             landlock: prepared.landlock, reachesNetwork: volume.reach == .network,

@@ -194,7 +194,10 @@ final class Server: @unchecked Sendable {
             switch request {
             case .introduce: if let shown = passed.take() { origin.show(shown) }
             case .isServed(let session): try requireServed(session)
-            case .attach(let attachment): return try attach(attachment, passed)
+            case .attach(var attachment):
+                // Numbers of a container are not the machine's, and names of the machine are not for it to find out.
+                if !origin.namesHostIDs { attachment.identity.isOfSite = nil }
+                return try attach(attachment, passed)
             case .detach(let session): detach(session)
             case .status: return .status(status())
             case .sync:

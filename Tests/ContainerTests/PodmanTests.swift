@@ -34,6 +34,26 @@ struct PodmanTests {
         #expect(text == expected)
     }
 
+    @Test("a project's group is nobody's in a container, whose root writes and removes its files as their owner")
+    func projectGroup() throws {
+        let user = try TestUser.shared().name
+        let group = "berth-project:x:64110:\(user)"
+        let host = try PodmanHost(
+            prepare:
+                "g=$(mktemp) && { cat /etc/group; echo \(group); } > $g && chmod 644 $g && mount --bind $g /etc/group; rm -f $g"
+        )
+        let text = try host.run(
+            """
+            podman volume create --driver berth data >/dev/null; berth mount data m >/dev/null
+            for f in a b; do echo x > m/$f; chgrp berth-project m/$f; chmod 660 m/$f; done
+            setfacl -m g:berth-project:rw,u:nobody:r m/a; mkdir m/d; chgrp berth-project m/d; chmod 2770 m/d
+            $RUN -v data:/data $IMAGE sh -c 'stat -c %u:%g /data/a; echo y >> /data/a; cat /data/a; rm /data/b; echo z > /data/d/n; stat -c %g /data/d/n; ls /data | xargs'
+            stat -c %G m/a m/d/n; getfacl -cp m/a | grep -c 'berth-project:rw\\|nobody:r'
+            berth umount m; podman volume rm data >/dev/null
+            """)
+        #expect(text == "0:65534\nx\ny\n65534\na d\nberth-project\nberth-project\n2", "\(text)")
+    }
+
     @Test("a container reads what was imported, writes to it, and the original stays")
     func imported() throws {
         let host = try PodmanHost()

@@ -60,12 +60,16 @@ struct StrangerTests {
         origin.show(try FileDescriptor.copy(of: own.first.rawValue))
         origin.show(try FileDescriptor.copy(of: own.first.rawValue))
         #expect(!origin.isHost, "the root directory alone")
+        #expect(!origin.namesHostIDs)
         origin.show(try FileDescriptor.copy(of: own.second.rawValue))
         #expect(origin.isHost)
+        let elsewhere = RequestOrigin(host: host)
+        elsewhere.show(try FileDescriptor.copy(of: own.second.rawValue))
+        #expect(elsewhere.namesHostIDs && !elsewhere.isHost, "another root directory, such as an image's")
         let nobody = RequestOrigin(host: nil)
         nobody.show(try FileDescriptor.copy(of: own.first.rawValue))
         nobody.show(try FileDescriptor.copy(of: own.second.rawValue))
-        #expect(!nobody.isHost)
+        #expect(!nobody.isHost && !nobody.namesHostIDs)
     }
 
     @Test("what a container may ask is attaching, syncing and whether a session is served")

@@ -43,12 +43,12 @@ struct MigrationTests {
         REPLACE INTO setting VALUES ('next_inode', '26');
         """
 
-    private func make(_ content: String) throws {
+    private func make(_ content: String, version: Int = 4) throws {
         let connection = try SQLiteConnection(path: path, flags: SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)
         defer { connection.close() }
-        for step in Schema.migrations[..<4] { try connection.execute(step) }
+        for step in Schema.migrations[..<version] { try connection.execute(step) }
         try connection.execute(content)
-        try connection.execute("PRAGMA application_id = \(Schema.applicationID); PRAGMA user_version = 4")
+        try connection.execute("PRAGMA application_id = \(Schema.applicationID); PRAGMA user_version = \(version)")
     }
 
     @Test("count attributes and targets of links from their first opening on, at each directory and in the trash")
@@ -79,6 +79,67 @@ struct MigrationTests {
         }
         try store.close()
         #expect(try MetadataChecker.check(path: path).problems.lines == [])
+    }
+
+    @Test("of version 5 take names of groups from their first opening on, and go on with what they hold")
+    func accounts() throws {
+        // Of root's, one to one, that happens to have a large number.
+        try make("UPDATE inode SET gid = 0; INSERT INTO setting VALUES ('x', 'y')", version: 5)
+        let store = try SQLiteMetadataStore(path: path)
+        try store.transaction { transaction throws(Errno) in
+            #expect(try transaction.namedAccounts() == [])
+            #expect(try transaction.setting("x") == "y")
+            let group = try transaction.addNamedAccount(.group, "project")
+            #expect(group == NamedAccount(id: NamedAccount.firstID, kind: .group, name: "project"))
+            #expect(try transaction.addNamedAccount(.user, "project").id == NamedAccount.firstID + 1)
+            #expect(try transaction.addNamedAccount(.group, "project") == group)
+        }
+        try store.close()
+        #expect(try MetadataChecker.check(path: path).problems.lines == [])
+        let again = try SQLiteMetadataStore(path: path)
+        try again.transaction { transaction throws(Errno) in
+            #expect(try transaction.namedAccounts().map(\.name) == ["project", "project"])
+        }
+        try again.close()
+    }
+
+    private func errno(of store: SQLiteMetadataStore) -> Errno? {
+        do throws(Errno) {
+            _ = try store.transaction { transaction throws(Errno) in try transaction.addNamedAccount(.group, "f") }
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    @Test("an id that was a name's is never another's, also where the table is lost, and what is no row names nobody")
+    func lostNames() throws {
+        try make("", version: 5)
+        let store = try SQLiteMetadataStore(path: path)
+        let first = try store.transaction { transaction throws(Errno) in try transaction.addNamedAccount(.group, "a") }
+        try store.close()
+        try Shell.root.run(
+            "sqlite3 '\(path)' \"DELETE FROM account; INSERT INTO account VALUES (7, 1, 'b'), (-1, 1, 'c'), (99999999999, 0, 'd')\""
+        )
+        let again = try SQLiteMetadataStore(path: path)
+        try again.transaction { transaction throws(Errno) in
+            #expect(try transaction.namedAccounts() == [])
+        }
+        try again.transaction { transaction throws(Errno) in
+            #expect(try transaction.addNamedAccount(.group, "e").id == first.id + 1)
+        }
+        try again.close()
+        #expect(try MetadataChecker.check(path: path).problems.lines.filter { $0.contains("account") }.count == 3)
+        _ = try MetadataRepairer.repair(path: path, now: Timestamp(nanoseconds: 0))
+        #expect(try MetadataChecker.check(path: path).problems.lines == [])
+        // None left to give; and a number that is none.
+        for (text, answer) in [("\(UInt32.max)", Errno?.some(.noSpace)), ("x", nil)] {
+            try Shell.root.run("sqlite3 '\(path)' \"REPLACE INTO setting VALUES ('next_account', '\(text)')\"")
+            let full = try SQLiteMetadataStore(path: path)
+            let errno = errno(of: full)
+            #expect(errno == answer)
+            try full.close()
+        }
     }
 
     @Test("are whole after it, also where no file has attributes")

@@ -31,7 +31,8 @@ public final class OpenedVolume {
         durability: Durability = .local, base: String? = nil, baseEpoch: UInt32 = 0,
         space: SpacePolicy? = nil, trash: TrashSettings = .off, legacy: VolumeLegacy? = nil,
         hasRoom: @escaping @Sendable () -> Bool = { true }, loss: @escaping @Sendable () -> String? = { nil },
-        now: @escaping @Sendable () -> Timestamp = Timestamp.now
+        now: @escaping @Sendable () -> Timestamp = Timestamp.now, site: any SiteAccounts = NoSite(),
+        machine: Identity = .oneToOne
     ) throws {
         self.directory = directory
         self.legacy = legacy
@@ -63,6 +64,8 @@ public final class OpenedVolume {
         configuration.steadyNanoseconds = { now().nanoseconds }
         configuration.snapshotDirectory = "\(directory)/snapshots"
         configuration.loss = loss
+        configuration.site = site
+        configuration.machine = machine
         configuration.space.isAutomatic = false
         configuration.space = space ?? configuration.space
         self.configuration = configuration

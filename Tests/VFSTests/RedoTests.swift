@@ -89,7 +89,8 @@ struct RedoTests {
             case 75: toggleTrash()
             case 76..<80: _ = try volume.fileSystem.emptyTrash(below: [], before: clock.now(), after: 0)
             case 80..<85: try hold()
-            case 85..<92: try importOne()
+            case 85..<91: try importOne()
+            case 91: try nameGroup()
             case 92: _ = volume.packs.flush(seconds: 30)
             case 93: _ = try volume.fileSystem.collect(dryRun: false)
             case 94: try volume.fileSystem.synchronize()
@@ -142,6 +143,16 @@ struct RedoTests {
             try volume.metadata.transaction { transaction throws(Errno) in
                 guard let inode = try transaction.inode(id), inode.isDirectory else { throw .notDirectory }
                 try transaction.setQuota(isSet ? limits : nil, of: id)
+            }
+        }
+
+        /// A group of a site, which the root directory gets.
+        private func nameGroup() throws {
+            let name = "g\(Int.random(in: 0..<9, using: &generator))"
+            try volume.metadata.transaction { transaction throws(Errno) in
+                guard var root = try transaction.inode(.root) else { throw .io }
+                root.groupID = try transaction.addNamedAccount(.group, name).id
+                try transaction.update(root)
             }
         }
 
@@ -291,7 +302,7 @@ struct RedoTests {
         "inode", "entry", "entries", "hasEntries", "extents", "firstExtent", "linkTarget", "attribute",
         "attributeNames", "orphans", "trash", "trashedNames", "trashedDirectory", "trashUsage", "name", "usage",
         "quotas", "hardLinks", "linkUsage", "attributeSizes", "pack", "packs", "holds", "sources", "foreignObject",
-        "foreignObjects", "setting",
+        "foreignObjects", "setting", "namedAccounts",
     ]
 
     /// `insert` says which number was given; an access time is an `update` where it is to be kept.

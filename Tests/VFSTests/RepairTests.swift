@@ -73,6 +73,8 @@ struct RepairTests {
             "DELETE FROM entry WHERE name = CAST('a' AS BLOB); UPDATE inode SET nlink = 0 WHERE id NOT IN (SELECT inode FROM entry) AND id <> 1",
             ["outer/b"]
         ),
+        ("a group whose name is lost", "UPDATE inode SET gid = \(NamedAccount.firstID + 7)", ["a", "outer/b"]),
+        ("names that are none", "INSERT INTO account VALUES (5, 1, 'x'), (\(NamedAccount.firstID), 9, '')", ["a"]),
         ("sizes", "UPDATE inode SET size = 1, allocated = NULL WHERE mode & 61440 = 32768", ["a"]),
         ("counts of bytes", "UPDATE inode SET allocated = 5 WHERE mode & 61440 = 32768", ["a"]),
         (
