@@ -93,6 +93,8 @@ public final class FileSystem: @unchecked Sendable {
     /// The disk was short of room at the last look.
     let isDiskShort = Atomic<Bool>(false)
     private let isClosedWell = Atomic<Bool>(false)
+    /// Why the metadata is not copied into the store; nil where it is, or need not be.
+    let copyTrouble = Mutex<String?>(nil)
 
     /// Opens the volume: makes the root of a new one, finishes what a crash left. `isTakenOver`: sessions of a process
     /// that died go on, and inodes without a name stay as long as one may hold them.
