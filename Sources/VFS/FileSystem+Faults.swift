@@ -21,6 +21,11 @@ extension FileSystem {
         if let cause = packs.storeTrouble {
             faults.append(VolumeFault(.store, "the store takes no packs: \(cause)"))
         }
+        if let cause = copyTrouble.withLock({ $0 }) {
+            faults.append(
+                VolumeFault(
+                    .store, "the metadata is not copied into the store: \(cause); it is tried again at the interval"))
+        }
         if let fault = readFailures.current { faults.append(fault) }
         if let cause = packs.cacheTrouble { faults.append(VolumeFault(.cache, cause)) }
         return faults

@@ -104,6 +104,8 @@ public final class FileSystem: @unchecked Sendable {
     let relief = StoreRelief()
     /// A fault of a disk without room is over, and there is no room still: the next change may bring it back.
     let isFragile = Atomic<Bool>(false)
+    /// Why the metadata is not copied into the store; nil where it is, or need not be.
+    let copyTrouble = Mutex<String?>(nil)
 
     /// Opens the volume: makes the root of a new one, finishes what a crash left. `isTakenOver`: sessions of a process
     /// that died go on, and inodes without a name stay as long as one may hold them.

@@ -79,6 +79,7 @@ final class MetadataCopier: @unchecked Sendable {
         record = bytes
         guard interval != new.copyInterval else { return }
         interval = new.copyInterval
+        if interval == nil { volume.fileSystem.noteCopyTrouble(nil) }
         tellCollector()
         monitor.signalAll()
     }
@@ -195,6 +196,7 @@ final class MetadataCopier: @unchecked Sendable {
         monitor.lock()
         defer { monitor.unlock() }
         self.failure = failure
+        volume.fileSystem.noteCopyTrouble(failure)
         defer { monitor.signalAll() }
         guard let failure else {
             (copied, copiedRecord) = (reached, record)

@@ -136,6 +136,14 @@ struct CloseTests {
         #expect(try copies() == 0)
         _ = try run("berth volume set v metadata-copy=1s size=1G >/dev/null; echo two > m/two")
         try eventually("a copy is made at the interval") { try copies() > 0 }
+        // What keeps it from being made is said as long as it lasts.
+        try proxy.set("PUT error 100000")
+        _ = try run("mkdir m/fault; sync m/fault")
+        let words = "fault    v  store: the metadata is not copied into the store: "
+        try eventually("status says that no copy can be made") { try run("berth status").contains(words) }
+        try proxy.set("")
+        _ = try run("rmdir m/fault")
+        try eventually("status says so no more") { try !run("berth status").contains(words) }
         _ = try run("berth volume set v metadata-copy=off >/dev/null; echo three > m/three; sync m/three")
         try proxy.set("")
         let text = try run(
