@@ -101,7 +101,7 @@ struct SessionStateTests {
             case $1 in
             copied|left) copying 'touch ready; exec sleep 1000' ;;
             busy) copying 'cd m; touch ../ready; exec sleep 1000' ;;
-            lazy) sleep 1000 <m/f & others+=($!) ;;
+            lazy) exec 9<m/f; sleep 1000 <&9 & others+=($!); exec 9<&- ;;
             dead) p=$(berth volume inspect v --json | grep -E '"(server|keeper)"' | tr -dc '0-9\n'); kill -9 $p; while kill -0 $p 2>/dev/null; do sleep 0.01; done ;;
             esac
             case $1 in left|busy) fusermount3 -u m ;; lazy) fusermount3 -uz m ;; esac
