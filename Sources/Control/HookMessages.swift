@@ -3,8 +3,9 @@ import LinuxSystem
 
 /// What `berth-hook` says to the process that started it, over the socket pair it was given.
 public enum HookEvent: Codable, Sendable, Equatable {
-    /// A new mount; its `/dev/fuse` descriptor comes with this frame. The hook waits for `HookOrder`.
-    case mounted
+    /// A new mount; its `/dev/fuse` descriptor comes with this frame. The hook waits for `HookOrder`. The device is as in
+    /// `SessionOrigin`.
+    case mounted(device: String?)
     /// A living mount of the volume was there already; this is its session.
     case alreadyMounted(session: String)
     /// The path shows the session that was ordered.

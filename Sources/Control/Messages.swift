@@ -122,7 +122,8 @@ extension Attachment {
     public var isSound: Bool {
         session.utf8.count == 32 && session.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
             && mountpoint.utf8.count <= Self.longestPath && identity.users.isSound && identity.groups.isSound
-            && (origin?.job?.utf8.count ?? 0) <= 64 && (snapshot?.utf8.count ?? 0) <= 255
+            && (origin?.job?.utf8.count ?? 0) <= 64 && (origin?.device?.utf8.count ?? 0) <= 32
+            && (snapshot?.utf8.count ?? 0) <= 255
     }
 }
 

@@ -18,10 +18,13 @@ public struct SessionOrigin: Codable, Sendable, Equatable {
     public var namespace: UInt64?
     /// The Slurm job that whoever asked belonged to.
     public var job: String?
+    /// The mount's device as the kernel shows it to all namespaces, `major:minor`; nil where whoever asked could not see it.
+    public var device: String?
 
-    public init(runtime: Runtime, namespace: UInt64?, environment: [String: String]) {
+    public init(runtime: Runtime, namespace: UInt64?, environment: [String: String], device: String? = nil) {
         self.runtime = runtime
         self.namespace = namespace
+        self.device = device
         job = environment["SLURM_JOB_ID"].flatMap { Self.isJob($0) ? $0 : nil }
     }
 

@@ -11,11 +11,15 @@ public enum SupervisorRequest: Codable, Sendable, Equatable {
     case ping
     /// Which version does this process run?
     case version
+    /// Whose volumes does this process serve?
+    case data
 }
 
 public enum SupervisorReply: Codable, Sendable, Equatable {
     case done
     case version(String)
+    /// The data directory.
+    case data(String)
     /// `code` is an exit status of `sysexits.h`.
     case failed(code: Int32, message: String)
 }
@@ -58,6 +62,16 @@ public struct SupervisorClient: Sendable {
         } catch  where error.errno == .noEntry || error.errno == Errno(ECONNREFUSED) {
             return nil
         }
+    }
+
+    /// The data directory of the `berth serve` that has this runtime directory, where that is another one than ours: two homes
+    /// of one user may share a runtime directory. One of an earlier version does not say.
+    public static func otherData(_ paths: SitePaths) -> String? {
+        guard let client = (try? SupervisorClient(socket: paths.supervisorSocket)) ?? nil,
+            case .data(let data)? = try? client.ask(.data, timeout: .seconds(2))
+        else { return nil }
+        let isSame = SitePaths.mark(data) == paths.dataMark
+        return isSame ? nil : data
     }
 
     /// Sends a request and waits for its reply. A refusal is thrown with its own words.

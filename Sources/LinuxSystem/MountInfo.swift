@@ -48,6 +48,9 @@ public struct MountInfo: Equatable, Sendable {
         mounts.last { $0.mountpoint.isBytes(of: path) }
     }
 
+    /// The device of the uppermost mount at a path, in this namespace.
+    public static func device(at path: String) -> String? { at(path, in: (try? all()) ?? [])?.device }
+
     /// The mount that a path free of links lies on.
     public static func covering(_ path: String, in mounts: [MountInfo]) -> MountInfo? {
         var best: MountInfo?

@@ -84,6 +84,21 @@ public enum ProcessTable {
         }
     }
 
+    /// Whether a process has anything of a device (`major:minor`): an open file, its working or root directory, its program, a
+    /// mapping; wherever that is mounted, or whether at all.
+    public static func uses(_ process: Int32, device: String) -> Bool {
+        let own = "/proc/\(process)"
+        let places =
+            ["cwd", "root", "exe"].map { "\(own)/\($0)" }
+            + ((try? FileTree.names(in: "\(own)/fd")) ?? []).map { "\(own)/fd/\($0)" }
+        return places.contains { self.device(of: $0) == device } || mappedFiles(of: process, onDevice: device) > 0
+    }
+
+    private static func device(of path: String) -> String? {
+        var (major, minor): (UInt32, UInt32) = (0, 0)
+        return berth_device_of(path, &major, &minor) == 0 ? "\(major):\(minor)" : nil
+    }
+
     /// How many files of a device (`major:minor`) a process has mapped.
     public static func mappedFiles(of process: Int32, onDevice device: String) -> Int {
         guard let bytes = (try? AtomicFile.read("/proc/\(process)/maps", limit: 16 << 20)) ?? nil else { return 0 }

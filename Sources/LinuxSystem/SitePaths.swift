@@ -11,7 +11,7 @@ import Glibc
 ///     <data>/volumes/.removed/            volumes that a container engine removed
 ///     <data>/logs/                        one log a server
 ///     <cache>/NAME/                       raw copies of packs
-///     <runtime>/servers/NAME.sock         control socket of the volume's berthfs
+///     <runtime>/servers/NAME@MARK.sock    control socket of the volume's berthfs; MARK is the data directory's
 ///     <runtime>/plugin.sock               podman's volume plugin
 ///     <runtime>/serve.sock                what OCI hooks ask of `berth serve`
 ///     <runtime>/metrics.sock              what Prometheus asks of `berth serve`
@@ -32,6 +32,8 @@ public struct SitePaths: Equatable, Sendable {
     public var state: String
     /// Where podman's configuration lies: `<configuration home>/containers`.
     public var containers: String
+    /// Tells apart data directories that share a runtime directory: six hexadecimal digits of where it really is.
+    public let dataMark: String
 
     /// Follows the XDG variables, with what their specification says where they are unset. The runtime directory is
     /// `RuntimeDirectory`'s choice. `node` is asked only where nothing else decides.
@@ -51,6 +53,7 @@ public struct SitePaths: Equatable, Sendable {
         configuration = "\(configurationHome)/berth"
         containers = "\(configurationHome)/containers"
         data = (absolute("XDG_DATA_HOME") ?? "\(home)/.local/share") + "/berth"
+        dataMark = Self.mark(data)
         cache = (absolute("XDG_CACHE_HOME") ?? "\(home)/.cache") + "/berth"
         state = (absolute("XDG_STATE_HOME") ?? "\(home)/.local/state") + "/berth"
         let chosen = RuntimeDirectory.choose(
@@ -58,6 +61,24 @@ public struct SitePaths: Equatable, Sendable {
             node: node, isOwn: isOwn)
         isOfNode = chosen.utf8.starts(with: "\(state)/run/".utf8)
         runtime = RuntimeDirectory.throughLinks(chosen)
+    }
+
+    /// Whichever links a path goes through, it is the same place. FNV-1a (RFC 9923), folded.
+    public static func mark(_ path: String) -> String {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        for byte in real(path).utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+        let digits = String((hash ^ (hash >> 24) ^ (hash >> 48)) & 0xFF_FFFF, radix: 16)
+        return String(repeating: "0", count: 6 - digits.utf8.count) + digits
+    }
+
+    /// What is not there yet lies below what is.
+    private static func real(_ path: String) -> String {
+        if let found = realpath(path, nil) {
+            defer { free(found) }
+            return String(cString: found)
+        }
+        guard let slash = path.lastIndex(of: "/"), slash > path.startIndex else { return path }
+        return real(String(path[..<slash])) + path[slash...]
     }
 
     public var volumes: String { "\(data)/volumes" }
@@ -125,9 +146,19 @@ public struct VolumePaths: Equatable, Sendable {
     /// Another volume of the same user.
     public func sibling(_ name: String) -> VolumePaths { site.volume(name) }
     public var defaultStore: String { "\(directory)/store" }
-    public var controlSocket: String { "\(site.servers)/\(name).sock" }
+    /// Two homes of one user may share a runtime directory, and have volumes of one name.
+    public var controlSocket: String { ofServer(".sock") }
+    /// Where servers of earlier versions listen, which are found by `innerSocket`.
+    public var unmarkedSocket: String { "\(site.servers)/\(name).sock" }
     /// Held by whoever starts or is the server, so that there is never a second.
-    public var startLock: String { "\(site.servers)/\(name).lock" }
+    public var startLock: String { ofServer(".lock") }
+
+    /// A name that would be too long for a socket goes without the mark.
+    private func ofServer(_ ending: String) -> String {
+        let marked = "\(site.servers)/\(name)@\(site.dataMark)\(ending)"
+        return marked.utf8.count <= UnixSocket.maximumPathLength ? marked : "\(site.servers)/\(name)\(ending)"
+    }
+
     public var log: String { "\(site.logs)/\(name).log" }
     /// There from a container engine's first use of the volume to its last. What is mounted lies in it, in a file system
     /// of the engine's mount namespace: where that namespace ends, the mount point ends with it, and is never an empty

@@ -75,7 +75,7 @@ public struct BareRun {
             session: session, mountpoint: place.path.description, readOnly: place.readOnly, identity: identity,
             origin: SessionOrigin(
                 runtime: .run, namespace: ProcessTable.namespace("mnt", of: "self"),
-                environment: ProcessEnvironment.current()),
+                environment: ProcessEnvironment.current(), device: MountInfo.device(at: target)),
             snapshot: try VolumeReference(place.volume).snapshot?.description)
         // The only proof that the program will not see an empty directory.
         try client.attach(attachment, device.rawValue, timeout: Self.attachTimeout).check(target)

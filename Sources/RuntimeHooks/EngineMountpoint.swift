@@ -1,3 +1,4 @@
+import CLinux
 import Control
 import FileModel
 import Glibc
@@ -78,6 +79,7 @@ struct EngineMountpoint {
     /// elsewhere still. Not lazy: EBUSY where something uses it.
     func unmount(lazy: Bool) throws(SystemFailure) -> Bool {
         let mounts = try MountInfo.all()
+        Self.flush(path)
         let devices = Set(mounts.filter { $0.mountpoint == path && isOurs($0) }.map(\.device))
         while !lazy, let found = MountInfo.at(path, in: try MountInfo.all()), isOurs(found) {
             do {
@@ -92,7 +94,14 @@ struct EngineMountpoint {
         return try MountInfo.all().contains { devices.contains($0.device) }
     }
 
-    private var holder: String { path.lastSlash.map { String(path[..<$0]) } ?? path }
+    /// What programs wrote to memory that they had mapped reaches the server: where copies of the mount keep its file system, the
+    /// end of the mount does not see to that.
+    private static func flush(_ path: String) {
+        guard let directory = try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK) else { return }
+        _ = syncfs(directory.rawValue)
+    }
+
+    private var holder: String { path.lastIndex(of: "/").map { String(path[..<$0]) } ?? path }
 
     private var isHeld: Bool {
         (try? MountInfo.all()).flatMap { MountInfo.at(holder, in: $0) }?.source == Self.holderSource

@@ -72,7 +72,9 @@ public struct NamespaceMount {
         }
         let device = try place.mount()
         do throws(SystemFailure) {
-            try channel.send(HookEvent.mounted, passing: device.rawValue, timeout: Self.patience)
+            try channel.send(
+                HookEvent.mounted(device: MountInfo.device(at: place.path)), passing: device.rawValue,
+                timeout: Self.patience)
             try verify()
         } catch {
             place.undo()

@@ -126,11 +126,28 @@ public struct PrecreateHook {
         let place = EngineMountpoint(
             volume: volume.name, path: volume.hookMountpoint, sibling: volume.podmanMountpoint)
         // A mount of a server that is gone answers nothing, and is replaced.
-        if try place.livingSession() == nil {
+        if let session = try place.livingSession() {
+            try refuseOther(session, volume, place)
+        } else {
             try place.prepare()
-            if try place.bindSibling() == nil { try mountNew(place, volume) }
+            if let session = try place.bindSibling() {
+                try refuseOther(session, volume, place)
+            } else {
+                try mountNew(place, volume)
+            }
         }
         lock.release()
+    }
+
+    /// Two homes of one user may share a runtime directory, and have volumes of one name.
+    private func refuseOther(
+        _ session: String, _ volume: VolumePaths, _ place: EngineMountpoint
+    ) throws(SystemFailure) {
+        guard try !server(volume).isServing(session) else { return }
+        throw SystemFailure(
+            place.path,
+            "shows a volume of the same name from another data directory, which has the same runtime directory",
+            fix: "set BERTH_RUNTIME_DIR to another directory", errno: .busy, status: .temporaryFailure)
     }
 
     private func mountNew(_ place: EngineMountpoint, _ volume: VolumePaths) throws(SystemFailure) {
@@ -142,7 +159,7 @@ public struct PrecreateHook {
                 session: session, mountpoint: place.path, readOnly: false, identity: .engine(process: "self"),
                 origin: SessionOrigin(
                     runtime: .hook, namespace: ProcessTable.namespace("mnt", of: "self"),
-                    environment: caller.environment))
+                    environment: caller.environment, device: MountInfo.device(at: place.path)))
             do throws(SystemFailure) {
                 return try client.attach(attachment, device.rawValue, timeout: Self.attachTimeout).check(place.path)
             } catch {

@@ -72,15 +72,19 @@ extension MountService {
         let client = try supervisor.client(for: volume)
         let hook = try Hook(self, volume.podmanTask(.mount), namespaces)
         var event = try hook.event()
-        if case .alreadyMounted = event.message { return volume.podmanMountpoint }
-        guard case .mounted = event.message, let device = event.takeDescriptor() else {
+        if case .alreadyMounted(let session) = event.message {
+            guard try client.isServing(session) else { throw Self.ofAnotherHome(volume.podmanMountpoint) }
+            return volume.podmanMountpoint
+        }
+        guard case .mounted(let number) = event.message, let device = event.takeDescriptor() else {
             throw hook.unexpected(event.message)
         }
         let session = SessionMarker.newSession()
         let attachment = Attachment(
             session: session, mountpoint: volume.podmanMountpoint, readOnly: false, identity: namespaces.identity,
             origin: SessionOrigin(
-                runtime: .podman, namespace: namespaces.mountInode, environment: namespaces.environment))
+                runtime: .podman, namespace: namespaces.mountInode, environment: namespaces.environment,
+                device: number))
         let proof: SessionProof
         do throws(SystemFailure) {
             proof = try supervisor.attach(
@@ -148,13 +152,18 @@ extension MountService {
         return try? place.namespace.open()
     }
 
+    /// A container's namespace goes some moments after the engine has said that the container is gone.
+    private static let containerTime = Duration.seconds(5)
+
     private func endMount(
         _ task: HookTask, _ namespaces: borrowing EngineNamespaces, _ client: ServerClient?
     ) throws(SystemFailure) {
         let hook = try Hook(self, task, namespaces)
         let event = try hook.event()
         guard case .unmounted(let sessionGoesOn) = event.message else { throw hook.unexpected(event.message) }
-        if let client, !sessionGoesOn { Self.waitForEnd(ofSessionsAt: [task.mountpoint, task.sibling], client) }
+        guard let client, !sessionGoesOn else { return }
+        let volume = registry.paths.volume(task.volume)
+        settle([task.mountpoint, task.sibling], client, volume, patience: Self.containerTime)
     }
 
     /// An engine without a user namespace of its own: its containers see this namespace's mounts.

@@ -48,6 +48,22 @@ public final class EngineSweep: @unchecked Sendable {
         for name in hookNames { sweepHookMounts(name, now) }
         for name in volumes(in: paths.mountpoints) { excludingPlugin(name) { sweepPluginMounts(name) } }
         for name in sockets() { sweepSocket(name) }
+        for name in Set(sockets()) { sweepSessions(name) }
+    }
+
+    /// Ends sessions that nothing but copies in other namespaces keeps.
+    private func sweepSessions(_ name: VolumeName) {
+        let volume = paths.volume(name.description)
+        guard let client = (try? service.supervisor.running(volume)) ?? nil,
+            let sessions = try? client.status().sessions, !sessions.isEmpty, let mounts = try? MountInfo.all()
+        else { return }
+        let here = Set(mounts.map(\.device))
+        guard sessions.contains(where: { $0.origin?.device.map { !here.contains($0) } ?? false }) else { return }
+        do throws(SystemFailure) {
+            try service.endAbandoned(client, volume, onlyCopies: true)
+        } catch {
+            note("an unmounted session cannot be ended", volume.name, error)
+        }
     }
 
     private func sweepHookMounts(_ name: VolumeName, _ now: ContinuousClock.Instant) {
@@ -145,7 +161,8 @@ public final class EngineSweep: @unchecked Sendable {
     }
 
     private func sockets() -> [VolumeName] {
-        Self.names(in: paths.servers, [".sock", ".lock"])
+        let mark = "@\(paths.dataMark)"
+        return Self.names(in: paths.servers, ["\(mark).sock", "\(mark).lock", ".sock", ".lock"])
     }
 
     /// Volumes with a file of one of these endings.

@@ -1,3 +1,4 @@
+import Control
 import FileModel
 import LinuxSystem
 
@@ -36,6 +37,11 @@ public struct EngineVolumes: Sendable {
     /// now, or is none of ours.
     public func tellMade(_ name: String, until deadline: Deadline = Deadline(after: patience)) -> SystemFailure? {
         guard let podman = program() else { return nil }
+        if let other = SupervisorClient.otherData(paths) {
+            return Self.untold(
+                name, "its plugin is that of the volumes in \(other)",
+                fix: "set BERTH_RUNTIME_DIR to another directory, then run `berth setup` and `berth serve --detach`")
+        }
         guard isPluginThere else {
             return Self.untold(
                 name, "the volume plugin does not run", fix: "run `berth serve --detach`, which tells it")

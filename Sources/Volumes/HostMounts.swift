@@ -33,6 +33,10 @@ extension MountService {
         for (mountpoint, isDead) in try ownHostMounts() {
             attempt(mountpoint) { () throws(SystemFailure) in try unmount(mountpoint, lazy: lazy || isDead) }
         }
+        for record in try registry.list().records {
+            // Copies of what was unmounted before.
+            _ = try? sessionsInUse(registry.paths.volume(record.name))
+        }
         return (ended, failures)
     }
 

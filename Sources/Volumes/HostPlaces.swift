@@ -18,7 +18,16 @@ extension MountService {
         guard let found = MountInfo.at(hostPlace(name), in: (try? MountInfo.all()) ?? []),
             Self.volume(of: found) != nil, found.source == "berth:\(name)"
         else { return false }
-        return (try? SessionMarker.session(at: hostPlace(name))) != nil
+        guard let session = try? SessionMarker.session(at: hostPlace(name)) else { return false }
+        return serves(session, name)
+    }
+
+    /// Whether a session is that of this user's volume, and not that of one of the same name in another home.
+    private func serves(_ session: String, _ name: String) -> Bool {
+        guard let reference = try? VolumeReference(name),
+            let client = (try? supervisor.running(registry.paths.volume(reference.volume.description))) ?? nil
+        else { return false }
+        return (try? client.isServing(session)) ?? false
     }
 
     /// Has the volume mounted at its place: a living mount stays, a dead one is made again.
@@ -56,11 +65,12 @@ extension MountService {
         let path = hostPlace(name)
         if let found = MountInfo.at(path, in: try MountInfo.all()), Self.volume(of: found) != nil {
             let isAlive = (try? SessionMarker.session(at: path)) != nil
-            if isAlive, let client = try? supervisor.running(registry.paths.volume(name)) {
-                try client.ask(.sync, timeout: Self.syncTimeout)
-            }
-            // Containers that bind it keep it: nobody waits for the session's end.
+            let volume = registry.paths.volume(Self.volume(of: found) ?? name)
+            let client = isAlive ? (try? supervisor.running(volume)) ?? nil : nil
+            if let client { try Self.flush(path, client) }
+            // Containers that bind it keep it.
             try Fusermount(environment: environment).unmount(path, lazy: !isAlive)
+            if let client { settle([path], client, volume) }
         }
         guard rmdir(path) == 0 || errno == ENOENT else {
             throw SystemFailure(path, "cannot be removed", .current)
@@ -79,8 +89,19 @@ extension MountService {
                     path, "something else is mounted there (\(found.source))", fix: "unmount it", errno: .busy,
                     status: .cannotCreate)
             }
+            if let session = try? SessionMarker.session(at: path),
+                !serves(session, found.source.droppingBytes(first: "berth:".utf8.count).description)
+            {
+                throw Self.ofAnotherHome(path)
+            }
             try Fusermount(environment: environment).unmount(path, lazy: true)
         }
+    }
+
+    static func ofAnotherHome(_ path: String) -> SystemFailure {
+        SystemFailure(
+            path, "shows a volume of the same name from another data directory, which has the same runtime directory",
+            fix: "set BERTH_RUNTIME_DIR to another directory", errno: .busy, status: .temporaryFailure)
     }
 
     /// Two shells at once must not both mount. A mount waits for its server, so the other waits for long.

@@ -12,6 +12,8 @@ public struct MountCensus: Sendable {
         public var processes: [Int32]
         /// Mounts of volumes, whoever's they are.
         public var mounts: [MountInfo]
+        /// What its root directory is: the same in a namespace and a copy of it, another one in a container.
+        public var root: String?
     }
 
     public struct Place: Sendable {
@@ -36,7 +38,8 @@ public struct MountCensus: Sendable {
             // Gone in between: another process of the namespace will do.
             guard let mounts = try? MountInfo.all(process: "\(process)") else { continue }
             found[inode] = Namespace(
-                inode: inode, processes: [process], mounts: mounts.filter { MountService.volume(of: $0) != nil })
+                inode: inode, processes: [process], mounts: mounts.filter { MountService.volume(of: $0) != nil },
+                root: MountInfo.at("/", in: mounts).map { "\($0.device) \($0.root)" })
         }
         return MountCensus(namespaces: found)
     }

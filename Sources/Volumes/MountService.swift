@@ -51,24 +51,64 @@ public struct MountService: Sendable {
         return target
     }
 
-    /// Ends a mount in this namespace. `lazy` also where programs use it still.
-    public func unmount(_ directory: String, lazy: Bool) throws(SystemFailure) {
+    /// Ends a mount. `lazy` also where programs use it still, `force` for everybody, wherever it was mounted. Returns who has it
+    /// still, in other namespaces.
+    @discardableResult
+    public func unmount(_ directory: String, lazy: Bool, force: Bool = false) throws(SystemFailure) -> [SessionInUse] {
         let target = Self.mountedPath(directory)
-        guard let found = MountInfo.at(target, in: try MountInfo.all()), let volume = Self.volume(of: found) else {
+        guard let found = MountInfo.at(target, in: try MountInfo.all()), let name = Self.volume(of: found) else {
+            if try endSessions(mountedAt: [target, directory], force: force) { return [] }
             throw SystemFailure(directory, "is not a mount of Berth", fix: "see `berth status`", status: .usage)
         }
+        let volume = registry.paths.volume(name)
         // What was written is safe before the unmount says so. A dead server has nothing to sync.
-        let client = (try? VolumeName(volume)).flatMap { name in
-            (try? supervisor.running(registry.paths.volume(name.description))) ?? nil
-        }
+        let client = (try? VolumeName(name)).flatMap { _ in (try? supervisor.running(volume)) ?? nil }
         var unsafe: SystemFailure?
         if let client {
-            do { try client.ask(.sync, timeout: Self.syncTimeout) } catch { unsafe = error }
+            do throws(SystemFailure) { try Self.flush(target, client) } catch { unsafe = error }
         }
         // A volume that takes no changes any more is unmounted all the same: keeping the mount saves nothing.
-        try Fusermount(environment: environment).unmount(target, lazy: lazy)
-        if !lazy, let client { Self.waitForEnd(ofSessionsAt: [target], client) }
+        try Fusermount(environment: environment).unmount(target, lazy: lazy || force)
+        var left: [SessionInUse] = []
+        if force {
+            _ = try endSessions(mountedAt: [target], force: true)
+        } else if let client {
+            left = settle([target], client, volume)
+        }
         if let unsafe { throw Self.unsafe(target, unsafe) }
+        return left
+    }
+
+    /// Has the kernel hand over what programs wrote to memory that they had mapped, and the server make all durable. The end of a
+    /// mount does the first only where no other namespace has a copy of it.
+    static func flush(_ mountpoint: String, _ client: ServerClient) throws(SystemFailure) {
+        // It answers: nothing below waits for long.
+        try client.ask(.sync, timeout: syncTimeout)
+        guard let directory = try? FileDescriptor.open(mountpoint, O_RDONLY | O_DIRECTORY | O_NONBLOCK) else { return }
+        _ = syncfs(directory.rawValue)
+        try client.ask(.sync, timeout: syncTimeout)
+    }
+
+    /// Ends sessions whose mount is not here: those that nobody has, and with `force` all at these paths. False where there is none.
+    private func endSessions(mountedAt paths: [String], force: Bool) throws(SystemFailure) -> Bool {
+        var isFound = false
+        for record in try registry.list().records {
+            let volume = registry.paths.volume(record.name)
+            guard let client = try supervisor.running(volume) else { continue }
+            let sessions = try client.status().sessions.filter { paths.contains($0.mountpoint) }
+            guard !sessions.isEmpty else { continue }
+            isFound = true
+            guard force else {
+                let left = try endAbandoned(client, volume).filter { paths.contains($0.session.mountpoint) }
+                guard left.isEmpty else { throw Self.inUse(record.name, left) }
+                continue
+            }
+            _ = try? client.ask(.sync, timeout: Self.syncTimeout)
+            for session in sessions {
+                try client.ask(.detach(session: session.session), timeout: Self.detachTimeout)
+            }
+        }
+        return isFound
     }
 
     /// A mount that is gone, of a volume that could not be made durable before.
@@ -78,20 +118,8 @@ public struct MountService: Sendable {
             fix: "see `berth status` and `berth log`", errno: failure.errno, status: .inputOutputError)
     }
 
-    /// The kernel says that it has unmounted before the server has read so: whoever stops the server or removes the
-    /// volume next must not find the session still there.
-    static func waitForEnd(ofSessionsAt mountpoints: [String], _ client: ServerClient) {
-        let deadline = Deadline(after: endTimeout)
-        // One that answers no more has ended with its session.
-        while (try? client.status())?.sessions.contains(where: { mountpoints.contains($0.mountpoint) }) == true,
-            !deadline.hasPassed
-        {
-            usleep(2_000)
-        }
-    }
-
     static let syncTimeout = Duration.seconds(60)
-    private static let endTimeout = Duration.seconds(5)
+    static let detachTimeout = Duration.seconds(10)
 
     /// The volume that a mount shows, or whose snapshot, or nil where it is none of ours.
     public static func volume(of mount: MountInfo) -> String? {
@@ -107,7 +135,8 @@ public struct MountService: Sendable {
         let attachment = Attachment(
             session: session, mountpoint: target, readOnly: readOnly, identity: identity,
             origin: SessionOrigin(
-                runtime: .host, namespace: ProcessTable.namespace("mnt", of: "self"), environment: environment),
+                runtime: .host, namespace: ProcessTable.namespace("mnt", of: "self"), environment: environment,
+                device: MountInfo.device(at: target)),
             snapshot: snapshot?.description)
         let proof = try supervisor.attach(
             attachment, device.rawValue, to: client, of: volume, timeout: Self.attachTimeout)
@@ -140,7 +169,9 @@ public struct MountService: Sendable {
         if let found = MountInfo.at(path, in: try MountInfo.all()) {
             throw SystemFailure(
                 "mount point \(path)", "has a mount already (\(found.source))",
-                fix: "unmount it, or use another directory",
+                fix: Self.volume(of: found) == nil
+                    ? "unmount it, or use another directory"
+                    : "run `berth umount \(ShellWord.quoted(path))`, or use another directory",
                 errno: .busy, status: .cannotCreate)
         }
         guard try FileTree.names(in: path).isEmpty else {

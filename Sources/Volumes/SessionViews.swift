@@ -24,6 +24,14 @@ public struct SessionView: Encodable, Sendable {
     /// Files of it that processes hold open or have mapped.
     public var openFiles: Int
     public var job: String?
+    /// Whether it is where it was mounted: mounted, kept, abandoned or unseen.
+    public var state: String
+    private let note: String?
+
+    private enum CodingKeys: String, CodingKey {
+        case volume, session, mountpoint, mountpoints, readOnly, runtime, namespace, uidMap, containers, openFiles, job,
+            state
+    }
 
     init(_ session: ServerStatus.Session, _ volume: VolumePaths, _ census: MountCensus) {
         self.volume = volume.name
@@ -31,17 +39,20 @@ public struct SessionView: Encodable, Sendable {
         readOnly = session.readOnly
         runtime = session.origin?.runtime.rawValue ?? SessionOrigin.Runtime.host.rawValue
         job = session.origin?.job
-        let own = [volume.podmanMountpoint, volume.hookMountpoint]
-        let paths = own.contains(session.mountpoint) ? own : [session.mountpoint]
+        let presence = SessionPresence(session, volume, census)
+        state = presence.word
+        note = presence.note
+        let paths = SessionPresence.places(of: session, volume)
         let home = census.namespaces.values.first { namespace in
             (session.origin?.namespace).map { $0 == namespace.inode } ?? true
                 && paths.contains { MountInfo.at($0, in: namespace.mounts) != nil }
         }
         namespace = session.origin?.namespace ?? home?.inode
         let mounts = paths.compactMap { path in home.flatMap { MountInfo.at(path, in: $0.mounts) } }
+            .filter { session.origin?.device == nil || session.origin?.device == $0.device }
         mountpoint = mounts.first?.mountpoint ?? session.mountpoint
         mountpoints = mounts.isEmpty ? [session.mountpoint] : mounts.map(\.mountpoint)
-        let device = mounts.first?.device
+        let device = session.origin?.device ?? mounts.first?.device
         containers =
             device.map { device in
                 census.namespaces(showing: device, except: home?.inode ?? 0).count
@@ -66,8 +77,9 @@ public struct SessionView: Encodable, Sendable {
         if let namespace { words.append("mnt:[\(namespace)]") }
         let ids = uidMap.map { $0.count == 1 ? "\($0.volume)=\($0.host)" : "\($0.volume)+\($0.count)=\($0.host)" }
         if !ids.isEmpty { words.append("uids \(ids.joined(separator: " "))") }
-        if containers > 0 { words.append("\(containers) container\(containers == 1 ? "" : "s")") }
+        if containers > 0, note == nil { words.append("\(containers) container\(containers == 1 ? "" : "s")") }
         words.append("\(openFiles) open")
+        if let note { words.append(note) }
         if let job { words.append("job \(job)") }
         return words.joined(separator: "  ")
     }

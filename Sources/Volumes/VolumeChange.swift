@@ -19,10 +19,8 @@ extension MountService {
         if new.options.cacheDirectory != old.options.cacheDirectory {
             try cachePlaces(of: new).judge()
             let volume = registry.paths.volume(old.name)
-            if let status = try status(of: volume) {
-                guard status.sessions.isEmpty else { throw Self.inUse(old.name, status.sessions.map(\.mountpoint)) }
-                try stopServer(volume)
-            }
+            try refuseWhileInUse(volume)
+            try stopServer(volume)
         }
         let (before, after) = (try cachePlaces(of: old).existing, try cachePlaces(of: new).existing)
         new = try registry.change(name) { record throws(SystemFailure) in

@@ -98,13 +98,6 @@ extension MountService {
         }
     }
 
-    static func inUse(_ name: String, _ mountpoints: [String]) -> SystemFailure {
-        SystemFailure(
-            "volume \"\(name)\"", "is mounted at \(mountpoints.joined(separator: ", "))",
-            fix: "unmount it first (`berth umount DIR`, or end its containers)", errno: .busy, status: .temporaryFailure
-        )
-    }
-
     /// What the volume's server says, or nil where none runs.
     public func status(of volume: VolumePaths) throws(SystemFailure) -> ServerStatus? {
         try supervisor.running(volume)?.status()

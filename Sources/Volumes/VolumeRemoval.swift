@@ -83,9 +83,7 @@ extension MountService {
         let volume = registry.paths.volume(name.description)
         try refuseWhileCloned(name)
         endIdleHookMounts(volume)
-        guard let client = try supervisor.running(volume) else { return }
-        let sessions = try client.status().sessions
-        guard sessions.isEmpty else { throw Self.inUse(volume.name, sessions.map(\.mountpoint)) }
+        try refuseWhileInUse(volume)
         try stopServer(volume)
     }
 

@@ -42,11 +42,15 @@ struct UmountCommand: ParsableCommand {
     @Flag(help: "Also where programs use it still: they keep what they have open, and nobody else sees it.")
     var lazy = false
 
+    @Flag(help: "For everybody, in every mount namespace and container: programs that use it get errors.")
+    var force = false
+
     @Option(help: "Then send to the store what is staged, for so many seconds at most, and say what is left.")
     var timeout: Double?
 
     func validate() throws {
         guard all != (directory != nil) else { throw ValidationError("give a directory, or --all") }
+        guard !all || !force else { throw ValidationError("--force goes with a directory") }
         guard timeout ?? 0 >= 0 else { throw ValidationError("--timeout is a number of seconds") }
     }
 
@@ -55,7 +59,9 @@ struct UmountCommand: ParsableCommand {
             let served = timeout == nil ? [] : try site.mounts.servedVolumes(mountedAt: directory)
             var failures: [SystemFailure] = []
             if let directory {
-                try site.mounts.unmount(directory, lazy: lazy)
+                for left in try site.mounts.unmount(directory, lazy: lazy, force: force) {
+                    ProcessEnvironment.complain("berth: \(left.line)")
+                }
             } else {
                 let (ended, left) = try site.mounts.unmountAll(lazy: lazy)
                 for mountpoint in ended { print("unmounted \(mountpoint)") }

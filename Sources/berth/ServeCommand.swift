@@ -43,9 +43,17 @@ struct ServeCommand: ParsableCommand {
         service.stop()
     }
 
+    static func taken(_ paths: SitePaths, _ other: String) -> SystemFailure {
+        SystemFailure(
+            "runtime directory \(paths.runtime)", "is used by the plugin of the volumes in \(other)",
+            fix: "set BERTH_RUNTIME_DIR to another directory for those in \(paths.data), and run `berth setup` there",
+            errno: .busy, status: .temporaryFailure)
+    }
+
     private func runDetached() throws {
         try berth.run { site throws(SystemFailure) in
             try site.paths.prepare()
+            if let other = SupervisorClient.otherData(site.paths) { throw Self.taken(site.paths, other) }
             if let process = PluginProcess.running(site.paths) {
                 return print("the volume plugin is running already (pid \(process))")
             }

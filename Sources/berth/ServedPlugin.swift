@@ -144,6 +144,7 @@ struct ServedPlugin {
             switch request {
             case .ping: return .done
             case .version: return .version(Release.version)
+            case .data: return .data(supervisor.paths.data)
             case .serve(let volume):
                 _ = try supervisor.client(for: supervisor.paths.volume(try VolumeName(volume).description))
                 return .done

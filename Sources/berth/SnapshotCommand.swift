@@ -117,6 +117,8 @@ struct SnapshotCommand: ParsableCommand {
                 for name in names { _ = try both(name) }
                 for name in names {
                     let (volume, snapshot) = try both(name)
+                    // Ends those that nobody has any more.
+                    _ = try site.mounts.sessionsInUse(site.paths.volume(volume.description))
                     try order(.remove(name: snapshot.description), volume, site)
                     print(name)
                 }
@@ -168,6 +170,7 @@ struct SnapshotCommand: ParsableCommand {
                     fix: "make a snapshot of it first, then add --force; or restore a path beside it with --to",
                     status: .usage)
             }
+            try site.mounts.refuseWhileInUse(site.paths.volume(volume.description))
             try order(.restoreAll(name: snapshot.description), volume, site)
             print("\(volume) is as it was at \(volume)@\(snapshot)")
         }

@@ -126,12 +126,12 @@ struct StopCommand: ParsableCommand {
             for record in try site.registry.list().records {
                 let volume = site.paths.volume(record.name)
                 site.mounts.endIdleHookMounts(volume)
-                guard let status = try site.mounts.status(of: volume) else { continue }
-                guard status.sessions.isEmpty || force else {
-                    let places = status.sessions.map(\.mountpoint).joined(separator: ", ")
-                    let failure = SystemFailure(
-                        "volume \"\(record.name)\"", "is mounted at \(places), and its server goes on",
-                        fix: "unmount it, or add --force", errno: .busy, status: .temporaryFailure)
+                guard try site.mounts.status(of: volume) != nil else { continue }
+                let sessions = try site.mounts.sessionsInUse(volume)
+                guard sessions.isEmpty || force else {
+                    var failure = MountService.inUse(record.name, sessions)
+                    failure.cause += ", and its server goes on"
+                    failure.fix = "\(failure.fix.map { "\($0); " } ?? "")or add --force"
                     if let previous = busy { ProcessEnvironment.complain("berth: \(previous.message)") }
                     busy = failure
                     continue

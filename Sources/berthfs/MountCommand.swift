@@ -54,7 +54,10 @@ struct MountCommand: ParsableCommand {
         let asked = Latch()
         Signals.onTermination(asked.open)
         while true {
-            if asked.wait(seconds: pollSeconds) { return try service.unmount(target, lazy: true) }
+            if asked.wait(seconds: pollSeconds) {
+                try service.unmount(target, lazy: true)
+                return
+            }
             guard MountInfo.at(target, in: try MountInfo.all()) != nil else { return }
         }
     }

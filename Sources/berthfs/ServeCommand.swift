@@ -98,6 +98,13 @@ struct ServeCommand: ParsableCommand {
         // Nil where the file system has no sockets, or the path is too long for one: then clients with another runtime
         // directory find the server through the lock file.
         var inner = try? Self.socket(paths.innerSocket, legacy)
+        if paths.unmarkedSocket != paths.controlSocket,
+            legacy.link.take(Handover.socketPrefix + paths.unmarkedSocket) != nil
+        {
+            // Of a server of an earlier version: nobody takes up what is asked there any more.
+            legacy.link.drop(Handover.socketPrefix + paths.unmarkedSocket)
+            unlink(paths.unmarkedSocket)
+        }
         do throws(SystemFailure) {
             let caches = CacheSite(VolumeRegistry(paths: site), environment: environment)
             let cache = try ChosenCache(record, caches, settings)

@@ -56,7 +56,7 @@ struct StrangerTests {
                 unset BERTH_RUNTIME_DIR XDG_RUNTIME_DIR
                 berth setup | grep -o 'warning: .* belongs to user [^ ]*'; berth serve --detach
                 berth volume create data >/dev/null; berth mount data m >/dev/null; echo mine > m/f; cat m/f
-                find $HOME/.local/state/berth/run -name data.sock -printf '%m\\n'; stat -c %a $HOME/.local/state/berth/run/*
+                find $HOME/.local/state/berth/run -name 'data@*.sock' -printf '%m\\n'; stat -c %a $HOME/.local/state/berth/run/*
                 berth status | grep -c '^mount'; berth sync data >/dev/null; berth umount m; berth stop --all --force >/dev/null
                 """)
             #expect(text.contains("warning: \(planted) belongs to user \(SecondUser.name)"), "\(text)")
@@ -90,7 +90,8 @@ struct StrangerTests {
         let site = try UserSite()
         let other = try SecondUser()
         try site.shell.run("berth volume create data >/dev/null")
-        try listening(other, at: "\(other.directory)/r/servers/data.sock") {
+        let paths = SitePaths(environment: ["HOME": site.home, "BERTH_RUNTIME_DIR": "\(other.directory)/r"])
+        try listening(other, at: paths.volume("data").controlSocket) {
             try other.shell.run("chmod 777 r r/servers")
             let outcome = try site.shell.attempt("export BERTH_RUNTIME_DIR=\(other.directory)/r; berth mount data m")
             #expect(outcome.end == .exited(77), "\(outcome)")

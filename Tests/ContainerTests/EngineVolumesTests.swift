@@ -116,4 +116,26 @@ struct EngineVolumesTests {
                 == "a b\nused\n2\na\nb\na\nb\n0\na b used\nno volumes; make one with: berth volume create NAME\nb\n2 a 1 b 1 used\n0"
         )
     }
+
+    @Test(
+        "a mount on the host that podman's namespace has a copy of is unmounted, and one that a container binds stays in it"
+    )
+    func copiedByPodman() throws {
+        let host = try PodmanHost()
+        let text = try host.run(
+            #"""
+            berth volume create v >/dev/null; podman system migrate 2>/dev/null
+            berth mount v m >/dev/null; echo x >m/f; podman volume ls >/dev/null
+            pause=$(cat $XDG_RUNTIME_DIR/libpod/tmp/pause.pid); grep -c " $PWD/m .* fuse.berth " /proc/$pause/mountinfo
+            berth umount m; berth status | grep -c "$PWD/m" || true
+            berth mount v m >/dev/null; podman system migrate 2>/dev/null
+            podman run -d --name c --runtime runc --network none -v $PWD/m:/x $IMAGE sleep 1000 >/dev/null
+            berth umount m 2>said; grep -c 'has the volume still' said; podman exec c cat /x/f
+            berth status | grep -c 'unmounted; kept by process'
+            berth volume rm v 2>said || grep -o 'berth umount --force [^`]*' said | sed "s,$PWD,,"
+            podman rm -f -t 0 c >/dev/null; berth umount m 2>/dev/null || true; berth status | grep -c "$PWD/m" || true
+            berth volume rm v
+            """#)
+        #expect(text == "1\n0\n1\nx\n1\nberth umount --force /m\n0\nv", "\(text)")
+    }
 }

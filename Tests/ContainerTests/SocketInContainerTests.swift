@@ -32,7 +32,7 @@ struct SocketInContainerTests {
             mkdir hm; berth mount data hm >/dev/null
             inside="$RUN -v /usr:/usr:ro -v /lib:/lib:ro -v /lib64:/lib64:ro -v $PWD/ask.py:/ask.py:ro -v $XDG_RUNTIME_DIR/berth:/r"
             import="{\\"importData\\":{\\"_0\\":{\\"source\\":\\"file://$HOME/.ssh\\",\\"options\\":\\"\\",\\"place\\":[120],\\"isArchive\\":false}}}"
-            $inside $IMAGE /usr/bin/python3 /ask.py /r/servers/data.sock "$import" '{"restart":{}}' \\
+            $inside $IMAGE /usr/bin/python3 /ask.py /r/servers/$(basename $XDG_RUNTIME_DIR/berth/servers/data@*.sock) "$import" '{"restart":{}}' \\
                 '{"collect":{"dryRun":false}}' '{"copy":{"name":"x.db"}}' '{"stop":{"seconds":0}}' '{"sync":{}}'
             echo == ; ls hm; cat hm/f
             for verb in Create Remove Mount; do

@@ -20,7 +20,7 @@ struct SiteTests {
         #expect(paths.data == "/h/.local/share/berth")
         #expect(paths.cache == "/h/.cache/berth")
         #expect(paths.pluginSocket == "/r/berth/plugin.sock")
-        #expect(paths.volume("x").controlSocket == "/r/berth/servers/x.sock")
+        #expect(paths.volume("x").controlSocket == "/r/berth/servers/x@\(paths.dataMark).sock")
     }
 
     @Test("the runtime directory is named as the kernel names it, but for links of others")

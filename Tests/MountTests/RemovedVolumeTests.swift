@@ -10,7 +10,7 @@ struct RemovedVolumeTests {
     init() throws {
         site = try UserSite()
         try site.shell.run(
-            "berth setup >/dev/null 2>&1; mkdir -p -m 700 $HOME/.config/berth; berth serve --detach >/dev/null")
+            "mkdir -p -m 700 $HOME/.config/berth; berth serve --detach >/dev/null")
     }
 
     private let ask = """

@@ -61,8 +61,9 @@ public final class UserSite: Sendable {
     deinit {
         _ = try? shell.attempt(
             "berth stop --all --force; for m in '\(directory)'/m*; do fusermount3 -uz \"$m\"; done 2>/dev/null")
+        // Commands that tell podman of volumes leave its pause process, which has copies of all mounts.
         _ = try? Shell.root.attempt(
-            "for m in '\(directory)'/m*; do umount -l \"$m\" 2>/dev/null; done; rm -rf --one-file-system '\(directory)'"
+            "for p in $(pgrep -x catatonit; pgrep -x podman); do tr '\\0' '\\n' </proc/$p/environ 2>/dev/null | grep -qx 'HOME=\(home)' && kill -9 $p; done; for m in '\(directory)'/m*; do umount -l \"$m\" 2>/dev/null; done; rm -rf --one-file-system '\(directory)'"
         )
     }
 
