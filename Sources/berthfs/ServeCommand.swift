@@ -313,6 +313,7 @@ struct ServedVolume: ~Copyable {
         let chosen = server.chosenStoreSeconds
         // A copy is worth what the store holds of its data: a pack that is not full goes, too.
         let storesAll = chosen != nil || copier != nil
+        defer { VolumeSpace.note(volume.fileSystem.spaceAtEnd, in: volume.paths) }
         if let unstored = volume.fileSystem.close(storeSeconds: chosen ?? storeSeconds, storesAll: storesAll) {
             logger.error("not everything is in the store; it stays in staging", metadata: ["cause": "\(unstored)"])
             throw SystemFailure(
