@@ -99,7 +99,7 @@ class Berth(System):
     def make(self):
         self.account.make_directory(self.area / "store")
         self.run(self.site.programs / "berth", "volume", "create", self.volume, "-o",
-                 f"store=file://{self.area}/store")
+                 f"store=file://{self.area}/store", "-o", "cache-size=16G")
 
     def mount(self):
         self.run(self.site.programs / "berth", "mount", self.volume, self.mountpoint)

@@ -1,8 +1,8 @@
 import FileModel
 import Glibc
 
-/// What lies in a volume's cache directory: a file for each pack's copy, named by its id, and `pins`, a line `ID BYTES` for
-/// each pack that stays. A file's modification time is about when it was last used.
+/// What lies in a volume's cache directory: a file for each pack's copy, named by its id; `pins`, a line `ID BYTES` for
+/// each pack that stays; and `warmed`, a line `ID` for each that somebody asked for, where that matters. A file's modification time is about when it was last used.
 public enum CacheDirectory {
     public struct Copy: Equatable, Sendable {
         public var id: PackID
@@ -16,6 +16,7 @@ public enum CacheDirectory {
     private static let pinsLimit = 64 << 20
 
     private static let pinsName = "pins"
+    private static let warmedName = "warmed"
 
     /// Nil where it is not there.
     private static func held(_ directory: String) throws(SystemFailure) -> HeldDirectory? {
@@ -57,23 +58,41 @@ public enum CacheDirectory {
     }
 
     public static func pins(in directory: HeldDirectory) throws(SystemFailure) -> [PackID: Int] {
-        let bytes: [UInt8]
-        do {
-            let file = try directory.openOwn(pinsName, O_RDONLY)
-            bytes = try file.readAll(limit: pinsLimit)
-        } catch let intruder as HeldDirectory.Intruder {
-            guard case .failed(let errno) = intruder, errno != .noEntry else { return [:] }
-            throw SystemFailure("\(directory.path)/\(pinsName)", "cannot be read", errno)
-        } catch {
-            throw SystemFailure("\(directory.path)/\(pinsName)", "cannot be read", error as? Errno ?? .io)
-        }
         var pins: [PackID: Int] = [:]
-        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
-            let words = line.split(separator: " ")
+        for words in try lines(of: pinsName, in: directory) {
             guard words.count == 2, let id = PackID(words[0]), let size = UInt32(words[1]) else { continue }
             pins[id] = Int(size)
         }
         return pins
+    }
+
+    /// Packs that somebody asked for, here or not.
+    public static func warmed(in directory: HeldDirectory) throws(SystemFailure) -> Set<PackID> {
+        Set(try lines(of: warmedName, in: directory).compactMap { $0.first.flatMap { PackID($0) } })
+    }
+
+    public static func write(warmed: Set<PackID>, in directory: HeldDirectory) throws(SystemFailure) {
+        let lines = warmed.sorted().map { "\($0)\n" }
+        try explaining("\(directory.path)/\(warmedName)", "cannot be written", status: .cannotCreate) {
+            () throws(Errno) in try directory.replace(warmedName, Array(lines.joined().utf8))
+        }
+    }
+
+    /// The words of each line of a file of ours; none where it is not there, or is not ours.
+    private static func lines(
+        of name: String, in directory: HeldDirectory
+    ) throws(SystemFailure) -> [[Substring]] {
+        let bytes: [UInt8]
+        do {
+            let file = try directory.openOwn(name, O_RDONLY)
+            bytes = try file.readAll(limit: pinsLimit)
+        } catch let intruder as HeldDirectory.Intruder {
+            guard case .failed(let errno) = intruder, errno != .noEntry else { return [] }
+            throw SystemFailure("\(directory.path)/\(name)", "cannot be read", errno)
+        } catch {
+            throw SystemFailure("\(directory.path)/\(name)", "cannot be read", error as? Errno ?? .io)
+        }
+        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map { $0.split(separator: " ") }
     }
 
     public static func write(pins: [PackID: Int], in directory: HeldDirectory) throws(SystemFailure) {

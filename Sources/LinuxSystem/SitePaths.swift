@@ -77,7 +77,7 @@ public struct SitePaths: Equatable, Sendable {
             defer { free(found) }
             return String(cString: found)
         }
-        guard let slash = path.lastIndex(of: "/"), slash > path.startIndex else { return path }
+        guard let slash = path.lastSlash, slash > path.startIndex else { return path }
         return real(String(path[..<slash])) + path[slash...]
     }
 
@@ -141,6 +141,8 @@ public struct VolumePaths: Equatable, Sendable {
     /// A second control socket, for those who see the volume's directory and not the runtime directory.
     public var innerSocket: String { "\(directory)/control.sock" }
     public var staging: String { "\(directory)/staging" }
+    /// What it took when its last server ended.
+    public var space: String { "\(directory)/space.json" }
     /// Copies of the database: one a snapshot.
     public var snapshots: String { "\(directory)/snapshots" }
     /// Another volume of the same user.

@@ -62,13 +62,17 @@ extension PackCache {
         let limit = limits.bytes - Self.unpinnableBytes
         let old = pins
         if needed <= limit && missing <= room { pins = all }
+        countAsked()
         monitor.unlock()
         guard needed <= limit else { throw .pastLimit(needed: needed, limit: max(0, limit)) }
         guard missing <= room else { throw .noRoom(needed: missing, free: room) }
         do {
             try CacheDirectory.write(pins: all, in: place)
         } catch {
-            monitor.withLock { pins = old }
+            monitor.withLock {
+                pins = old
+                countAsked()
+            }
             throw .notWritten(error)
         }
     }
@@ -78,6 +82,7 @@ extension PackCache {
         let (before, left, place) = monitor.withLock { () -> (Int, [PackID: Int], HeldDirectory) in
             let before = pins.count
             if let ids { pins = pins.filter { !ids.contains($0.key) } } else { pins.removeAll() }
+            countAsked()
             return (before, pins, directory)
         }
         guard left.count < before else { return 0 }

@@ -13,7 +13,10 @@ extension PackCache {
 
     /// New bounds; what is too much goes now.
     func limit(to limits: CacheLimits) {
-        monitor.withLock { self.limits = limits }
+        monitor.withLock {
+            self.limits = limits
+            countAsked()
+        }
         makeRoom(keeping: nil)
         let (pinned, bytes) = monitor.withLock { (pinnedBytes(), self.limits.bytes) }
         if pinned > bytes, monitor.withLock({ trouble.recent.firstTime("pins") }) {
@@ -31,7 +34,7 @@ extension PackCache {
             let shortage = floor > 0 ? floor - (Self.freeBytes(place) ?? floor) : 0
             monitor.lock()
             let old = evict(keeping: kept, giving: max(0, shortage))
-            let isWithin = total <= limits.bytes && shortage <= 0
+            let isWithin = total <= limits.bytes && shortage <= 0 && !hasTooMuchUnasked
             monitor.unlock()
             if isWithin || old.isEmpty { return }
             withExtendedLifetime(old) {}
@@ -39,27 +42,77 @@ extension PackCache {
     }
 
     /// Under the monitor. Drops the least recently used packs that are not pinned, until the copies are within their
-    /// bound and `giving` bytes are free that were not. A reader that holds one keeps its open file. The caller lets go of
+    /// bounds and `giving` bytes are free that were not. A reader that holds one keeps its open file. The caller lets go of
     /// the answer after the monitor.
     func evict(keeping kept: PackID?, giving shortage: Int) -> [Entry] {
-        guard total > limits.bytes || shortage > 0 else { return [] }
+        guard total > limits.bytes || shortage > 0 || hasTooMuchUnasked else { return [] }
         var goal = total - shortage
+        var gone: [Entry] = []
+        if let unasked = limits.unasked, hasTooMuchUnasked {
+            drop(until: askedTotal + unasked / 10 * 9, keeping: kept, sparesAsked: true, &gone)
+        }
         if total > limits.bytes {
             // To nine tenths of what is not pinned, so that a full cache does not sort its entries for every frame.
             let pinned = min(pinnedBytes(), limits.bytes)
             goal = min(goal, pinned + (limits.bytes - pinned) / 10 * 9)
         }
-        var gone: [Entry] = []
+        if total > limits.bytes || total > goal { drop(until: goal, keeping: kept, sparesAsked: false, &gone) }
+        return gone
+    }
+
+    /// Under the monitor.
+    private func drop(until goal: Int, keeping kept: PackID?, sparesAsked: Bool, _ gone: inout [Entry]) {
         for (id, _) in entries.sorted(by: { $0.value.lastUse < $1.value.lastUse })
-        where id != kept && pins[id] == nil {
-            guard total > goal, gone.count < Self.turn else { break }
+        where id != kept && pins[id] == nil && !(sparesAsked && isAsked(id)) {
+            guard total > goal, gone.count < Self.turn else { return }
             if let entry = forget(id) {
                 gone.append(entry)
                 meter.countEvicted()
             }
             directory.unlink("\(id)")
         }
-        return gone
+    }
+
+    // MARK: What nobody asked for
+
+    /// Under the monitor. Imported data comes from elsewhere than the volume's store: the bound is not about it.
+    func isAsked(_ id: PackID) -> Bool { id.isCacheSegment || pins[id] != nil || asked.contains(id) }
+
+    /// Under the monitor.
+    private var hasTooMuchUnasked: Bool {
+        guard let unasked = limits.unasked else { return false }
+        return total - askedTotal > unasked
+    }
+
+    /// Under the monitor: an entry grew.
+    func add(_ bytes: Int, to id: PackID) {
+        total += bytes
+        if limits.unasked != nil && isAsked(id) { askedTotal += bytes }
+    }
+
+    /// Under the monitor, after what is asked for has changed.
+    func countAsked() {
+        guard limits.unasked != nil else { return }
+        askedTotal = entries.reduce(0) { $0 + (isAsked($1.key) ? $1.value.bytes : 0) }
+    }
+
+    /// Somebody wants these packs here: they are not dropped for being more than comes unasked. Written down, so that
+    /// the next server knows as well.
+    func ask(for ids: some Sequence<PackID>) {
+        let (all, place) = monitor.withLock { () -> (Set<PackID>?, HeldDirectory) in
+            guard limits.unasked != nil else { return (nil, directory) }
+            let before = asked.count
+            // Of those from before, the ones that are here.
+            asked = asked.filter { entries[$0] != nil }.union(ids)
+            countAsked()
+            return (asked.count == before ? nil : asked, directory)
+        }
+        guard let all else { return }
+        do {
+            try CacheDirectory.write(warmed: all, in: place)
+        } catch {
+            report("what is warmed up stays until the server ends: \(error.message)")
+        }
     }
 
     /// Under the monitor.

@@ -12,10 +12,13 @@ public struct CacheLimits: Equatable, Sendable {
     public var bytes: Int
     /// Bytes of the file system that stay free, whoever fills it.
     public var free: Int
+    /// Bytes at most of copies that nobody asked for: neither pinned nor warmed up. Nil: no bound but `bytes`.
+    public var unasked: Int?
 
-    public init(bytes: Int, free: Int) {
+    public init(bytes: Int, free: Int, unasked: Int? = nil) {
         self.bytes = bytes
         self.free = free
+        self.unasked = unasked
     }
 }
 
@@ -23,7 +26,7 @@ public struct CacheLimits: Equatable, Sendable {
 ///
 /// Invariants
 /// - Nothing here is the only copy of anything: the directory may be deleted at any time.
-/// - `bytes` of all entries add up to `total`; past the limits the least recently used packs go, and never a pinned one.
+/// - `bytes` of all entries add up to `total`, those of entries that were asked for to `askedTotal`; past the limits the least recently used packs go, and never a pinned one.
 /// - The order of use is in the files' times, to a minute: the next process takes it up without reading data.
 /// - What is fetched in the background has threads of its own: a read never waits for their queue.
 // SAFETY: every mutable member is guarded by `monitor`.
@@ -58,7 +61,11 @@ final class PackCache: @unchecked Sendable {
     var entries: [PackID: Entry] = [:]
     /// What is never dropped, and its raw bytes.
     var pins: [PackID: Int] = [:]
+    /// What somebody has warmed up, where that makes a difference (`limits.unasked`).
+    var asked: Set<PackID> = []
     var total = 0
+    /// Of those, the bytes of entries that the bound for what nobody asked for is not about.
+    var askedTotal = 0
     private var openCount = 0
     var clock: UInt64 = 0
     var grownSinceLook = 0
@@ -97,9 +104,11 @@ final class PackCache: @unchecked Sendable {
     private func open(_ place: HeldDirectory) throws(Errno) {
         let found: [CacheDirectory.Copy]
         let pinned: [PackID: Int]
+        let warmed: Set<PackID>
         do {
             found = try CacheDirectory.copies(in: place)
             pinned = try CacheDirectory.pins(in: place)
+            warmed = try CacheDirectory.warmed(in: place)
         } catch {
             throw error.errno ?? .io
         }
@@ -116,6 +125,8 @@ final class PackCache: @unchecked Sendable {
             total += copy.bytes
         }
         pins.merge(pinned) { own, _ in own }
+        asked.formUnion(warmed)
+        countAsked()
         let all = pins
         monitor.unlock()
         withExtendedLifetime(old) {}
@@ -167,7 +178,9 @@ final class PackCache: @unchecked Sendable {
         if fetched.lostFrames > 0 {
             report("pack \(id): \(fetched.lostFrames) frames of its copy were damaged, and were fetched again")
         }
-        if fetched.wantsRest { prefetch(id) }
+        // Not where the store is beside the cache, which is small then: the rest would push out what is read now, and is
+        // had again for little.
+        if fetched.wantsRest, monitor.withLock({ limits.unasked == nil }) { prefetch(id) }
         return fetched.sign
     }
 
@@ -296,7 +309,7 @@ final class PackCache: @unchecked Sendable {
         clock += 1
         let before = entries[id]?.bytes ?? 0
         entries[id] = Entry(pack: nil, bytes: max(0, before + bytes), lastUse: clock, noted: Self.now())
-        total += max(0, before + bytes) - before
+        add(max(0, before + bytes) - before, to: id)
         let old = evict(keeping: id, giving: 0)
         monitor.unlock()
         withExtendedLifetime(old) {}
@@ -377,7 +390,7 @@ final class PackCache: @unchecked Sendable {
         guard let entry = entries[id], entry.pack == nil || entry.pack === pack else { return monitor.unlock() }
         trouble.recent.isOver()
         entries[id]?.bytes += bytes
-        total += bytes
+        add(bytes, to: id)
         grownSinceLook += bytes
         let mustLook = grownSinceLook >= Self.lookBytes
         let old = evict(keeping: id, giving: 0)
@@ -389,7 +402,7 @@ final class PackCache: @unchecked Sendable {
     /// Under the monitor. The caller lets go of the answer after it: closing a removed file frees its blocks.
     func forget(_ id: PackID) -> Entry? {
         guard let entry = entries.removeValue(forKey: id) else { return nil }
-        total -= entry.bytes
+        add(-entry.bytes, to: id)
         if entry.pack != nil { openCount -= 1 }
         if id.isCacheSegment { segmentEvicted(id) }
         return entry

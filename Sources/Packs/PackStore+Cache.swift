@@ -17,6 +17,9 @@ extension PackStore {
         try cache.pin(Dictionary(sizes) { first, _ in first })
     }
 
+    /// Somebody wants these packs in the cache: they stay as long as others do.
+    public func ask(for ids: [PackID]) { cache.ask(for: ids) }
+
     /// Nil: all. Answers how many were pinned.
     public func unpin(_ ids: Set<PackID>?) -> Int { cache.unpin(ids) }
 

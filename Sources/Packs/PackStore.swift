@@ -14,6 +14,8 @@ public struct PackStoreConfiguration: Sendable {
     public var cacheLimit: Int
     /// Bytes of its file system that the cache leaves free.
     public var cacheFloor: Int
+    /// Bytes of copies that nobody asked for (`CacheLimits.unasked`).
+    public var cacheUnasked: Int?
     /// Takes what is wrong with the cache; nothing is lost with it.
     public var reportCache: @Sendable (String) -> Void
     public var compression: Compression
@@ -122,7 +124,9 @@ public final class PackStore: @unchecked Sendable {
         try AtomicFile.synchronizeDirectory(configuration.stagingDirectory + "/..")
         cache = try PackCache(
             directory: configuration.cacheDirectory,
-            limits: CacheLimits(bytes: configuration.cacheLimit, free: configuration.cacheFloor), store: store,
+            limits: CacheLimits(
+                bytes: configuration.cacheLimit, free: configuration.cacheFloor, unasked: configuration.cacheUnasked),
+            store: store,
             meter: configuration.meter, seal: configuration.copySeal, report: configuration.reportCache)
         // Imported data is read for programs, too.
         let (open, reading) = (configuration.foreignOpener, reading)
@@ -268,7 +272,9 @@ public final class PackStore: @unchecked Sendable {
     }
 
     /// Packs that may be fetched ahead of one reader: the cache must not push out what it has just fetched.
-    public var prefetchLimit: Int { configuration.cacheLimit / PackFormat.maximumRawBytes / 4 }
+    public var prefetchLimit: Int {
+        min(configuration.cacheLimit, configuration.cacheUnasked ?? .max) / PackFormat.maximumRawBytes / 4
+    }
 
     // MARK: The cache
 

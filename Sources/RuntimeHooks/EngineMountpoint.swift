@@ -101,7 +101,7 @@ struct EngineMountpoint {
         _ = syncfs(directory.rawValue)
     }
 
-    private var holder: String { path.lastIndex(of: "/").map { String(path[..<$0]) } ?? path }
+    private var holder: String { path.lastSlash.map { String(path[..<$0]) } ?? path }
 
     private var isHeld: Bool {
         (try? MountInfo.all()).flatMap { MountInfo.at(holder, in: $0) }?.source == Self.holderSource

@@ -145,6 +145,17 @@ extension FileSystem {
         }
     }
 
+    /// What is live, what is in the trash, and the volume's own packs in the store, with their objects' bytes.
+    public func spaceTaken() throws(Errno) -> SpaceTaken {
+        let (all, trash, records) = try read { transaction throws(Errno) in
+            (try transaction.usage(), try transaction.trashUsage(), try transaction.packs())
+        }
+        let live = Usage(files: all.files - min(all.files, trash.files), bytes: all.bytes - min(all.bytes, trash.bytes))
+        let stored = records.filter { $0.storedLength > 0 && packs.isOwn($0.id) }
+        let bytes = stored.reduce(UInt64(0)) { $0.addingReportingOverflow($1.storedLength).partialValue }
+        return SpaceTaken(live: live, trash: trash, packs: UInt64(stored.count), packBytes: bytes)
+    }
+
     /// What a path holds with all below it. Answers ENOENT for one that is not there.
     public func usage(below path: [FileName]) throws(Errno) -> (inode: InodeID, usage: Usage) {
         try read { transaction throws(Errno) in
@@ -153,6 +164,15 @@ extension FileSystem {
             return (inode.id, try transaction.usage(below: inode.id))
         }
     }
+}
+
+/// What a volume takes.
+public struct SpaceTaken: Sendable {
+    public var live: Usage
+    public var trash: Usage
+    /// The volume's own in the store.
+    public var packs: UInt64
+    public var packBytes: UInt64
 }
 
 /// What is about to be added to a directory, or with negative numbers taken away.

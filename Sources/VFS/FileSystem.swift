@@ -102,6 +102,8 @@ public final class FileSystem: @unchecked Sendable {
     /// A request was refused for that since `relief` looked last.
     let wasRefused = Atomic<Bool>(false)
     let relief = StoreRelief()
+    /// What it took when it was closed; set by `close`, for whoever called it.
+    public private(set) var spaceAtEnd: SpaceTaken?
     /// A fault of a disk without room is over, and there is no room still: the next change may bring it back.
     let isFragile = Atomic<Bool>(false)
     /// Why the metadata is not copied into the store; nil where it is, or need not be.
@@ -363,6 +365,7 @@ public final class FileSystem: @unchecked Sendable {
         let unstored = packs.close(seconds: storeSeconds, all: storesAll)
         committer.stop()
         packs.giveBackRoom()
+        spaceAtEnd = try? spaceTaken()
         do {
             try metadata.close()
         } catch {

@@ -26,6 +26,11 @@ public struct Finding: Encodable, Sendable, Equatable {
         self.fix = fix
     }
 
+    /// What a volume takes; `fix` where that cannot be told.
+    public init(spaceOf volume: String, _ detail: String, fix: String? = nil) {
+        self.init("space of \(volume)", fix == nil ? .pass : .warn, detail, fix: fix)
+    }
+
     public var line: String { "\(verdict.rawValue)  \(check): \(detail)\(fix.map { "; \($0)" } ?? "")" }
     /// Whether it is about the plugin's own state, which `setup` itself changes.
     public var isAboutPlugin: Bool { check == Doctor.pluginCheck }

@@ -136,19 +136,29 @@ struct CacheCommand: ParsableCommand {
     }
 }
 
-/// A volume's cache as people and scripts see it.
+/// A volume's cache as people and scripts see it, and what the volume takes beside it.
 struct CacheView: Encodable {
-    static let header = ["VOLUME", "COPIES", "LIMIT", "PACKS", "PINNED", "HITS", "DIRECTORY"]
+    static let header = [
+        "VOLUME", "LIVE", "TRASH", "STORED", "STAGED", "COPIES", "LIMIT", "PINNED", "HITS", "DIRECTORY",
+    ]
 
     var volume: String
     var directory: String
     var bytes: UInt64
     var limit: UInt64
+    /// Bytes at most of copies that nobody pinned or warmed up; nil: no bound but `limit`.
+    var unaskedLimit: UInt64?
     /// Bytes of the file system that are left free.
     var free: UInt64
     var packs: Int
     var pinnedPacks: Int
     var pinnedBytes: UInt64
+    /// Of a volume that nobody serves as its last server left it; nil where that said nothing.
+    var live: VolumeSpace.Amount?
+    var trash: VolumeSpace.Amount?
+    var stored: VolumeSpace.Amount?
+    var staged: VolumeSpace.Amount
+    var metadata: VolumeSpace.Amount
     /// Of reads since the server started, those that asked the store for nothing; nil before the first.
     var hitRatio: Double?
     var isServed: Bool
@@ -165,7 +175,13 @@ struct CacheView: Encodable {
         directory = report.directory
         bytes = report.bytes
         limit = report.limit
+        unaskedLimit = report.unasked
         free = report.free
+        let paths = site.paths.volume(record.name)
+        let space = report.space ?? SpaceNote.last(of: paths)
+        (live, trash, stored) = (space?.live, space?.trash, space?.stored)
+        let local = LocalSpace(paths)
+        (staged, metadata) = (local.staged, local.metadata)
         packs = report.packs
         pinnedPacks = report.pinnedPacks
         pinnedBytes = report.pinnedBytes
@@ -183,18 +199,41 @@ struct CacheView: Encodable {
         let directory = caches.places(record, settings).likely
         let copies = try CacheDirectory.copies(in: directory)
         let pins = try CacheDirectory.pins(in: directory)
-        let share = caches.share(of: record, in: directory, quarter: CacheShare.usual(in: directory), settings)
+        let share = caches.share(
+            of: record, in: directory, quarter: CacheShare.usual(in: directory), settings,
+            besideStore: caches.isBesideStore(record, directory))
         return CacheReport(
             directory: directory, bytes: copies.reduce(0) { $0 + UInt64($1.bytes) }, limit: share.bytes,
-            free: share.free, packs: copies.count, pinnedPacks: pins.count,
+            unasked: share.unasked, free: share.free, packs: copies.count, pinnedPacks: pins.count,
             pinnedBytes: copies.reduce(0) { $0 + (pins[$1.id] != nil ? UInt64($1.bytes) : 0) })
     }
 
     var row: [String] {
         [
-            volume, Output.bytes(bytes), Output.bytes(limit), "\(packs)",
+            volume, Self.text(live), Self.text(trash), Self.text(stored), Self.text(staged),
+            Self.text(VolumeSpace.Amount(bytes: bytes, files: UInt64(packs))), Output.bytes(unaskedLimit ?? limit),
             pinnedPacks == 0 ? "-" : "\(pinnedPacks) (\(Output.bytes(pinnedBytes)))",
             hitRatio.map { "\(Int(($0 * 100).rounded(.down))) %" } ?? "-", directory,
         ]
+    }
+
+    /// Bytes, and files or objects.
+    private static func text(_ amount: VolumeSpace.Amount?) -> String {
+        amount.map { "\(Output.bytes($0.bytes)) (\($0.files))" } ?? "-"
+    }
+
+    /// For `berth doctor`: in words.
+    var words: String {
+        let parts: [(String, VolumeSpace.Amount?)] = [
+            ("live", live), ("trash", trash), ("stored", stored), ("staged", staged),
+            ("cached", VolumeSpace.Amount(bytes: bytes, files: UInt64(packs))), ("metadata", metadata),
+        ]
+        let told = parts.map { name, amount in
+            amount.map { "\(name) \(Output.bytes($0.bytes)) in \($0.files)" } ?? "\(name) unknown until it is mounted"
+        }
+        let bound = unaskedLimit.map {
+            "; copies share the store's disk or quota, so at most \(Output.bytes($0)) stay unasked"
+        }
+        return told.joined(separator: ", ") + " files or objects" + (bound ?? "")
     }
 }

@@ -10,14 +10,14 @@ final class CacheKeeper: Sendable {
     private let name: String
     private let caches: CacheSite
     private let packs: PackStore
-    private let quarter: UInt64
+    private let chosen: ChosenCache
     private let isOver = Latch()
 
-    init(_ name: String, _ caches: CacheSite, _ packs: PackStore, quarter: UInt64) {
+    init(_ name: String, _ caches: CacheSite, _ packs: PackStore, _ chosen: ChosenCache) {
         self.name = name
         self.caches = caches
         self.packs = packs
-        self.quarter = quarter
+        self.chosen = chosen
     }
 
     /// Of a server in a Landlock domain, which neither reads what else the user has nor makes a directory again that was
@@ -46,8 +46,9 @@ final class CacheKeeper: Sendable {
                 ?? UserSettings.load(paths)
         else { return }
         let share = caches.share(
-            of: record, in: packs.cacheState.directory, quarter: quarter, settings, beside: found?.others)
-        packs.tendCache(CacheLimits(bytes: Int(clamping: share.bytes), free: Int(clamping: share.free))) {
+            of: record, in: packs.cacheState.directory, quarter: chosen.quarter, settings,
+            besideStore: chosen.isBesideStore, beside: found?.others)
+        packs.tendCache(share.limits) {
             guard let confined else { return try? caches.places(record, settings).choose() }
             confined.replace()
             return nil
@@ -59,12 +60,22 @@ final class CacheKeeper: Sendable {
 struct ChosenCache: Sendable {
     let directory: String
     let quarter: UInt64
+    /// The store takes of the same disk or quota.
+    let isBesideStore: Bool
     let share: CacheShare
 
     init(_ record: VolumeRecord, _ caches: CacheSite, _ settings: UserSettings) throws(SystemFailure) {
         // Copies are proved before use, but they can be read: nobody else may enter, or have made it.
         directory = try caches.places(record, settings).choose()
         quarter = CacheShare.usual(in: directory)
-        share = caches.share(of: record, in: directory, quarter: quarter, settings)
+        isBesideStore = caches.isBesideStore(record, directory)
+        share = caches.share(of: record, in: directory, quarter: quarter, settings, besideStore: isBesideStore)
+    }
+}
+
+extension CacheShare {
+    var limits: CacheLimits {
+        CacheLimits(
+            bytes: Int(clamping: bytes), free: Int(clamping: free), unasked: unasked.map { Int(clamping: $0) })
     }
 }

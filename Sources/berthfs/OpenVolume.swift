@@ -18,6 +18,7 @@ struct OpenVolume {
     let metadata: SQLiteMetadataStore
     let packs: PackStore
     let fileSystem: FileSystem
+    let paths: VolumePaths
     let meter = VolumeMeter()
     let keeper: CacheKeeper
     let configuration: FileSystemConfiguration
@@ -32,6 +33,7 @@ struct OpenVolume {
     ) throws(SystemFailure) {
         let subject = "volume \"\(record.name)\""
         let directory = paths.directory
+        self.paths = paths
         try SecureDirectory.make(directory)
         // Programs wait while a session is taken over, and the store was looked at when it began.
         store = try Self.store(
@@ -51,22 +53,22 @@ struct OpenVolume {
         }
         let opener = ForeignStores(reach: reach, trust: trust, meter: meter.store).opener
         do throws(Errno) {
-            packs = try PackStore(
-                PackStoreConfiguration(
-                    stagingDirectory: paths.staging, cacheDirectory: cache,
-                    cacheLimit: Int(clamping: share.bytes), cacheFloor: Int(clamping: share.free),
-                    compression: record.packCompression, epoch: try metadata.nextEpoch(),
-                    baseEpoch: record.bases?.map(\.lastEpoch).max() ?? 0, bufferMemory: legacy?.buffers,
-                    copySeal: Self.copySeal(paths),
-                    meter: meter.packs, foreignOpener: opener,
-                    reportCache: { logger.warning("cache", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) }),
-                store: store)
+            var packing = PackStoreConfiguration(
+                stagingDirectory: paths.staging, cacheDirectory: cache,
+                cacheLimit: Int(clamping: share.bytes), cacheFloor: Int(clamping: share.free),
+                compression: record.packCompression, epoch: try metadata.nextEpoch(),
+                baseEpoch: record.bases?.map(\.lastEpoch).max() ?? 0, bufferMemory: legacy?.buffers,
+                copySeal: Self.copySeal(paths),
+                meter: meter.packs, foreignOpener: opener,
+                reportCache: { logger.warning("cache", metadata: ["volume": "\(record.name)", "cause": "\($0)"]) })
+            packing.cacheUnasked = share.limits.unasked
+            packs = try PackStore(packing, store: store)
         } catch {
             throw SystemFailure(
                 subject, "staging \(paths.staging) or cache \(cache) cannot be used", error,
                 fix: "make room, and make sure both are yours")
         }
-        keeper = CacheKeeper(record.name, caches, packs, quarter: chosen.quarter)
+        keeper = CacheKeeper(record.name, caches, packs, chosen)
         var configuration = FileSystemConfiguration(
             limits: record.limits(), trash: record.trashSettings(),
             durability: record.options.durability == .store ? .store(seconds: Self.storeSeconds) : .local,

@@ -321,6 +321,7 @@ struct ServedVolume: ~Copyable {
         volume.fileSystem.letGo()
         server.endSessions()
         copier?.stop()
+        defer { VolumeSpace.note(volume.fileSystem.spaceAtEnd, in: volume.paths) }
         let unstored = close(within: server.chosenStoreSeconds ?? storeSeconds)
         if let unstored {
             logger.error("not everything is in the store; it stays in staging", metadata: ["cause": "\(unstored)"])

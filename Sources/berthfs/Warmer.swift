@@ -87,7 +87,12 @@ final class Warmer: @unchecked Sendable {
         _ order: WarmOrder, _ list: consuming FileDescriptor?
     ) throws(SystemFailure) -> [PackID] {
         switch order.purpose {
-        case .fetch, .check: return try find(order.selection, list).filter { $0.state == .stored }.map(\.id)
+        case .check: return try find(order.selection, list).filter { $0.state == .stored }.map(\.id)
+        case .fetch:
+            let found = try find(order.selection, list)
+            // Those on their way, too: they become copies.
+            packs.ask(for: found.map(\.id))
+            return found.filter { $0.state == .stored }.map(\.id)
         case .verify: return packs.cachedPacks.filter { !$0.isForeign }.sorted()
         case .pin:
             let found = try find(order.selection, list)
@@ -189,8 +194,10 @@ final class Warmer: @unchecked Sendable {
         let state = packs.cacheState
         return CacheReport(
             directory: state.directory, bytes: UInt64(state.bytes), limit: UInt64(state.limits.bytes),
-            free: UInt64(state.limits.free), packs: state.packs, pinnedPacks: state.pinnedPacks,
-            pinnedBytes: UInt64(state.pinnedBytes), hits: state.hits, misses: state.misses)
+            unasked: state.limits.unasked.map { UInt64($0) }, free: UInt64(state.limits.free), packs: state.packs,
+            pinnedPacks: state.pinnedPacks,
+            pinnedBytes: UInt64(state.pinnedBytes), hits: state.hits, misses: state.misses,
+            space: (try? fileSystem.spaceTaken()).map { VolumeSpace($0) })
     }
 
     /// Seals what is open and waits for the store to take it, and then for what `copy` answers.

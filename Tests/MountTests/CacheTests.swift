@@ -58,6 +58,35 @@ struct VolumeCacheTests {
         #expect(created.end == .exited(77) && created.errors.contains("can be written to by others"))
     }
 
+    @Test(
+        "beside its store in the home directory a volume keeps little, what is warmed up stays, and it is told what it takes"
+    )
+    func besideStore() throws {
+        let site = try UserSite()
+        let text = try site.shell.run(
+            """
+            export XDG_DATA_HOME=$HOME/d XDG_CACHE_HOME=$HOME/c; copies() { du -sm $XDG_CACHE_HOME/berth/v | cut -f1; }
+            berth volume create v >/dev/null; berth mount v m >/dev/null
+            for i in 1 2 3; do yes "line $i of a docking run" | head -c 110000000 > m/f$i; done; md5sum m/f* > sums; echo gone > m/gone; rm m/gone
+            berth sync v --wait >/dev/null; md5sum -c --quiet sums && [ $(copies) -le 270 ] && echo little || copies
+            berth warm v >/dev/null && [ $(copies) -gt 300 ] && echo warm
+            berth umount m; berth stop --all --force >/dev/null; berth mount v m >/dev/null; berth warm v --check >/dev/null && echo kept
+            berth cache ls v --json | tr -d ' \n' | grep -oE '"live":.{1}"bytes":330000000,"files":4|"trash":.{1}"bytes":5,"files":1|"unaskedLimit":268435456'
+            berth umount m; berth stop --all --force >/dev/null
+            berth doctor | grep -cE 'space of v: live 314.7 MiB in 4, trash 5 B in 1, stored .* in [0-9]+, staged .*, cached .*, metadata .* in [0-9]+'
+            """, timeout: .seconds(600))
+        #expect(
+            text == """
+                little
+                warm
+                kept
+                "live":{"bytes":330000000,"files":4
+                "trash":{"bytes":5,"files":1
+                "unaskedLimit":268435456
+                1
+                """, "\(text)")
+    }
+
     @Test("pins hold across restarts, no more can be pinned than the cache holds, and drop and evict say what stays")
     func pins() throws {
         try write("-o cache-size=64M")

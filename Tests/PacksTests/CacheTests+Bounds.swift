@@ -40,6 +40,40 @@ extension CacheTests {
         #expect(cache.total < 20 << 20)
     }
 
+    @Test(
+        "what nobody asked for has a bound of its own; what is warmed up or pinned stays beside it, in later processes, too"
+    )
+    func unasked() throws {
+        fill(8)
+        var cache = try open()
+        cache.limit(to: CacheLimits(bytes: 1 << 30, free: 0, unasked: 20 << 20))
+        for number in 1...5 as ClosedRange<UInt32> { _ = try cache.complete(id(number)) }
+        #expect(try copies().sorted() == [4, 5])
+        cache.ask(for: [id(1), id(2), id(3)])
+        try cache.pin([id(6): Self.rawLength])
+        for number in [1, 2, 3, 6] as [UInt32] { _ = try cache.complete(id(number)) }
+        #expect(try copies().sorted() == [1, 2, 3, 4, 5, 6])
+        for number in [7, 8] as [UInt32] { _ = try cache.complete(id(number)) }
+        #expect(try copies().sorted() == [1, 2, 3, 6, 7, 8])
+        // A miss does not bring the rest of its pack: that would push out others.
+        cache.ask(for: [])
+        _ = cache.drop(id(4))
+        for offset in [0, 4 << 20] { try read(cache, 4, offset, 10) }
+        #expect(!cache.isComplete(id(4)))
+        cache = try open()
+        cache.limit(to: CacheLimits(bytes: 1 << 30, free: 0, unasked: 0))
+        #expect(try copies().sorted() == [1, 2, 3, 6])
+        _ = cache.unpin(nil)
+        cache.limit(to: CacheLimits(bytes: 1 << 30, free: 0, unasked: 0))
+        #expect(try copies().sorted() == [1, 2, 3])
+        // The bound of all is about them, too.
+        cache.limit(to: CacheLimits(bytes: 10 << 20, free: 0, unasked: 0))
+        #expect(try copies().count == 1)
+        cache.limit(to: CacheLimits(bytes: 1 << 30, free: 0))
+        for number in 1...8 as ClosedRange<UInt32> { _ = try cache.complete(id(number)) }
+        #expect(try copies().count == 8)
+    }
+
     @Test("pinned packs stay, in later processes, too, and no more can be pinned than the cache holds")
     func pins() throws {
         fill(6)

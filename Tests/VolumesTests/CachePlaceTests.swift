@@ -78,6 +78,24 @@ struct CachePlaceTests {
         #expect(throws: SystemFailure.self) { try VolumeOptions(words: ["cache-dir=\(list)"]) }
     }
 
+    @Test("beside its store a volume keeps little of what nobody asked for, unless its user or it says how much")
+    func besideStore() throws {
+        func unasked(_ words: String..., user: String = "", quarter: UInt64 = 5 << 30, beside: Bool = true) throws
+            -> UInt64?
+        {
+            CacheShare(
+                of: try record("a", words.joined(separator: " ")), beside: [], try UserSettings(text: user, path: "/c"),
+                quarter: quarter, diskBytes: 1 << 40, besideStore: beside
+            ).unasked
+        }
+        #expect(try unasked("free-space=0") == 256 << 20)
+        #expect(try unasked("free-space=0", quarter: 100 << 20) == 100 << 20)
+        #expect(try unasked("free-space=0", beside: false) == nil)
+        #expect(try unasked("cache-size=1G") == nil)
+        #expect(try unasked("free-space=0", user: "cache-size = 20G\n") == nil)
+        #expect(try unasked("free-space=0", user: "cache-total = 20G\n") == 256 << 20)
+    }
+
     @Test("a volume has its own share, the user's, or what suits the disk; a total shrinks all in proportion")
     func shares() throws {
         let terabyte: UInt64 = 1 << 40
