@@ -155,10 +155,10 @@ public struct VolumePaths: Equatable, Sendable {
     /// Held by whoever starts or is the server, so that there is never a second.
     public var startLock: String { ofServer(".lock") }
 
-    /// A name that would be too long for a socket goes without the mark.
+    /// A socket's name that would be too long goes without the mark.
     private func ofServer(_ ending: String) -> String {
         let marked = "\(site.servers)/\(name)@\(site.dataMark)\(ending)"
-        return marked.utf8.count <= UnixSocket.maximumPathLength ? marked : "\(site.servers)/\(name)\(ending)"
+        return UnixSocket.isUsable(marked) ? marked : "\(site.servers)/\(name)\(ending)"
     }
 
     public var log: String { "\(site.logs)/\(name).log" }

@@ -164,12 +164,20 @@ public enum UnixSocket {
         return FileDescriptor(owning: number)
     }
 
+    /// Whether an address can be made of a path.
+    static func isUsable(_ path: String) -> Bool {
+        path.utf8.count <= maximumAddressLength || nameLength(path) <= maximumNameLength
+    }
+
+    private static func nameLength(_ path: String) -> Int {
+        path.utf8.reversed().prefix { $0 != UInt8(ascii: "/") }.count
+    }
+
     /// Refuses a socket's name that is too long for any address.
     public static func checkPath(_ path: String) throws(SystemFailure) {
-        let name = path.utf8.reversed().prefix { $0 != UInt8(ascii: "/") }.count
-        guard path.utf8.count <= maximumAddressLength || name <= maximumNameLength else {
+        guard isUsable(path) else {
             throw SystemFailure(
-                path, "the name has \(name) bytes, and a socket's may have \(maximumNameLength)",
+                path, "the name has \(nameLength(path)) bytes, and a socket's may have \(maximumNameLength)",
                 fix: "choose a shorter name", errno: .nameTooLong, status: .configuration)
         }
     }
