@@ -97,7 +97,6 @@ struct HookTests {
                 podman run -d --name one --runtime runc --network none --annotation berth.volume=data $H /data/lock sleep 1000 >/dev/null
                 wait_for 'podman exec one /usr/bin/sh -c "! /usr/bin/flock -n /data/lock true"'
                 $RUN --annotation berth.volume=data $H -n -E 9 /data/lock true || echo "held for a hook's container $?"
-                podman volume create --driver berth data >/dev/null
                 $RUN -v data:/data $H -n -E 9 /data/lock true || echo "held for -v $?"
                 for i in $(seq 600); do n=$(berth status --json | grep -c '"session"' || true); [ "$n" = 1 ] && break; sleep 0.1; done; echo $n
                 podman rm -f -t 0 one >/dev/null; nothing_left
