@@ -45,11 +45,14 @@ extension Connection {
     /// As `caller`, of someone who will own what is made. Answers EOVERFLOW for an id without a place in the
     /// volume, as the kernel does for one without a place in a user namespace.
     func owner(of request: fuse_req_t?) throws(Errno) -> Caller {
+        // Each is asked for once: a name service may answer the first time and be silent the next.
         guard let context = fuse_req_ctx(request)?.pointee,
-            try fileSystem.volumeID(of: context.uid, .user, session, adding: true) != nil,
-            try fileSystem.volumeID(of: context.gid, .group, session, adding: true) != nil
+            let userID = try fileSystem.volumeID(of: context.uid, .user, session, adding: true),
+            let groupID = try fileSystem.volumeID(of: context.gid, .group, session, adding: true)
         else { throw Errno(EOVERFLOW) }
-        return caller(of: request)
+        return Caller(
+            session: session, userID: userID, groupID: groupID, isSuperuser: context.uid == 0, umask: context.umask,
+            thread: context.pid)
     }
 }
 

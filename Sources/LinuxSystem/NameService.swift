@@ -14,7 +14,7 @@ public enum NameService {
     private static let sizes = [1 << 14, 1 << 20, 1 << 24]
 
     public static func userName(_ id: UInt32) -> Answer<String> {
-        user({ getpwuid_r(id, $0, $1, $2, $3) }) { String(cString: $0.pw_name) }
+        user({ getpwuid_r(id, $0, $1, $2, $3) }) { String(validatingCString: $0.pw_name) }
     }
 
     public static func userID(_ name: String) -> Answer<UInt32> {
@@ -22,7 +22,7 @@ public enum NameService {
     }
 
     public static func groupName(_ id: UInt32) -> Answer<String> {
-        group({ getgrgid_r(id, $0, $1, $2, $3) }) { String(cString: $0.gr_name) }
+        group({ getgrgid_r(id, $0, $1, $2, $3) }) { String(validatingCString: $0.gr_name) }
     }
 
     public static func groupID(_ name: String) -> Answer<UInt32> {
@@ -34,16 +34,16 @@ public enum NameService {
         UnsafeMutablePointer<UnsafeMutablePointer<Entry>?>
     ) -> Int32
 
-    private static func user<Value>(_ look: Look<passwd>, _ read: (passwd) -> Value) -> Answer<Value> {
+    private static func user<Value>(_ look: Look<passwd>, _ read: (passwd) -> Value?) -> Answer<Value> {
         answer(passwd(), look, read)
     }
 
-    private static func group<Value>(_ look: Look<Glibc.group>, _ read: (Glibc.group) -> Value) -> Answer<Value> {
+    private static func group<Value>(_ look: Look<Glibc.group>, _ read: (Glibc.group) -> Value?) -> Answer<Value> {
         answer(Glibc.group(), look, read)
     }
 
     private static func answer<Entry, Value>(
-        _ empty: Entry, _ look: Look<Entry>, _ read: (Entry) -> Value
+        _ empty: Entry, _ look: Look<Entry>, _ read: (Entry) -> Value?
     ) -> Answer<Value> {
         for size in sizes {
             var entry = empty
@@ -51,7 +51,8 @@ public enum NameService {
             defer { space.deallocate() }
             var found: UnsafeMutablePointer<Entry>?
             let code = look(&entry, space, size, &found)
-            if let found, code == 0 { return .found(read(found.pointee)) }
+            // A name that is no UTF-8 is none here: mended it might be another's.
+            if let found, code == 0 { return read(found.pointee).map { .found($0) } ?? .absent }
             switch code {
             case ERANGE: continue
             // getpwnam(3): what services say of somebody whom they do not know.

@@ -15,12 +15,13 @@ extension MetadataStore {
         return epoch
     }
 
-    /// Makes every epoch from now on larger by `distance` than any of before, in the metadata or among its packs.
-    public func passOverEpochs(by distance: UInt32) throws(Errno) {
+    /// Makes every epoch from now on larger by `distance` than any of before, in the metadata or among its packs, and than
+    /// `known` from elsewhere: of packs in the store that could not be read.
+    public func passOverEpochs(by distance: UInt32, known: UInt32 = 0) throws(Errno) {
         try transaction { transaction throws(Errno) in
             let used = try transaction.packs().map(\.id.epoch).filter { $0 < PackID.firstForeignEpoch }.max() ?? 0
             // Whoever can write to a store chooses the names of packs in it.
-            let epoch = max(used, try Self.lastEpoch(transaction)).addingClamped(distance)
+            let epoch = max(used, known, try Self.lastEpoch(transaction)).addingClamped(distance)
             guard epoch < PackID.firstForeignEpoch else { throw .outOfRange }
             try transaction.setSetting(Self.epochKey, to: "\(epoch)")
         }

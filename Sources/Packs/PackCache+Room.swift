@@ -101,11 +101,11 @@ extension PackCache {
     func ask(for ids: some Sequence<PackID>) {
         let (all, place) = monitor.withLock { () -> (Set<PackID>?, HeldDirectory) in
             guard limits.unasked != nil else { return (nil, directory) }
-            let before = asked.count
-            // Of those from before, the ones that are here.
-            asked = asked.filter { entries[$0] != nil }.union(ids)
+            let before = asked
+            // Others may be on their way still. Those that are gone are passed over when the next server reads them.
+            asked.formUnion(ids)
             countAsked()
-            return (asked.count == before ? nil : asked, directory)
+            return (asked == before ? nil : asked, directory)
         }
         guard let all else { return }
         do {

@@ -102,6 +102,8 @@ enum ImpossibleNumbers {
     static let wrongNextInode = isWrongSetting("next_inode", inodeNumber)
     static let wrongEpoch = isWrongSetting("epoch", 0...Int64(PackID.firstForeignEpoch - 1))
     static let wrongNextForeign = isWrongSetting("next_foreign", 1...Int64(PackID.foreignLimit))
+    static let wrongNextAccount = isWrongSetting(
+        "next_account", Int64(NamedAccount.firstID)...Int64(NamedAccount.firstID) + Int64(NamedAccount.limit))
     static let wrongLastHold = isWrongSetting("last_hold", 0...1 << 62 - 1)
 
     static let rules: [String] =
@@ -109,7 +111,7 @@ enum ImpossibleNumbers {
             "SELECT 'inode ' || id || ' has mode ' || quote(mode) FROM inode WHERE \(isWrongMode)",
             "SELECT 'inode ' || inode || ' has an extent with impossible numbers at ' || quote(offset) FROM extent WHERE \(isWrongExtent)",
         ]
-        + [wrongNextInode, wrongEpoch, wrongNextForeign, wrongLastHold].map {
+        + [wrongNextInode, wrongEpoch, wrongNextForeign, wrongNextAccount, wrongLastHold].map {
             "SELECT 'the setting ' || key || ' is ' || quote(value) FROM setting WHERE \($0)"
         }
 }

@@ -111,6 +111,12 @@ extension MetadataRepairer {
             sql:
                 "UPDATE setting SET value = (SELECT CAST(((COALESCE(MAX(id), 0) >> 24) & \(PackID.foreignLimit - 1)) + 1 AS TEXT) "
                 + "FROM foreign_object) WHERE \(Wrong.wrongNextForeign)"),
+        // Past names whose rows damage took, and which lists may still hold.
+        Step(
+            words: "next id of a user or group by name that there is not",
+            sql:
+                "UPDATE setting SET value = (SELECT CAST(MIN(COALESCE(MAX(id), \(NamedAccount.firstID)) + 1024, "
+                + "\(UInt64(NamedAccount.firstID) + UInt64(NamedAccount.limit))) AS TEXT) FROM account) WHERE \(Wrong.wrongNextAccount)"),
         Step(
             words: "number of the last snapshot that there is not",
             sql:

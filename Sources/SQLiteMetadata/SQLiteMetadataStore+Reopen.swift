@@ -33,6 +33,7 @@ extension SQLiteMetadataStore {
         // What was given out in no commit, too.
         current.nextInode = max(current.nextInode, old.nextInode)
         current.nextTrash = max(current.nextTrash, old.nextTrash)
+        current.nextAccount = max(current.nextAccount, old.nextAccount)
         current.nextForeign = max(try current.nextForeignNumber(), old.nextForeign ?? 0)
         current.isCounterDirty = true
         // What it held and no commit has is told to be lost.

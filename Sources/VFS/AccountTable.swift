@@ -25,15 +25,18 @@ final class AccountTable: Sendable {
 
     private struct State {
         var rows: [UInt32: NamedAccount]?
-        var ids: [Key<String>: UInt32] = [:]
+        /// By the name's bytes: texts that Unicode calls the same are two names.
+        var ids: [Key<[UInt8]>: UInt32] = [:]
         /// By volume id, what the site calls it.
         var numbers: [UInt32: Answer<UInt32>] = [:]
         /// By the site's id.
         var names: [Key<UInt32>: Answer<String>] = [:]
 
         mutating func add(_ account: NamedAccount) {
+            // Not read yet: it comes with the rows, if no fault takes it back.
+            guard rows != nil else { return }
             rows?[account.id] = account
-            ids[Key(kind: account.kind, value: account.name)] = account.id
+            ids[Key(kind: account.kind, value: Array(account.name.utf8))] = account.id
         }
     }
 
@@ -51,7 +54,7 @@ final class AccountTable: Sendable {
 
     func id(of name: String, _ kind: AccountKind, load: () throws(Errno) -> [NamedAccount]) throws(Errno) -> UInt32? {
         try prepare(load)
-        return state.withLock { $0.ids[Key(kind: kind, value: name)] }
+        return state.withLock { $0.ids[Key(kind: kind, value: Array(name.utf8))] }
     }
 
     private func prepare(_ load: () throws(Errno) -> [NamedAccount]) throws(Errno) {
@@ -67,8 +70,12 @@ final class AccountTable: Sendable {
     /// The site's id for a volume id; asks where no answer is fresh.
     func number(of account: NamedAccount, now: Int64, ask: () -> SiteAnswer<UInt32>) -> UInt32? {
         if let known = state.withLock({ $0.numbers[account.id] }), known.until > now { return known.value }
-        let answer = Self.answer(ask(), now)
-        state.withLock { $0.numbers[account.id] = answer }
+        let said = ask()
+        let answer = state.withLock { state in
+            let answer = Self.answer(said, now, before: state.numbers[account.id]?.value)
+            state.numbers[account.id] = answer
+            return answer
+        }
         return answer.value
     }
 
@@ -76,16 +83,19 @@ final class AccountTable: Sendable {
     func name(of id: UInt32, _ kind: AccountKind, now: Int64, ask: () -> SiteAnswer<String>) -> String? {
         let key = Key(kind: kind, value: id)
         if let known = state.withLock({ $0.names[key] }), known.until > now { return known.value }
-        let answer = Self.answer(ask(), now)
-        state.withLock { state in
+        let said = ask()
+        let answer = state.withLock { state in
+            let answer = Self.answer(said, now, before: state.names[key]?.value)
             if state.names.count >= Self.answerLimit { state.names.removeAll() }
             state.names[key] = answer
+            return answer
         }
         return answer.value
     }
 
-    private static func answer<Value>(_ answer: SiteAnswer<Value>, _ now: Int64) -> Answer<Value> {
-        if case .unknown = answer { return Answer(value: nil, until: now + silenceNanoseconds) }
+    /// A service that is silent takes back nothing that it said.
+    private static func answer<Value>(_ answer: SiteAnswer<Value>, _ now: Int64, before: Value?) -> Answer<Value> {
+        if case .unknown = answer { return Answer(value: before, until: now + silenceNanoseconds) }
         return Answer(value: answer.value, until: now + answerNanoseconds)
     }
 }

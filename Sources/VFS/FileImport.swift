@@ -144,13 +144,19 @@ public final class FileImport: @unchecked Sendable {
         var count = 0
         for entry in entries {
             guard let name = entry.path.last, let parent = try finder.existing(entry.path, transaction),
-                try transaction.entry(name, in: parent) != nil
+                let id = try transaction.entry(name, in: parent), try !Self.isReplaced(id, transaction)
             else {
                 count += 1
                 continue
             }
         }
         return count
+    }
+
+    /// A file with other names keeps them and its bytes: a new inode comes in the place of this name.
+    static func isReplaced(_ id: InodeID, _ transaction: any MetadataTransaction) throws(Errno) -> Bool {
+        guard let inode = try transaction.inode(id) else { return false }
+        return !inode.isDirectory && inode.linkCount > 1
     }
 
     private static func newBytes(
@@ -165,7 +171,7 @@ public final class FileImport: @unchecked Sendable {
             if let parent = try finder.existing(entry.path, transaction),
                 let id = try transaction.entry(name, in: parent)
             {
-                before = try transaction.inode(id)?.allocated ?? 0
+                before = try Self.isReplaced(id, transaction) ? 0 : transaction.inode(id)?.allocated ?? 0
             }
             bytes = bytes.addingClamped(count > before ? count - before : 0)
         }

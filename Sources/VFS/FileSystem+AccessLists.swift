@@ -47,8 +47,8 @@ extension FileSystem {
                 stored.entries.append(entry)
                 continue
             }
-            let meant = strangers.filter { $0.tag == entry.tag }
-            if entry.id == IdentityMap.overflowID, session.identity.strangers == nil, !meant.isEmpty {
+            let meant = entry.id == IdentityMap.overflowID ? meant(entry.tag, strangers, list, old, session) : []
+            if session.identity.strangers == nil, !meant.isEmpty {
                 stored.entries += Self.written(entry, for: meant)
                 continue
             }
@@ -56,8 +56,27 @@ extension FileSystem {
             stored.entries.append(.init(tag: entry.tag, permissions: entry.permissions, id: id))
         }
         if session.identity.strangers != nil, !list.isMinimal { stored.entries += strangers }
+        var seen: Set<UInt64> = []
+        stored.entries = stored.entries.filter {
+            $0.kind == nil || seen.insert(UInt64($0.tag) << 32 | UInt64($0.id)).inserted
+        }
         stored.sort()
         return stored
+    }
+
+    /// Whom an entry of the overflow id stands for: those without a number. Where all have one by now, those that were without when
+    /// the list was read, and so are not in it.
+    private func meant(
+        _ tag: UInt16, _ strangers: [AccessControlList.Entry], _ list: AccessControlList, _ old: AccessControlList?,
+        _ session: Session
+    ) -> [AccessControlList.Entry] {
+        let unknown = strangers.filter { $0.tag == tag }
+        guard unknown.isEmpty, let old else { return unknown }
+        return old.entries.filter { entry in
+            guard entry.tag == tag, NamedAccount.isOne(entry.id), let kind = entry.kind else { return false }
+            let number = numberInList(entry.id, kind, session)
+            return !list.entries.contains { $0.tag == tag && $0.id == number }
+        }
     }
 
     /// One entry stood for several: what it said of them all is what they have, unless that was changed.

@@ -16,6 +16,10 @@ enum QuotaNeeds {
             let (directory, depth) = try deepest(path, transaction)
             if depth == path.count - 1, let known = try transaction.entry(path[depth], in: directory) {
                 let inode = try transaction.required(known)
+                if try FileImport.isReplaced(known, transaction) {
+                    changes.append(.init(bytes: bytes, inodes: 1, place: directory))
+                    continue
+                }
                 changes.append(
                     .init(
                         bytes: max(0, bytes - Int64(clamping: inode.allocated)), inodes: 0,

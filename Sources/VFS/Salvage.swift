@@ -75,6 +75,10 @@ public struct Salvage: Sendable {
                     try restore(try found.get(), &files, &outcome)
                     outcome.packs += 1
                 } catch {
+                    // A store that is away says nothing of its packs: given up for lost now, they would be collected later.
+                    if case .store(let cause) = error, cause != .missing, cause != .short {
+                        throw SalvageFailure(description: "pack \(id) \(error)")
+                    }
                     outcome.failures.append("pack \(id): \(error)")
                 }
             }

@@ -1,5 +1,6 @@
 import Control
 import FileModel
+import Glibc
 import LinuxSystem
 
 /// Podman's own list of volumes, kept in step with the user's: `-v NAME:` means one of Berth's only where that list says so,
@@ -66,18 +67,29 @@ public struct EngineVolumes: Sendable {
         let deadline = Deadline(after: patience)
         // Podman lists nothing where one plugin does not answer, or has lost a volume.
         let known = try? list([], podman, deadline)
-        return names.compactMap { name in
+        var untold = 0
+        var failures: [SystemFailure] = names.compactMap { name in
             switch known?[name] {
-            case .ours: nil
-            case .other(let driver): conflict(name, driver)
-            case nil: deadline.hasPassed ? nil : tellMade(name, until: deadline)
+            case .ours: return nil
+            case .other(let driver): return conflict(name, driver)
+            case nil:
+                guard deadline.hasPassed else { return tellMade(name, until: deadline) }
+                untold += 1
+                return nil
             }
         }
+        if untold > 0 {
+            failures.append(
+                SystemFailure(
+                    "podman", "has not been told of \(untold) volumes in \(patience.components.seconds) s",
+                    fix: "`berth status` names them, with the command for each", status: .unavailable))
+        }
+        return failures
     }
 
     /// Whether podman lists this volume as one of ours: to be asked before it is removed.
     public func knows(_ name: String) -> Bool {
-        guard let podman = program() else { return false }
+        guard let podman = program(), SupervisorClient.otherData(paths) == nil else { return false }
         let deadline = Deadline(after: Self.patience)
         do throws(SystemFailure) {
             return try driver(of: name, podman, deadline) == .ours
@@ -89,7 +101,10 @@ public struct EngineVolumes: Sendable {
 
     /// Tells podman that a volume which it knew is gone. Returns what the user must do himself.
     public func tellRemoved(_ name: String) -> SystemFailure? {
-        guard let podman = program() else { return nil }
+        // One of that name may have been made meanwhile, or be another home's.
+        guard access(paths.volume(name).record, F_OK) != 0, let podman = program(),
+            SupervisorClient.otherData(paths) == nil
+        else { return nil }
         let deadline = Deadline(after: Self.patience)
         do throws(SystemFailure) {
             let outcome = try run(podman, ["volume", "rm", "--", name], deadline)
@@ -108,7 +123,7 @@ public struct EngineVolumes: Sendable {
         guard !names.isEmpty, let podman = program() else { return [] }
         let deadline = Deadline(after: patience)
         do throws(SystemFailure) {
-            guard isPluginThere else { return try conflicts(names, podman, deadline) }
+            guard isPluginThere, SupervisorClient.otherData(paths) == nil else { return try conflicts(names, podman, deadline) }
             let known = try list([], podman, deadline)
             return names.compactMap { name in
                 switch known[name] {

@@ -71,7 +71,7 @@ public struct MountService: Sendable {
         try Fusermount(environment: environment).unmount(target, lazy: lazy || force)
         var left: [SessionInUse] = []
         if force {
-            _ = try endSessions(mountedAt: [target], force: true)
+            _ = try endSessions(mountedAt: [target], force: true, of: volume.name)
         } else if let client {
             left = settle([target], client, volume)
         }
@@ -90,9 +90,12 @@ public struct MountService: Sendable {
     }
 
     /// Ends sessions whose mount is not here: those that nobody has, and with `force` all at these paths. False where there is none.
-    private func endSessions(mountedAt paths: [String], force: Bool) throws(SystemFailure) -> Bool {
+    /// `volume`: of this one only.
+    private func endSessions(
+        mountedAt paths: [String], force: Bool, of volume: String? = nil
+    ) throws(SystemFailure) -> Bool {
         var isFound = false
-        for record in try registry.list().records {
+        for record in try registry.list().records where volume == nil || record.name == volume {
             let volume = registry.paths.volume(record.name)
             guard let client = try supervisor.running(volume) else { continue }
             let sessions = try client.status().sessions.filter { paths.contains($0.mountpoint) }

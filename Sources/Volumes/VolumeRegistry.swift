@@ -202,12 +202,30 @@ public struct VolumeRegistry: Sendable {
         for cache in caches { FileTree.remove(cache) }
     }
 
-    /// Removes what a crash left of volumes half made or half removed.
+    /// Removes what a crash left of volumes half made or half removed. What a process makes now stays, and what one on another
+    /// node that shares the home may be making still.
     public func sweep() {
-        for entry in (try? FileTree.names(in: paths.volumes)) ?? []
-        where entry.hasPrefix(".new-") || entry.hasPrefix(".old-") {
-            FileTree.remove("\(paths.volumes)/\(entry)")
+        for entry in (try? FileTree.names(in: paths.volumes)) ?? [] {
+            let path = "\(paths.volumes)/\(entry)"
+            if entry.startsWithBytes(of: ".old-") || (entry.startsWithBytes(of: ".new-") && Self.isLeft(entry, path)) {
+                FileTree.remove(path)
+            }
         }
+    }
+
+    /// Longer than any recovery may take.
+    private static let makingSeconds = 25 * 3600
+
+    /// `entry`: `.new-NAME-PID-RANDOM`.
+    private static func isLeft(_ entry: String, _ path: String) -> Bool {
+        let words = entry.parts(at: "-")
+        let process = words.count > 3 ? Int32(words[words.count - 2]) : nil
+        if let process, process > 0, kill(process, 0) == 0 || errno == EPERM { return false }
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return false }
+        let isShared = (try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY))
+            .map { !SharedFileSystems.isLocal($0.rawValue) } ?? true
+        return !isShared || status.st_mtim.tv_sec < time(nil) - makingSeconds
     }
 
     func makeStore(_ directory: String, recovery: String) throws(SystemFailure) {

@@ -12,10 +12,11 @@ extension MountService {
     public func remove(_ name: VolumeName, keepData: Bool = false) throws(SystemFailure) {
         let record = try registry.record(name)
         let volume = registry.paths.volume(record.name)
-        try withdraw(name)
+        let lock = try withdraw(name)
         // While the volume is still there: where the bucket cannot be had, nothing is lost track of.
         if case .bucket = record.place(volume), !keepData { try supervisor.askBucket("clear", volume.record) }
         try registry.remove(record, caches: try cachePlaces(of: record).existing, keepData: keepData)
+        lock.remove()
         try forget(record)
         release(record)
     }
@@ -23,11 +24,11 @@ extension MountService {
     /// What an engine removes is kept as long as its user set (`volume-trash`), all of it; nothing is done to a store.
     public func discard(_ name: VolumeName, now: Int64) throws(SystemFailure) {
         let record = try registry.record(name)
-        try withdraw(name)
+        let lock = try withdraw(name)
         let caches = (try? cachePlaces(of: record).existing) ?? []
         let entry = try trash.take(record, now: now)
+        lock.remove()
         for cache in caches { FileTree.remove(cache) }
-        unlink(registry.paths.volume(record.name).startLock)
         try forget(record)
         if keptSeconds == 0, entry.mayExpire { _ = try removeForGood(entry, keepData: true) }
     }
@@ -43,9 +44,7 @@ extension MountService {
     /// has at the same place stays. Returns whether the data of a named store is left.
     public func removeForGood(_ entry: VolumeTrash.Entry, keepData: Bool) throws(SystemFailure) -> Bool {
         let place = entry.record.place(registry.paths.volume(entry.record.name))
-        let isTaken = try registry.list().records.contains { other in
-            other.options.store != nil && other.place(registry.paths.volume(other.name)) == place
-        }
+        let isTaken = try isInUse(place)
         let isKept = entry.record.options.store != nil && (keepData || isTaken)
         if case .bucket = place, !isKept { try supervisor.askBucket("clear", "\(entry.directory)/volume.json") }
         try registry.remove(entry.record, at: entry.directory, caches: [], keepData: isKept)
@@ -58,6 +57,7 @@ extension MountService {
     public func expireRemoved(now: Int64) -> (names: [String], failures: [SystemFailure]) {
         var names: [String] = []
         var failures: [SystemFailure] = []
+        guard let keptSeconds else { return ([], []) }
         let limit = Int64(clamping: keptSeconds)
         for entry in (try? trash.list())?.entries ?? [] where entry.mayExpire {
             let (end, isFar) = entry.removedAt.addingReportingOverflow(limit)
@@ -72,19 +72,48 @@ extension MountService {
         return (names, failures)
     }
 
-    /// How long what an engine removes is kept; 0: not at all.
-    private var keptSeconds: UInt64 {
-        // Settings that cannot be read must not throw volumes away.
-        ((try? UserSettings.load(registry.paths)) ?? UserSettings()).volumeTrash
+    /// Whether a volume that is there has its data at a place. One whose record cannot be read may have.
+    private func isInUse(_ place: StorePlace) throws(SystemFailure) -> Bool {
+        let listed = try registry.list()
+        guard listed.failures.isEmpty else { return true }
+        return listed.records.contains { other in
+            guard other.options.store != nil else { return false }
+            let theirs = other.place(registry.paths.volume(other.name))
+            if case .directory(let one) = place, case .directory(let two) = theirs {
+                return one == two || Self.isSame(one, two)
+            }
+            return theirs == place
+        }
     }
 
-    /// Sees to it that nobody uses a volume, its server included. Refused while it is mounted anywhere.
-    private func withdraw(_ name: VolumeName) throws(SystemFailure) {
+    /// Whichever links lead there.
+    private static func isSame(_ one: String, _ two: String) -> Bool {
+        guard let first = FileMark(followingLinks: one) else { return false }
+        return first == FileMark(followingLinks: two)
+    }
+
+    /// How long what an engine removes is kept; 0: not at all; nil where the settings cannot be read, which must not throw
+    /// volumes away.
+    private var keptSeconds: UInt64? { (try? UserSettings.load(registry.paths))?.volumeTrash }
+
+    /// Sees to it that nobody uses a volume, its server included, and that none starts while the lock is held. Refused while it is
+    /// mounted anywhere, or served on another node.
+    private func withdraw(_ name: VolumeName) throws(SystemFailure) -> FileLock {
         let volume = registry.paths.volume(name.description)
         try refuseWhileCloned(name)
         endIdleHookMounts(volume)
         try refuseWhileInUse(volume)
         try stopServer(volume)
+        try registry.paths.prepare()
+        guard let lock = try FileLock.take(volume.startLock, until: Deadline(after: .seconds(10))),
+            try supervisor.running(volume) == nil
+        else {
+            throw SystemFailure(
+                "volume \"\(name)\"", "is being mounted", fix: "unmount it, and try again", errno: .busy,
+                status: .temporaryFailure)
+        }
+        try NodeLease.refuseElsewhere(volume.lock, volume: volume.name)
+        return lock
     }
 
     private func forget(_ record: VolumeRecord) throws(SystemFailure) {

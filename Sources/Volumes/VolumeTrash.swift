@@ -27,7 +27,11 @@ public struct VolumeTrash: Sendable {
         public var mayExpire: Bool {
             if record.options.store == nil { return true }
             let isCopied = access("\(directory)/copied", F_OK) == 0
-            return isCopied && record.bases == nil && StagedData(staging: "\(directory)/staging").packs == 0
+            // Snapshots are here only, and packs that they alone need go with them.
+            let snapshots = "\(directory)/snapshots"
+            let hasSnapshots = access(snapshots, F_OK) == 0 && (try? FileTree.names(in: snapshots))?.isEmpty != true
+            return isCopied && !hasSnapshots && record.bases == nil
+                && StagedData(staging: "\(directory)/staging").packs == 0
         }
     }
 

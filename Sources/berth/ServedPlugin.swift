@@ -1,6 +1,5 @@
 import Control
 import FileModel
-import FileModel
 import Glibc
 import LinuxSystem
 import Logging

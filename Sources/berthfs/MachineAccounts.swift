@@ -15,6 +15,7 @@ final class MachineAccounts: SiteAccounts, @unchecked Sendable {
 
     private struct State {
         var channel: FrameChannel?
+        var isStarting = false
         var restsUntil: ContinuousClock.Instant?
         /// The silence was said.
         var isSilent = false
@@ -61,11 +62,8 @@ final class MachineAccounts: SiteAccounts, @unchecked Sendable {
         // One that was idle has ended: another is asked.
         for isLast in [false, true] {
             let isNew = state.channel == nil
-            guard let channel = state.channel ?? link.startNames() else {
-                // A keeper of an older version, or none: what the files of /etc say.
-                return NamesCommand.answer(question)
-            }
-            state.channel = channel
+            // A keeper of an older version starts none. Here nobody is asked: a name service's modules do what this process may not.
+            guard let channel = started() else { break }
             let asked = ContinuousClock.now
             do throws(SystemFailure) {
                 try channel.send(question, timeout: Self.patience)
@@ -82,6 +80,26 @@ final class MachineAccounts: SiteAccounts, @unchecked Sendable {
         state.restsUntil = .now.advanced(by: Self.rest)
         note(isSilent: true)
         return .unknown
+    }
+
+    /// Under the monitor: the process that answers, started where there is none. The keeper may be busy with a home that is stalled:
+    /// it is waited for by a thread of its own.
+    private func started() -> FrameChannel? {
+        if let channel = state.channel { return channel }
+        if !state.isStarting {
+            state.isStarting = true
+            _ = WorkerThread(name: "berth-names") {
+                let channel = self.link.startNames()
+                self.monitor.lock()
+                self.state.channel = channel
+                self.state.isStarting = false
+                self.monitor.signalAll()
+                self.monitor.unlock()
+            }
+        }
+        let deadline = Deadline(after: Self.patience)
+        while state.isStarting && monitor.wait(until: deadline) {}
+        return state.channel
     }
 
     /// Says it once, and once that it is over.

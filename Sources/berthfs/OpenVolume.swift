@@ -207,11 +207,11 @@ struct OpenVolume {
     /// still be, made there.
     /// Snapshots whose copies did not come along are gone, and hold nothing any more: answers their names.
     static func passOver(
-        _ database: String, snapshots: String, generation: UInt32? = nil
+        _ database: String, snapshots: String, generation: UInt32? = nil, knownEpoch: UInt32 = 0
     ) throws(SystemFailure) -> [String] {
         do {
             let metadata = try SQLiteMetadataStore(path: database)
-            try metadata.passOverEpochs(by: epochDistance)
+            try metadata.passOverEpochs(by: epochDistance, known: knownEpoch)
             let lost = try metadata.transaction { transaction throws(Errno) in
                 let lost = try transaction.holds().filter {
                     $0.kind == .snapshot && access("\(snapshots)/\($0.name).db", F_OK) != 0

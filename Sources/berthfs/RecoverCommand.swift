@@ -81,8 +81,10 @@ struct RecoverCommand: ParsableCommand {
             } catch {
                 throw SystemFailure(place.url, "cannot be recovered: \(error)", fix: "try again", status: .unavailable)
             }
-            // A volume that was made and never used has neither.
-            guard fromPacks || (packs == 0 && error == .none) else { throw Self.refusal(place, error, packs) }
+            // A volume that was made and never used has neither. In a bucket its mark tells; a directory may be that of a file
+            // system which is not mounted.
+            let isUnused = packs == 0 && error == .none && place.url.startsWithBytes(of: "s3://")
+            guard fromPacks || isUnused else { throw Self.refusal(place, error, packs) }
         }
         try BlankMetadata.make(place.database)
         return nil
@@ -124,9 +126,11 @@ struct RecoverCommand: ParsableCommand {
             throw SystemFailure(database, error.description, status: .dataError)
         }
         var lost: Set<PackID> = []
+        var knownEpoch: UInt32 = 0
         do {
             let salvage = Salvage(metadata: metadata, store: store, staging: nil, now: .now())
             let newer = try salvage.unknownPacks()
+            knownEpoch = newer.map(\.epoch).max() ?? 0
             lost = try Self.settleStaged(metadata, store).union(Self.missing(metadata, store, lastBaseEpoch))
             let outcome = try salvage.restore(newer)
             recovery.salvagedFiles = outcome.files
@@ -141,7 +145,7 @@ struct RecoverCommand: ParsableCommand {
             throw SystemFailure(database, "cannot be settled: \(error)", status: .inputOutputError)
         }
         recovery.lostSnapshots = try OpenVolume.passOver(
-            database, snapshots: place.snapshots, generation: generation)
+            database, snapshots: place.snapshots, generation: generation, knownEpoch: knownEpoch)
         recovery.lostPacks = lost.count
         do {
             let data = try LostData(in: database, packs: lost, limit: Self.listedPaths)

@@ -44,13 +44,20 @@ struct BadInputTests {
         #expect(outcome.errors.contains("size is 1073741824, not 2147483648"))
     }
 
-    @Test("a runtime directory too long for a socket is named, with the way out")
+    @Test("a runtime directory longer than a socket's address serves all but podman, and doctor says so")
     func longSocketPath() throws {
         let site = try UserSite()
         let long = "\(site.directory)/" + String(repeating: "long/", count: 20)
-        let outcome = try site.shell.attempt("mkdir -p '\(long)'; BERTH_RUNTIME_DIR='\(long)' berth volume create a")
-        #expect(outcome.end == .exited(78))
-        #expect(outcome.errors.contains("BERTH_RUNTIME_DIR"))
+        let name = String(repeating: "v", count: 64)
+        let text = try site.shell.run(
+            """
+            set -e; mkdir -m 700 -p '\(long)'; chmod -R go= "${PWD}/long"; export BERTH_RUNTIME_DIR='\(long)'
+            berth volume create \(name) >/dev/null; berth mount \(name) m >/dev/null; echo kept > m/f; cat m/f
+            berth status | grep -c \(name); berth doctor | grep '^warn  runtime directory'; berth umount m
+            berth stop --all >/dev/null
+            """)
+        #expect(text.hasPrefix("kept\n") && text.contains("podman cannot reach the plugin there"), "\(text)")
+        #expect(text.contains("set BERTH_RUNTIME_DIR to a shorter directory"), "\(text)")
     }
 
     @Test("mount points that are missing, full, taken, no directory or another's are refused")

@@ -143,9 +143,10 @@ struct SiteTests {
         #expect(map.volumeID(1001) == nil)
     }
 
-    @Test("root's host mount maps ids one to one")
+    @Test("root's host mount maps ids one to one, and they are the machine's")
     func root() {
-        #expect(Identity.hostMount(userID: 0, groupID: 0) == .oneToOne)
+        let expected = Identity(users: .oneToOne, groups: .oneToOne, isOfSite: true)
+        #expect(Identity.hostMount(userID: 0, groupID: 0) == expected)
     }
 
     @Test("a mountinfo line is read with its octal escapes and any number of optional fields")

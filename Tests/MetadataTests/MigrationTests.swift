@@ -139,6 +139,15 @@ struct MigrationTests {
             let errno = errno(of: full)
             #expect(errno == answer)
             try full.close()
+            guard answer != nil else { continue }
+            #expect(try MetadataChecker.check(path: path).problems.lines.count == 1)
+            _ = try MetadataRepairer.repair(path: path, now: Timestamp(nanoseconds: 0))
+            #expect(try MetadataChecker.check(path: path).problems.lines == [])
+            let mended = try SQLiteMetadataStore(path: path)
+            try mended.transaction { transaction throws(Errno) in
+                #expect(try transaction.addNamedAccount(.group, "after the repair").id > first.id + 1000)
+            }
+            try mended.close()
         }
     }
 

@@ -84,8 +84,8 @@ struct SessionStateTests {
         #expect(text == "walked 18", "seed \(seed)\n\(text)")
     }
 
-    /// In every state two commands by chance, each followed by another one by chance, and by the removal. (All pairs of them in all
-    /// states, 441, were walked once: a quarter of an hour.)
+    /// In every state two commands by chance, each followed by another one by chance, and by the removal. (Of all pairs in all
+    /// states, 441, 310 were walked once by hand.)
     private static func walk(seed: UInt32) -> String {
         #"""
         RANDOM=\#(seed); M=$PWD/m

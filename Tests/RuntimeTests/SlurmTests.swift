@@ -18,7 +18,7 @@ struct SlurmTests {
             berth run -- sh -c 'echo bare > /data/f; cat /data/f'
             apptainer -q exec $SIF sh -c 'cat /data/f; echo apptainer > /data/f'; cat "${APPTAINER_BIND%%:*}/f"
             export XDG_RUNTIME_DIR=$PWD/x
-            podman volume create --driver berth data >/dev/null
+            podman volume exists data || podman volume create --driver berth data >/dev/null
             podman --log-level=error run --rm --runtime runc --network none -v data:/data localhost/bb \\
                 sh -c 'cat /data/f; echo podman > /data/f'
             berth run -- cat /data/f
