@@ -125,7 +125,7 @@ final class PackCache: @unchecked Sendable {
             total += copy.bytes
         }
         pins.merge(pinned) { own, _ in own }
-        asked.formUnion(warmed)
+        asked.formUnion(warmed.filter { entries[$0] != nil })
         countAsked()
         let all = pins
         monitor.unlock()

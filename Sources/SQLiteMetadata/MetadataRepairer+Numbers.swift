@@ -116,7 +116,8 @@ extension MetadataRepairer {
             words: "next id of a user or group by name that there is not",
             sql:
                 "UPDATE setting SET value = (SELECT CAST(MIN(COALESCE(MAX(id), \(NamedAccount.firstID)) + 1024, "
-                + "\(UInt64(NamedAccount.firstID) + UInt64(NamedAccount.limit))) AS TEXT) FROM account) WHERE \(Wrong.wrongNextAccount)"),
+                + "\(UInt64(NamedAccount.firstID) + UInt64(NamedAccount.limit))) AS TEXT) FROM account) WHERE \(Wrong.wrongNextAccount)"
+        ),
         Step(
             words: "number of the last snapshot that there is not",
             sql:

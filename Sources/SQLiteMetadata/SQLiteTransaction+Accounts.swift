@@ -17,7 +17,9 @@ extension SQLiteTransaction {
 
     func addNamedAccount(_ kind: AccountKind, _ name: String) throws(Errno) -> NamedAccount {
         guard NamedAccount.isName(name) else { throw .invalidArgument }
-        if let known = try namedAccounts().first(where: { $0.kind == kind && $0.name.isBytes(of: name) }) { return known }
+        if let known = try namedAccounts().first(where: { $0.kind == kind && $0.name.isBytes(of: name) }) {
+            return known
+        }
         let last = try namedAccounts().last?.id ?? 0
         // Beside the table: access control lists may name ids whose rows damage took.
         let noted = try setting(Self.nextAccountKey).flatMap { UInt32($0) } ?? 0

@@ -26,17 +26,30 @@ extension FileSystem {
     public func setAttributes(
         of id: InodeID, _ change: AttributeChange, caller: Caller
     ) throws(Errno) -> Inode {
+        var inode = try apply(change, to: id, caller, losesGroup: nil)
+        // The caller's groups are asked for outside of transactions, and only of a file that has the bit.
+        if inode == nil { inode = try apply(change, to: id, caller, losesGroup: losesSetGroupID(id, change, caller)) }
+        guard let inode else { throw .io }
+        announce(caller.session, [change.size == nil ? .attributes(id) : .data(id)])
+        return inode
+    }
+
+    /// Nil, and nothing done, where `losesGroup` is nil and makes a difference: whether set-group-id goes from a file that its group
+    /// may not execute.
+    private func apply(
+        _ change: AttributeChange, to id: InodeID, _ caller: Caller, losesGroup: Bool?
+    ) throws(Errno) -> Inode? {
         let now = configuration.now()
         let mayHaveAttributes = hasAttributes.load(ordering: .relaxed)
-        let losesGroup = try losesSetGroupID(id, change, caller)
-        let inode = try write(caller.session) { transaction throws(Errno) in
+        return try write(caller.session) { transaction throws(Errno) in
             guard var inode = try transaction.inode(id) else { throw .stale }
+            if losesGroup == nil, Self.mayLoseSetGroupID(inode, change, caller) { return nil }
             if let size = change.size {
                 guard inode.kind == .regular else { throw inode.isDirectory ? .isDirectory : .invalidArgument }
                 guard size <= Self.maximumFileSize else { throw .fileTooLarge }
                 try self.resize(&inode, to: size, caller, now, transaction)
             }
-            if losesGroup { inode.permissions &= ~0o2000 }
+            if losesGroup == true { inode.permissions &= ~0o2000 }
             let isOwnerChange = change.isOwnerChange
             if let userID = change.userID { inode.userID = userID }
             if let groupID = change.groupID { inode.groupID = groupID }
@@ -54,8 +67,6 @@ extension FileSystem {
             try transaction.update(inode)
             return inode
         }
-        announce(caller.session, [change.size == nil ? .attributes(id) : .data(id)])
-        return inode
     }
 
     private func resize(

@@ -28,10 +28,13 @@ extension FileSystem {
     /// Whether a change of owner or size takes set-group-id also where the group may not execute the file: from who is not
     /// in its group (Linux 6.2, setattr_should_drop_sgid).
     func losesSetGroupID(_ id: InodeID, _ change: AttributeChange, _ caller: Caller) throws(Errno) -> Bool {
-        guard change.isOwnerChange || change.size != nil, !caller.isSuperuser, let inode = try inode(id),
-            !inode.isDirectory, inode.permissions & 0o2010 == 0o2000
-        else { return false }
+        guard let inode = try inode(id), Self.mayLoseSetGroupID(inode, change, caller) else { return false }
         return isMember(caller, of: inode.groupID) == false
+    }
+
+    static func mayLoseSetGroupID(_ inode: Inode, _ change: AttributeChange, _ caller: Caller) -> Bool {
+        inode.permissions & 0o2010 == 0o2000 && !inode.isDirectory && !caller.isSuperuser
+            && (change.isOwnerChange || change.size != nil)
     }
 
     /// What is asked for less set-group-id, where the new file gets the group of its directory and its maker is not in

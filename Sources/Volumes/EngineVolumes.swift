@@ -123,7 +123,9 @@ public struct EngineVolumes: Sendable {
         guard !names.isEmpty, let podman = program() else { return [] }
         let deadline = Deadline(after: patience)
         do throws(SystemFailure) {
-            guard isPluginThere, SupervisorClient.otherData(paths) == nil else { return try conflicts(names, podman, deadline) }
+            guard isPluginThere, SupervisorClient.otherData(paths) == nil else {
+                return try conflicts(names, podman, deadline)
+            }
             let known = try list([], podman, deadline)
             return names.compactMap { name in
                 switch known[name] {

@@ -102,11 +102,13 @@ public final class NodeLease: @unchecked Sendable {
     /// Refuses what must not be done to a volume that another machine may be serving. `path`: its lock's file.
     static func refuseElsewhere(_ path: String, volume: String, node: NodeIdentity = .current()) throws(SystemFailure) {
         guard let note = LockNote(at: path), note.state != .closed, note.isForeign(to: node) else { return }
-        let isShared = (try? FileDescriptor.open(path, O_RDONLY)).map { !SharedFileSystems.isLocal($0.rawValue) } ?? true
+        let isShared =
+            (try? FileDescriptor.open(path, O_RDONLY)).map { !SharedFileSystems.isLocal($0.rawValue) } ?? true
         guard isShared || note.node?.host != node.host else { return }
         throw SystemFailure(
             "volume \"\(volume)\"", "was last served on \(host(note)) and not closed there",
-            fix: "end it there (`berth stop --all`); if that machine is gone, run `berth sync \(volume)` here, and try again",
+            fix:
+                "end it there (`berth stop --all`); if that machine is gone, run `berth sync \(volume)` here, and try again",
             errno: .busy, status: .temporaryFailure)
     }
 

@@ -223,7 +223,8 @@ public struct VolumeRegistry: Sendable {
         if let process, process > 0, kill(process, 0) == 0 || errno == EPERM { return false }
         var status = stat()
         guard lstat(path, &status) == 0 else { return false }
-        let isShared = (try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY))
+        let isShared =
+            (try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY))
             .map { !SharedFileSystems.isLocal($0.rawValue) } ?? true
         return !isShared || status.st_mtim.tv_sec < time(nil) - makingSeconds
     }

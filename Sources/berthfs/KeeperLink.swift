@@ -106,7 +106,8 @@ final class KeeperLink: @unchecked Sendable {
 
     /// A new process that answers questions about users and groups; nil where there is none to be had.
     func startNames() -> FrameChannel? {
-        guard startsNames, var reply = exchange(.names, within: Self.errandTimeout), let socket = reply.takeDescriptor() else { return nil }
+        guard startsNames, var reply = exchange(.names, within: Self.errandTimeout), let socket = reply.takeDescriptor()
+        else { return nil }
         return FrameChannel(socket, name: "the name service")
     }
 
