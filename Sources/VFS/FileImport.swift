@@ -144,7 +144,7 @@ public final class FileImport: @unchecked Sendable {
         var count = 0
         for entry in entries {
             guard let name = entry.path.last, let parent = try finder.existing(entry.path, transaction),
-                let id = try transaction.entry(name, in: parent), try !Self.isReplaced(id, transaction)
+                let id = try transaction.entry(name, in: parent), try !Self.isReplaced(id, by: entry, transaction)
             else {
                 count += 1
                 continue
@@ -154,9 +154,12 @@ public final class FileImport: @unchecked Sendable {
     }
 
     /// A file with other names keeps them and its bytes: a new inode comes in the place of this name.
-    static func isReplaced(_ id: InodeID, _ transaction: any MetadataTransaction) throws(Errno) -> Bool {
-        guard let inode = try transaction.inode(id) else { return false }
-        return !inode.isDirectory && inode.linkCount > 1
+    static func isReplaced(
+        _ id: InodeID, by entry: ImportedEntry, _ transaction: any MetadataTransaction
+    ) throws(Errno) -> Bool {
+        if case .hardLink = entry.content { return false }
+        guard let inode = try transaction.inode(id), !inode.isDirectory, inode.linkCount > 1 else { return false }
+        return inode.size != entry.byteCount || inode.modified != entry.modified
     }
 
     private static func newBytes(
@@ -171,7 +174,7 @@ public final class FileImport: @unchecked Sendable {
             if let parent = try finder.existing(entry.path, transaction),
                 let id = try transaction.entry(name, in: parent)
             {
-                before = try Self.isReplaced(id, transaction) ? 0 : transaction.inode(id)?.allocated ?? 0
+                before = try Self.isReplaced(id, by: entry, transaction) ? 0 : transaction.inode(id)?.allocated ?? 0
             }
             bytes = bytes.addingClamped(count > before ? count - before : 0)
         }

@@ -16,7 +16,7 @@ enum QuotaNeeds {
             let (directory, depth) = try deepest(path, transaction)
             if depth == path.count - 1, let known = try transaction.entry(path[depth], in: directory) {
                 let inode = try transaction.required(known)
-                if try FileImport.isReplaced(known, transaction) {
+                if try FileImport.isReplaced(known, by: entry, transaction) {
                     changes.append(.init(bytes: bytes, inodes: 1, place: directory))
                     continue
                 }

@@ -102,9 +102,7 @@ public final class NodeLease: @unchecked Sendable {
     /// Refuses what must not be done to a volume that another machine may be serving. `path`: its lock's file.
     static func refuseElsewhere(_ path: String, volume: String, node: NodeIdentity = .current()) throws(SystemFailure) {
         guard let note = LockNote(at: path), note.state != .closed, note.isForeign(to: node) else { return }
-        let isShared =
-            (try? FileDescriptor.open(path, O_RDONLY)).map { !SharedFileSystems.isLocal($0.rawValue) } ?? true
-        guard isShared || note.node?.host != node.host else { return }
+        guard SharedFileSystems.mayHold(path) || note.node?.host != node.host else { return }
         throw SystemFailure(
             "volume \"\(volume)\"", "was last served on \(host(note)) and not closed there",
             fix:
@@ -264,6 +262,12 @@ enum SharedFileSystems {
     private static let local: Set<UInt64> = [
         0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0xF2F5_2010, 0x2FC1_2FC1,  // ext, XFS, Btrfs, tmpfs, F2FS, ZFS
     ]
+
+    /// Whether other machines may see what a path names; so is what cannot be opened.
+    static func mayHold(_ path: String) -> Bool {
+        guard let descriptor = try? FileDescriptor.open(path, O_RDONLY) else { return true }
+        return !isLocal(descriptor.rawValue)
+    }
 
     static func isLocal(_ descriptor: Int32) -> Bool {
         local.contains(UInt64(truncatingIfNeeded: berth_file_system_type(descriptor)) & 0xFFFF_FFFF)

@@ -223,10 +223,7 @@ public struct VolumeRegistry: Sendable {
         if let process, process > 0, kill(process, 0) == 0 || errno == EPERM { return false }
         var status = stat()
         guard lstat(path, &status) == 0 else { return false }
-        let isShared =
-            (try? FileDescriptor.open(path, O_RDONLY | O_DIRECTORY))
-            .map { !SharedFileSystems.isLocal($0.rawValue) } ?? true
-        return !isShared || status.st_mtim.tv_sec < time(nil) - makingSeconds
+        return !SharedFileSystems.mayHold(path) || status.st_mtim.tv_sec < time(nil) - makingSeconds
     }
 
     func makeStore(_ directory: String, recovery: String) throws(SystemFailure) {

@@ -66,7 +66,9 @@ struct ReadmeTests {
                 "berth warm data:/receptors &&",
                 "mkdir ~/data; berth mount data ~/data; mkdir ~/data/receptors ~/data/results; "
                     + "echo kept | tee ~/data/receptors/r > ~/data/results/r; berth sync data"
-            )
+            ),
+            // The machine is lost.
+            ("berth volume recover", "berth volume rm --keep-data data"),
         ],
         epilogue: [
             "berth run --volume data:\"$PWD\"/seen -- cat seen/in/a seen/in/b seen/b | paste -sd+ | grep -x one+two+two",

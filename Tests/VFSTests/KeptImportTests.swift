@@ -134,6 +134,10 @@ struct KeptImportTests {
         _ = try site.volume.fileSystem.setQuota(QuotaLimits(bytes: 50_000, inodes: 5), of: place)
         #expect(try work.add(entries) == [.made, .made, .made])
         #expect(try work.add(entries) == [.same, .same, .same])
+        // A new inode comes in the place of a name that has others: their bytes stay.
+        #expect(throws: Errno.overQuota) {
+            _ = try work.add([try entry(["d", "a"], .data(of: object, at: 0, count: 29_999))])
+        }
         #expect(try site.volume.fileSystem.usage(below: [try FileName("q")]).usage == Usage(files: 5, bytes: 50_000))
         try site.volume.unlink("q/in/d/a")
         // Its other name has it still.

@@ -59,6 +59,25 @@ struct VolumeTrashTests {
         #expect(throws: SystemFailure.self) { try service.restore(try name("v"), id: nil, as: nil) }
     }
 
+    @Test("what another node may be serving is removed by neither engine nor user, and the refusal says how to go on")
+    func servedElsewhere() throws {
+        let volume = try make("v")
+        var note = LockNote(
+            state: .serving, processID: 4711, startedAt: 1, node: NodeIdentity(host: "elsewhere", boot: "0-f"), beat: 7)
+        for state in [LockNote.State.serving, .closing] {
+            note.state = state
+            try AtomicFile.replace(volume.lock, note.encoded)
+            let refusal = #expect(throws: SystemFailure.self) { try service.discard(try name("v"), now: 1) }
+            #expect(refusal?.message.contains("elsewhere") == true && refusal?.fix?.contains("berth sync v") == true)
+            #expect(throws: SystemFailure.self) { try service.remove(try name("v")) }
+            #expect(try content("v") == "x")
+        }
+        note.state = .closed
+        try AtomicFile.replace(volume.lock, note.encoded)
+        try service.discard(try name("v"), now: 1)
+        #expect(try service.trash.list().entries.count == 1)
+    }
+
     @Test("it is kept as long as the user set, and not at all with 0 and off")
     func expiry() throws {
         try make("v")
@@ -69,7 +88,7 @@ struct VolumeTrashTests {
         try keep("10d")
         #expect(service.expireRemoved(now: 1000 + 7 * 86_400).names == [])
         try keep("nonsense")
-        #expect(service.expireRemoved(now: 1000 + 7 * 86_400 - 1).names == [])
+        #expect(service.expireRemoved(now: 1000 + 700 * 86_400).names == [], "nobody knows how long")
         try keep("30s")
         #expect(service.expireRemoved(now: 1030).names == ["v"])
         #expect(try service.trash.list().entries.isEmpty)
@@ -114,6 +133,12 @@ struct VolumeTrashTests {
         #expect(try service.trash.list().entries.count == 1, "what is staged is not in the store")
         _ = try service.restore(try name("v"), id: nil, as: nil)
         unlink("\(volume.staging)/1.raw")
+        try SecureDirectory.make(volume.snapshots)
+        try AtomicFile.replace("\(volume.snapshots)/monday.db", [1])
+        try service.discard(try name("v"), now: 1000)
+        #expect(try service.trash.list().entries.count == 1, "snapshots are nowhere else")
+        _ = try service.restore(try name("v"), id: nil, as: nil)
+        unlink("\(volume.snapshots)/monday.db")
         try service.discard(try name("v"), now: 1000)
         #expect(try service.trash.list().entries.isEmpty)
         #expect(try AtomicFile.read("\(store)/v/pack") == [1])
