@@ -36,6 +36,11 @@ struct ReadmeTests {
         words: [
             ("podman run", "podman run --runtime \"$OCI_RUNTIME\" --network none"), ("IMAGE", "localhost/berth-bb"),
         ],
+        lines: [
+            // Either this or the restoration.
+            "berth volume rm --removed data":
+                "podman volume create --driver berth old; podman volume rm old; berth volume rm --removed old"
+        ],
         epilogue: ["! grep ' '\"$HOME\"/data' ' /proc/self/mountinfo"])
 
     private static let apptainer = Story(
