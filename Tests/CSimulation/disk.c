@@ -167,6 +167,17 @@ static struct descriptor *simulated(int number) {
     return &descriptors[number];
 }
 
+// The same of a descriptor that is read: one that the C library closed by itself (closedir) may be another file's by now, which
+// a system call opened that nobody sees here (openat2).
+static struct descriptor *simulated_source(int number) {
+    struct descriptor *descriptor = simulated(number);
+    struct stat status;
+    if (!descriptor || !descriptor->file) return descriptor;
+    if (syscall(SYS_fstat, number, &status) == 0 && status.st_ino == descriptor->file->inode) return descriptor;
+    descriptor->is_simulated = 0;
+    return NULL;
+}
+
 // MARK: What is durable
 
 static int open_durable(const struct file *file) {
@@ -389,7 +400,7 @@ static void flip_bit(struct descriptor *descriptor, unsigned char *bytes, ssize_
 }
 
 EXPORT ssize_t pread64(int number, void *bytes, size_t size, off_t offset) {
-    struct descriptor *descriptor = simulated(number);
+    struct descriptor *descriptor = simulated_source(number);
     if (descriptor && is_read_refused(descriptor->class)) { errno = EIO; return -1; }
     ssize_t count = syscall(SYS_pread64, number, bytes, size, offset);
     if (descriptor) flip_bit(descriptor, bytes, count);
@@ -398,7 +409,7 @@ EXPORT ssize_t pread64(int number, void *bytes, size_t size, off_t offset) {
 EXPORT ssize_t pread(int number, void *bytes, size_t size, off_t offset) { return pread64(number, bytes, size, offset); }
 
 EXPORT ssize_t read(int number, void *bytes, size_t size) {
-    struct descriptor *descriptor = simulated(number);
+    struct descriptor *descriptor = simulated_source(number);
     if (descriptor && is_read_refused(descriptor->class)) { errno = EIO; return -1; }
     ssize_t count = syscall(SYS_read, number, bytes, size);
     if (descriptor) flip_bit(descriptor, bytes, count);
